@@ -1,0 +1,184 @@
+import { Agent } from 'node:http';
+import axios, { type AxiosInstance, isAxiosError } from 'axios';
+import { type ErrorCode, messageOf, Pm2EnvoyError, systemCodeOf } from '../errors.js';
+import { type AdminAddress, formatAdminAddress } from './address.js';
+import { parseServerInfo, type ServerInfo } from './server-info.js';
+import { parseStats, type Stat } from './stats.js';
+
+/** Envoy's own word for its state, from `/ready` and `/server_info`. */
+export type EnvoyState = 'LIVE' | 'DRAINING' | 'PRE_INITIALIZING' | 'INITIALIZING';
+
+/**
+ * One Envoy's admin interface. Each call has its own time limit and rejects with a Pm2EnvoyError:
+ * `admin-gone` (nothing listens there), `admin-timeout`, `admin-refused` (forbidden: asking again won't
+ * help), `admin-payload` (an answer that no Envoy gives) or `admin-failed` (anything else, such as a
+ * status of 500 or a broken connection).
+ */
+export interface AdminClient {
+  readonly address: string;
+  /** `POST /healthcheck/fail`: `/ready` turns 503, responses ask clients to leave. Idempotent. */
+  failHealthCheck(signal?: AbortSignal): Promise<void>;
+  /** `POST /drain_listeners`: listeners stop accepting at once. Idempotent, and final. */
+  closeListeners(signal?: AbortSignal): Promise<void>;
+  state(signal?: AbortSignal): Promise<EnvoyState>;
+  serverInfo(signal?: AbortSignal): Promise<ServerInfo>;
+  /** Gauges or counters whose names match `filter` (RE2), without those never touched. */
+  stats(query: StatsQuery, signal?: AbortSignal): Promise<StatsReply>;
+  /** TCP ports of the configured listeners. */
+  listenerPorts(signal?: AbortSignal): Promise<number[]>;
+  /** Closes the kept connection. */
+  close(): void;
+}
+
+/** Which stats to read. */
+export interface StatsQuery {
+  type: 'Gauges' | 'Counters';
+  filter: string;
+}
+
+/** Stats, and how long Envoy took to answer: its main thread was busy for at most as long. */
+export interface StatsReply {
+  stats: readonly Stat[];
+  tookMs: number;
+}
+
+const LARGEST_REPLY_BYTES = 64 * 1024 * 1024;
+const STATES: readonly string[] = ['LIVE', 'DRAINING', 'PRE_INITIALIZING', 'INITIALIZING'];
+
+/** Creates the client of one admin interface; `timeoutMs` bounds each call. */
+export function createAdminClient(address: AdminAddress, timeoutMs = 5_000): AdminClient {
+  const shown = formatAdminAddress(address);
+  // One connection: admin requests queue behind each other in Envoy anyway.
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
+  const http = axios.create({
+    baseURL: address.kind === 'tcp' ? address.url : 'http://envoy',
+    ...(address.kind === 'unix' ? { socketPath: address.path } : {}),
+    httpAgent: agent,
+    // HTTP_PROXY must not catch admin calls.
+    proxy: false,
+    maxRedirects: 0,
+    maxContentLength: LARGEST_REPLY_BYTES,
+    responseType: 'text',
+    transformResponse: [],
+    validateStatus: () => true,
+  });
+  const call = (request: Request, signal?: AbortSignal): Promise<string> =>
+    send(http, { ...request, timeoutMs, shown }, signal);
+
+  return {
+    address: shown,
+    failHealthCheck: async (signal) => {
+      await call({ method: 'POST', path: '/healthcheck/fail' }, signal);
+    },
+    closeListeners: async (signal) => {
+      await call({ method: 'POST', path: '/drain_listeners' }, signal);
+    },
+    state: async (signal) => {
+      const text = await call({ method: 'GET', path: '/ready', alsoStatus: 503 }, signal);
+      const word = text.trim();
+      if (!isState(word)) throw badPayload(shown, '/ready', word);
+      return word;
+    },
+    serverInfo: async (signal) => {
+      const text = await call({ method: 'GET', path: '/server_info' }, signal);
+      return parsed(shown, '/server_info', text, parseServerInfo);
+    },
+    stats: async (query, signal) => {
+      const parameters = new URLSearchParams({ ...query, format: 'json' });
+      const startedMs = performance.now();
+      const path = `/stats?${parameters}&usedonly`;
+      const text = await call({ method: 'GET', path }, signal);
+      const tookMs = performance.now() - startedMs;
+      return { stats: parsed(shown, '/stats', text, parseStats), tookMs };
+    },
+    listenerPorts: async (signal) => {
+      const text = await call({ method: 'GET', path: '/listeners?format=json' }, signal);
+      return parsed(shown, '/listeners', text, parseListenerPorts);
+    },
+    close: () => agent.destroy(),
+  };
+}
+
+interface Request {
+  method: 'GET' | 'POST';
+  path: string;
+  /** A status beside 200 that is an answer as well. */
+  alsoStatus?: number;
+}
+
+async function send(
+  http: AxiosInstance,
+  request: Request & { timeoutMs: number; shown: string },
+  signal?: AbortSignal,
+): Promise<string> {
+  const { method, path, timeoutMs, shown, alsoStatus } = request;
+  const limit = AbortSignal.timeout(timeoutMs);
+  const what = `${method} ${path.split('?')[0]} on Envoy's admin interface ${shown}`;
+  try {
+    const reply = await http.request<string>({
+      method,
+      url: path,
+      signal: signal ? AbortSignal.any([signal, limit]) : limit,
+    });
+    if (reply.status === 200 || reply.status === alsoStatus) return String(reply.data);
+    throw new Pm2EnvoyError(
+      codeOfStatus(reply.status),
+      `${what} was answered ${reply.status}${statusHint(reply.status)}`,
+    );
+  } catch (error) {
+    if (error instanceof Pm2EnvoyError) throw error;
+    if (limit.aborted) {
+      throw new Pm2EnvoyError('admin-timeout', `${what} was not answered within ${timeoutMs} ms`, {
+        cause: error,
+      });
+    }
+    const code = isAxiosError(error) ? error.code : systemCodeOf(error);
+    if (code === 'ECONNREFUSED' || code === 'ENOENT') {
+      throw new Pm2EnvoyError('admin-gone', `${what}: nothing listens there (${code})`, {
+        cause: error,
+      });
+    }
+    throw new Pm2EnvoyError('admin-failed', `${what} failed: ${code ?? messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+function codeOfStatus(status: number): ErrorCode {
+  if (status === 404 || status === 405) return 'admin-payload';
+  return status >= 400 && status < 500 ? 'admin-refused' : 'admin-failed';
+}
+
+function statusHint(status: number): string {
+  if (status === 403) return ': allow it in admin.allow_paths of the bootstrap';
+  if (status === 404 || status === 405) return ': is this an Envoy admin address?';
+  return '';
+}
+
+function isState(word: string): word is EnvoyState {
+  return STATES.includes(word);
+}
+
+function parsed<T>(shown: string, path: string, text: string, parse: (json: unknown) => T): T {
+  try {
+    return parse(JSON.parse(text));
+  } catch (error) {
+    throw badPayload(shown, path, text, error);
+  }
+}
+
+function badPayload(shown: string, path: string, text: string, cause?: unknown): Pm2EnvoyError {
+  return new Pm2EnvoyError(
+    'admin-payload',
+    `${path} on ${shown} gave an answer that no Envoy gives (${JSON.stringify(text.slice(0, 60))}): is this an Envoy admin address?`,
+    { cause },
+  );
+}
+
+function parseListenerPorts(json: unknown): number[] {
+  const statuses = (json as { listener_statuses?: unknown }).listener_statuses ?? [];
+  if (!Array.isArray(statuses)) throw new TypeError('listener_statuses is not a list');
+  return statuses
+    .map((status) => Number(status?.local_address?.socket_address?.port_value))
+    .filter((port) => Number.isInteger(port) && port > 0);
+}

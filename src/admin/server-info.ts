@@ -1,0 +1,32 @@
+/** What `/server_info` tells of an Envoy. */
+export interface ServerInfo {
+  /** `1.40.0` */
+  version: string;
+  state: string;
+  /** Whole seconds since this Envoy started. */
+  uptimeSeconds: number;
+  /** Worker threads. */
+  concurrency: number;
+}
+
+/** Reads the JSON of `/server_info`; throws a TypeError when it is something else. */
+export function parseServerInfo(json: unknown): ServerInfo {
+  if (typeof json !== 'object' || json === null) throw new TypeError('not an object');
+  const { version, state, uptime_current_epoch, command_line_options } = json as {
+    version?: unknown;
+    state?: unknown;
+    uptime_current_epoch?: unknown;
+    command_line_options?: { concurrency?: unknown };
+  };
+  const uptimeSeconds = Number.parseInt(String(uptime_current_epoch), 10);
+  if (typeof version !== 'string' || typeof state !== 'string' || !Number.isFinite(uptimeSeconds)) {
+    throw new TypeError('version, state or uptime is missing');
+  }
+  return {
+    // "<commit>/1.40.0/Clean/RELEASE/BoringSSL"
+    version: version.split('/')[1] ?? version,
+    state,
+    uptimeSeconds,
+    concurrency: Number(command_line_options?.concurrency ?? 0),
+  };
+}

@@ -1,0 +1,198 @@
+/** One gauge or counter of Envoy. */
+export interface Stat {
+  name: string;
+  value: number;
+}
+
+/** Open connections and requests, as the gauges of one reply add up. */
+export interface ConnectionCount {
+  /** Open connections by listener (its stat name) and UDP sessions by `udp.<prefix>`; ignored ones left out. */
+  byListener: Readonly<Record<string, number>>;
+  /** The sum of `byListener`: what has to end before Envoy may stop. */
+  open: number;
+  byKind: ConnectionKinds;
+  /** HTTP requests (streams) under way; an upgraded connection is one. Undefined: not in the reply. */
+  activeRequests: number | undefined;
+  /** Gauges that were below zero; they count as 0. */
+  negative: readonly string[];
+}
+
+/** Open connections by what they carry. */
+export interface ConnectionKinds {
+  http1: number;
+  http2: number;
+  http3: number;
+  /** Connections that no HTTP connection manager owns: TCP proxies, and those still in listener filters. */
+  tcp: number;
+  websocket: number;
+  udp: number;
+}
+
+/** How a reply's gauges are to be read. */
+export type CountReading =
+  | { kind: 'known'; count: ConnectionCount }
+  /** Not one listener gauge, not even admin's own: a stats_matcher hides them. Not zero. */
+  | { kind: 'unknown' };
+
+/** RE2 filter of the gauges that tell whether connections are open. */
+export const CONNECTION_FILTER =
+  '^(listener\\..*\\.downstream(_pre)?_cx_active|udp\\..*\\.downstream_sess_active)$';
+
+/** The same, with the gauges by kind and the active requests. */
+export const DETAIL_FILTER =
+  '^(listener\\..*\\.downstream(_pre)?_cx_active|udp\\..*\\.downstream_sess_active|http\\..*\\.downstream_(cx_active|cx_http[123]_active|cx_upgrades_active|rq_active))$';
+
+/** RE2 filter of the counters that grow with each new connection. */
+export const ACCEPTED_FILTER = '^(listener\\..*\\.downstream_cx_total|udp\\..*\\.downstream_sess_total)$';
+
+const LISTENER = /^listener\.(.+)\.downstream_(?:pre_)?cx_(?:active|total)$/;
+const UDP = /^(udp\..+)\.downstream_sess_(?:active|total)$/;
+const HTTP = /^http\.(.+)\.downstream_(cx_active|cx_http[123]_active|cx_upgrades_active|rq_active)$/;
+/** Parts of a listener's gauge; summing them would count each connection twice (envoy-facts.md). */
+const PART = /\.(worker_\d+|main_thread)$/;
+
+/** Reads the JSON of `/stats?format=json`; throws a TypeError when it is something else. */
+export function parseStats(json: unknown): Stat[] {
+  const stats = (json as { stats?: unknown } | null)?.stats;
+  if (!Array.isArray(stats)) throw new TypeError('there is no list of stats');
+  return stats.filter(isStat).map(({ name, value }) => ({ name, value }));
+}
+
+/**
+ * Adds up the gauges of one reply. Our own call is a connection on the admin listener, so
+ * `listener.admin.*` is there whenever listener gauges can be seen at all: a reply without any is
+ * unknown, not 0, while a listener that is absent was never touched and has none.
+ */
+export function readConnections(
+  stats: readonly Stat[],
+  isIgnored: (listener: string) => boolean = () => false,
+): CountReading {
+  const byListener: Record<string, number> = {};
+  const negative: string[] = [];
+  let seen = false;
+  for (const { name, value } of stats) {
+    const listener = LISTENER.exec(name)?.[1];
+    seen ||= listener !== undefined;
+    const counted = countedName(name, listener);
+    if (counted === undefined || isIgnored(counted)) continue;
+    if (value < 0) negative.push(name);
+    byListener[counted] = (byListener[counted] ?? 0) + Math.max(0, value);
+  }
+  if (!seen) return { kind: 'unknown' };
+  return { kind: 'known', count: addKinds(stats, { byListener, negative }) };
+}
+
+/** Open connections by `http.*` alone, where `listener.*` is hidden: TCP proxies are not in it. */
+export function readHttpConnections(stats: readonly Stat[]): CountReading {
+  const http = httpGauges(stats);
+  if (!http.seen) return { kind: 'unknown' };
+  const byListener = Object.fromEntries(
+    [...http.openByPrefix].map(([prefix, open]) => [`http.${prefix}`, open]),
+  );
+  return { kind: 'known', count: addKinds(stats, { byListener, negative: [] }) };
+}
+
+/** Connections accepted so far; grows with each new one. */
+export function readAccepted(
+  stats: readonly Stat[],
+  isIgnored: (listener: string) => boolean = () => false,
+): number {
+  let total = 0;
+  for (const { name, value } of stats) {
+    const counted = countedName(name, LISTENER.exec(name)?.[1]);
+    if (counted !== undefined && !isIgnored(counted)) total += value;
+  }
+  return total;
+}
+
+/** Turns `ignore-listeners` into a test: stat names, or globs with `*` and `?`. */
+export function listenerMatcher(patterns: readonly string[]): (listener: string) => boolean {
+  const matchers = patterns.map((pattern) => {
+    const source = pattern
+      .replace(/[.+^${}()|[\]\\]/g, '\\$&')
+      .replaceAll('*', '.*')
+      .replaceAll('?', '.');
+    return new RegExp(`^${source}$`);
+  });
+  return (listener) => matchers.some((matcher) => matcher.test(listener));
+}
+
+/**
+ * What a drain by `drain-until: requests` waits for: everything but idle HTTP connections. Where the
+ * requests can't be seen, every open connection may carry one.
+ */
+export function busyOf(count: ConnectionCount): number {
+  if (count.activeRequests === undefined) return count.open;
+  return count.activeRequests + count.byKind.tcp + count.byKind.udp;
+}
+
+function isStat(entry: unknown): entry is Stat {
+  const { name, value } = (entry ?? {}) as { name?: unknown; value?: unknown };
+  return typeof name === 'string' && typeof value === 'number' && Number.isFinite(value);
+}
+
+function countedName(name: string, listener: string | undefined): string | undefined {
+  if (listener === undefined) return UDP.exec(name)?.[1];
+  return listener === 'admin' || listener.startsWith('admin.') || PART.test(listener)
+    ? undefined
+    : listener;
+}
+
+function addKinds(
+  stats: readonly Stat[],
+  count: Pick<ConnectionCount, 'byListener' | 'negative'>,
+): ConnectionCount {
+  const http = httpGauges(stats);
+  const entries = Object.entries(count.byListener);
+  const sum = (pairs: [string, number][]): number => pairs.reduce((total, [, n]) => total + n, 0);
+  const udp = sum(entries.filter(([name]) => name.startsWith('udp.')));
+  const open = sum(entries);
+  return {
+    ...count,
+    open,
+    byKind: {
+      http1: http.totals.cx_http1_active,
+      http2: http.totals.cx_http2_active,
+      http3: http.totals.cx_http3_active,
+      tcp: Math.max(0, open - udp - http.totals.cx_active),
+      websocket: http.totals.cx_upgrades_active,
+      udp,
+    },
+    activeRequests: http.seen ? http.totals.rq_active : undefined,
+  };
+}
+
+function httpGauges(stats: readonly Stat[]): {
+  seen: boolean;
+  totals: HttpTotals;
+  openByPrefix: Map<string, number>;
+} {
+  const totals = {
+    cx_active: 0,
+    cx_http1_active: 0,
+    cx_http2_active: 0,
+    cx_http3_active: 0,
+    cx_upgrades_active: 0,
+    rq_active: 0,
+  };
+  const openByPrefix = new Map<string, number>();
+  let seen = false;
+  for (const { name, value } of stats) {
+    const [, prefix = '', gauge = ''] = HTTP.exec(name) ?? [];
+    seen ||= prefix !== '';
+    if (prefix === '' || prefix === 'admin') continue;
+    const amount = Math.max(0, value);
+    totals[gauge as keyof HttpTotals] += amount;
+    if (gauge === 'cx_active') openByPrefix.set(prefix, (openByPrefix.get(prefix) ?? 0) + amount);
+  }
+  return { seen, totals, openByPrefix };
+}
+
+interface HttpTotals {
+  cx_active: number;
+  cx_http1_active: number;
+  cx_http2_active: number;
+  cx_http3_active: number;
+  cx_upgrades_active: number;
+  rq_active: number;
+}

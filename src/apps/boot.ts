@@ -1,0 +1,68 @@
+import { parseArgs } from 'node:util';
+import type { Config } from '../config/config.js';
+import { loadConfig } from '../config/load.js';
+import { KEYS } from '../config/schema.js';
+import { DrainPlugin } from '../commands/drain.js';
+import { messageOf, Pm2EnvoyError } from '../errors.js';
+import { EXIT, exitCodeOf } from '../exit-codes.js';
+import { createLog, type Log } from '../log.js';
+import { openPm2Channel, type Pm2Channel } from '../pm2/channel.js';
+import { createPluginHost } from '../plugins/host.js';
+import { loadPlugins } from '../plugins/load.js';
+import type { PluginHost } from '../plugins/types.js';
+
+/** What both apps begin with. */
+export interface App {
+  name: string;
+  config: Config;
+  log: Log;
+  channel: Pm2Channel;
+  /** Ends the process once what was logged has left it. */
+  exit(code: number): Promise<never>;
+}
+
+/**
+ * Runs one of the two apps: loads its configuration (flags included), and turns whatever it throws
+ * into lines of the log and its exit code.
+ */
+export async function boot(name: string, run: (app: App) => Promise<void>): Promise<void> {
+  const channel = openPm2Channel();
+  let log = await createLog({ name, level: 'info', format: 'auto', stream: process.stdout });
+  const exit = async (code: number): Promise<never> => {
+    await channel.flush();
+    process.exit(code);
+  };
+  const fail = async (error: unknown): Promise<never> => {
+    for (const line of messageOf(error).split('\n')) log.fatal(line);
+    const code = exitCodeOf(error);
+    if (code === EXIT.unexpected && error instanceof Error) log.debug(error.stack ?? '');
+    return exit(code);
+  };
+  process.on('uncaughtException', (error) => void fail(error));
+  try {
+    const { config } = loadConfig(readFlags(process.argv.slice(2)));
+    log = await createLog({ name, level: config.logLevel, format: config.logFormat, stream: process.stdout });
+    await run({ name, config, log, channel, exit });
+  } catch (error) {
+    await fail(error);
+  }
+}
+
+/** The plugin host of a process that drains: pm2-envoy's own plugin and the user's. */
+export async function createDrainHost(config: Config, log: Log): Promise<PluginHost> {
+  const own = { name: 'drain', create: DrainPlugin, options: {}, builtIn: true };
+  return createPluginHost({ config, log, plugins: [own, ...(await loadPlugins(config.plugins))] });
+}
+
+function readFlags(args: string[]): { flags: Record<string, string>; configFile?: string } {
+  const options = Object.fromEntries(
+    ['config', ...KEYS].map((key) => [key, { type: 'string' as const }]),
+  );
+  try {
+    const { values } = parseArgs({ args, options, strict: true, allowPositionals: false });
+    const { config, ...flags } = values as Record<string, string>;
+    return config === undefined ? { flags } : { flags, configFile: config };
+  } catch (error) {
+    throw new Pm2EnvoyError('config-invalid', messageOf(error), { cause: error });
+  }
+}

@@ -1,0 +1,91 @@
+import { until } from '../clock.js';
+import { createHostDrain } from '../drain/host-drain.js';
+import { createEnvoyLocator } from '../drain/locate.js';
+import { findRunDir, prepareRunDir } from '../envoy/run-dir.js';
+import { messageOf } from '../errors.js';
+import { EXIT } from '../exit-codes.js';
+import { createApp } from '../http/app.js';
+import { readEndpoint, writeEndpoint } from '../manager/endpoint.js';
+import { watchHealth } from '../manager/health.js';
+import { type ManagerServer, serve } from '../manager/serve.js';
+import { readStatus } from '../manager/status.js';
+import { drainLimitMs } from '../pm2/apps.js';
+import { type App, boot, createDrainHost } from './boot.js';
+
+/** How long a manager that pm2 stops looks for a drain that begins at the same moment. */
+const DRAIN_APPEARS_MS = 500;
+
+/** The pm2 app `envoy-manager`: serves the endpoints and drains on SIGTERM. */
+await boot('envoy-manager', async (app) => {
+  const { config, log, channel, exit } = app;
+  const runDir = prepareRunDirOrWarn(app);
+  const host = await createDrainHost(config, log);
+  const locator = createEnvoyLocator({ config, runDir, log });
+  const hostDrain = createHostDrain({ locator, config, host, log, limitMs: drainLimitMs() });
+  const health = watchHealth({ config, locator, hostDrain });
+  const listener = createApp({
+    config,
+    hostDrain,
+    health,
+    log,
+    readStatus: () => readStatus({ config, locator, hostDrain }),
+  });
+  let server: ManagerServer | undefined;
+  let leaving: Promise<void> | undefined;
+
+  const isDraining = async (): Promise<true | undefined> => {
+    const state = hostDrain.state(await locator.locate());
+    return state.kind === 'draining' ? true : undefined;
+  };
+  const leave = (reason: string, shouldStay: () => Promise<boolean>): void => {
+    leaving ??= (async () => {
+      log.info(`${reason}: leaving`);
+      if (await shouldStay()) await hostDrain.drain();
+      await host.settled();
+      await server?.close();
+      await exit(EXIT.done);
+    })();
+  };
+  /** Being stopped must not take Envoy out of service, but callers that wait for a drain get their answer. */
+  const stayForDrain = async (): Promise<boolean> =>
+    (await until(isDraining, { everyMs: 50, limitMs: DRAIN_APPEARS_MS })) === true;
+
+  process.on('SIGTERM', () => {
+    // Also when we were about to leave without one.
+    void hostDrain.drain();
+    leave('SIGTERM', async () => true);
+  });
+  process.on('SIGINT', () => leave('SIGINT', stayForDrain));
+  channel.onShutdown(() => leave('pm2 said shutdown', stayForDrain));
+  channel.onDisconnect(() => leave('pm2 is gone', stayForDrain));
+
+  server = await serve({
+    listener,
+    address: config.serveAddress,
+    port: config.servePort,
+    isHeldByManager: () => readEndpoint(runDir)?.port === config.servePort,
+    log,
+  });
+  log.info(`serving on http://${hostOf(server.address)}:${server.port}`);
+  try {
+    writeEndpoint(runDir, server);
+  } catch (error) {
+    log.warn(`the run directory ${runDir} can't be written: ${messageOf(error)}`);
+  }
+  const unready = await health.unready();
+  if (unready) log.info(`Envoy: ${unready.message}`);
+});
+
+/** The manager works without a run directory; only others can't join its drain then. */
+function prepareRunDirOrWarn({ config, log }: App): string {
+  try {
+    return prepareRunDir(config.runDir);
+  } catch (error) {
+    log.warn(messageOf(error));
+    return findRunDir(config.runDir);
+  }
+}
+
+function hostOf(address: string): string {
+  return address.includes(':') ? `[${address}]` : address;
+}

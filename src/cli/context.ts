@@ -1,0 +1,15 @@
+import type { LoadedConfig } from '../config/load.js';
+import type { Io } from './io.js';
+
+/** What the built-in commands get of the command line. */
+export interface CliContext {
+  readonly io: Io;
+  /** `--json` */
+  readonly json: boolean;
+  /**
+   * The configuration, with the flags of this call.
+   *
+   * @throws Pm2EnvoyError `config-invalid`
+   */
+  load(): LoadedConfig;
+}

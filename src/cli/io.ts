@@ -1,0 +1,38 @@
+/** Where the command line writes to. */
+export interface Io {
+  /** A result, on stdout. */
+  out(text: string): void;
+  /** Progress and problems, on stderr. */
+  note(text: string): void;
+  /** Shows a line that the next one replaces; only on a terminal. */
+  live(text: string): void;
+  /** Whether stderr is a terminal. */
+  readonly isTerminal: boolean;
+}
+
+/** The terminal, or whatever stdout and stderr are redirected to. */
+export function createIo(): Io {
+  const isTerminal = process.stderr.isTTY === true;
+  let liveShown = false;
+  const clear = (): void => {
+    if (liveShown) process.stderr.write('\r\u001b[K');
+    liveShown = false;
+  };
+  return {
+    isTerminal,
+    out: (text) => {
+      clear();
+      process.stdout.write(`${text}\n`);
+    },
+    note: (text) => {
+      clear();
+      process.stderr.write(`${text}\n`);
+    },
+    live: (text) => {
+      if (!isTerminal) return;
+      const width = process.stderr.columns ?? 80;
+      process.stderr.write(`\r\u001b[K${text.slice(0, width - 1)}`);
+      liveShown = true;
+    },
+  };
+}

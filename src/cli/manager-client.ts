@@ -1,0 +1,88 @@
+import axios, { isAxiosError } from 'axios';
+import type { Config } from '../config/config.js';
+import type { DrainResult } from '../drain/state.js';
+import { messageOf, Pm2EnvoyError } from '../errors.js';
+import { isDrainResult } from '../http/app.js';
+import { readEndpoint } from '../manager/endpoint.js';
+import type { Status } from '../manager/status.js';
+
+/** The manager of this host, over HTTP. */
+export interface ManagerClient {
+  readonly url: string;
+  /** Starts or joins the drain and resolves at its end. */
+  shutdown(): Promise<DrainResult>;
+  status(): Promise<Status>;
+}
+
+const STATUS_LIMIT_MS = 15_000;
+const CONNECT_SLACK_MS = 30_000;
+
+/**
+ * Finds the manager: where it has written itself down in the run directory, else where the
+ * configuration has it serve. Calls reject with `manager-unreachable`, `manager-refused` (403) or
+ * `manager-answer` (something else than a manager's answer).
+ */
+export function createManagerClient(config: Config, runDir: string): ManagerClient {
+  const { address, port } = readEndpoint(runDir) ?? {
+    address: config.serveAddress,
+    port: config.servePort,
+  };
+  const url = `http://${reachable(address)}:${port}`;
+  const call = async (method: string, path: string, limitMs: number): Promise<unknown> => {
+    try {
+      const reply = await axios.request<unknown>({
+        method,
+        url: `${url}${path}`,
+        proxy: false,
+        maxRedirects: 0,
+        signal: AbortSignal.timeout(limitMs),
+        validateStatus: () => true,
+        ...(config.shutdownToken ? { headers: { authorization: `Bearer ${config.shutdownToken}` } } : {}),
+      });
+      if (reply.status === 403) throw refused(url, reply.data);
+      return reply.data;
+    } catch (error) {
+      if (error instanceof Pm2EnvoyError) throw error;
+      const reason = isAxiosError(error) ? (error.code ?? error.message) : messageOf(error);
+      throw new Pm2EnvoyError('manager-unreachable', `the manager at ${url} can't be reached (${reason})`, {
+        cause: error,
+      });
+    }
+  };
+  return {
+    url,
+    shutdown: async () => {
+      const body = await call('POST', '/shutdown', config.drainTimeoutMs + CONNECT_SLACK_MS);
+      if (!isDrainResult(body)) throw strange(url, body);
+      return body;
+    },
+    status: async () => {
+      const body = await call('GET', '/status', STATUS_LIMIT_MS);
+      if (typeof body !== 'object' || body === null || !('phase' in body)) throw strange(url, body);
+      return body as Status;
+    },
+  };
+}
+
+/** A manager that serves on all addresses is called on loopback: only there it trusts us. */
+function reachable(address: string): string {
+  if (address === '0.0.0.0') return '127.0.0.1';
+  if (address === '::') return '[::1]';
+  return address.includes(':') ? `[${address}]` : address;
+}
+
+function refused(url: string, body: unknown): Pm2EnvoyError {
+  const said = (body as { error?: { message?: unknown } } | null)?.error?.message;
+  return new Pm2EnvoyError(
+    'manager-refused',
+    `the manager at ${url} refused (403): ${typeof said === 'string' ? said : 'it says no more'}`,
+  );
+}
+
+function strange(url: string, body: unknown): Pm2EnvoyError {
+  const text = typeof body === 'string' ? body : JSON.stringify(body);
+  return new Pm2EnvoyError(
+    'manager-answer',
+    `what serves at ${url} is no pm2-envoy manager; it answered ${JSON.stringify((text ?? '').slice(0, 80))}: check serve-address and serve-port`,
+  );
+}

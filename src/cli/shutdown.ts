@@ -1,0 +1,125 @@
+import { createDrainHost } from '../apps/boot.js';
+import type { Config } from '../config/config.js';
+import { formatDuration } from '../config/duration.js';
+import { createHostDrain } from '../drain/host-drain.js';
+import { createEnvoyLocator } from '../drain/locate.js';
+import type { DrainOutcome, DrainResult } from '../drain/state.js';
+import { findRunDir } from '../envoy/run-dir.js';
+import { isPm2EnvoyError, messageOf, Pm2EnvoyError, unreachable } from '../errors.js';
+import { EXIT } from '../exit-codes.js';
+import { createLog } from '../log.js';
+import { readStatus, type Status } from '../manager/status.js';
+import type { CliContext } from './context.js';
+import { createManagerClient } from './manager-client.js';
+
+/**
+ * `pm2-envoy shutdown`: drains through the manager, or directly when it is down; blocks until the
+ * drain has ended and resolves to its exit code.
+ */
+export async function runShutdown(cli: CliContext): Promise<number> {
+  const { config } = cli.load();
+  const result = await drainSomehow(cli, config);
+  if (cli.json) cli.io.out(JSON.stringify(result));
+  else cli.io.out(describeResult(result));
+  return exitCodeOfOutcome(result.outcome);
+}
+
+/** The exit code of an outcome (contract 7). */
+export function exitCodeOfOutcome(outcome: DrainOutcome): number {
+  switch (outcome) {
+    case 'drained':
+    case 'envoy-gone':
+      return EXIT.done;
+    case 'timeout':
+      return EXIT.timeout;
+    case 'cancelled':
+      return EXIT.cancelled;
+    case 'admin-unreachable':
+      return EXIT.unreachable;
+    default:
+      return unreachable(outcome);
+  }
+}
+
+async function drainSomehow(cli: CliContext, config: Config): Promise<DrainResult> {
+  const manager = createManagerClient(config, findRunDir(config.runDir));
+  try {
+    return await withProgress(cli, manager.shutdown(), () => manager.status());
+  } catch (error) {
+    if (!isPm2EnvoyError(error, 'manager-unreachable')) throw error;
+    cli.io.note(`${error.message}: draining Envoy directly`);
+    return drainDirectly(cli, config);
+  }
+}
+
+async function drainDirectly(cli: CliContext, config: Config): Promise<DrainResult> {
+  const runDir = findRunDir(config.runDir);
+  const log = await createLog({
+    name: 'pm2-envoy',
+    level: 'warn',
+    format: 'text',
+    stream: process.stderr,
+  });
+  const locator = createEnvoyLocator({ config, runDir, log });
+  const located = await locator.locate();
+  if (!located) {
+    throw new Pm2EnvoyError(
+      'manager-unreachable',
+      `no Envoy of pm2-envoy runs here either (looked in ${runDir}): is it started, as this user, with this run-dir?`,
+    );
+  }
+  // A wrong address would otherwise be asked again and again until drain-timeout.
+  await located.newest.admin.state().catch((error: unknown) => {
+    if (isPm2EnvoyError(error, 'admin-payload')) {
+      throw new Pm2EnvoyError('config-invalid', `admin-address: ${error.message}`, { cause: error });
+    }
+    if (!located.generation && isPm2EnvoyError(error, 'admin-gone')) throw error;
+  });
+  const host = await createDrainHost(config, log);
+  const hostDrain = createHostDrain({ locator, config, host, log });
+  const drain = withProgress(cli, hostDrain.drain(), () => readStatus({ config, locator, hostDrain }));
+  const result = await drain;
+  await host.settled();
+  return result;
+}
+
+const PROGRESS_MS = 500;
+
+/** Shows where the drain is while it runs: a live line on a terminal, a line for each phase elsewhere. */
+async function withProgress(
+  cli: CliContext,
+  drain: Promise<DrainResult>,
+  status: () => Promise<Status>,
+): Promise<DrainResult> {
+  let over = false;
+  let phase = '';
+  const show = async (): Promise<void> => {
+    try {
+      const now = await status();
+      if (over || now.phase === 'idle' || now.outcome !== null) return;
+      if (cli.io.isTerminal) cli.io.live(describeProgress(now));
+      else if (now.phase !== phase) cli.io.note(describeProgress(now));
+      phase = now.phase;
+    } catch (error) {
+      cli.io.live(messageOf(error));
+    }
+  };
+  const timer = setInterval(() => void show(), PROGRESS_MS);
+  try {
+    return await drain;
+  } finally {
+    over = true;
+    clearInterval(timer);
+  }
+}
+
+function describeProgress({ phase, connections, timeLeftMs }: Status): string {
+  const open = connections ? `${connections.open} connections open` : 'connections unknown';
+  const left = formatDuration(Math.round((timeLeftMs ?? 0) / 1_000) * 1_000);
+  return `${phase}: ${open}, at most ${left} left`;
+}
+
+function describeResult({ outcome, durationMs, connectionsLeft }: DrainResult): string {
+  const left = connectionsLeft === null ? 'an unknown number of connections' : `${connectionsLeft} connections`;
+  return `${outcome} after ${formatDuration(durationMs)}, ${left} left`;
+}

@@ -1,0 +1,36 @@
+import { HANDOVER_EVENTS, SHUTDOWN_EVENTS } from '../drain/state.js';
+import type { CommandSpec, HookFunction, Plugin, PluginHost } from '../plugins/types.js';
+
+/**
+ * The plugin that drains: it declares the lifecycle events of `shutdown` and `handover`, and does
+ * what each event is for. Everything that can start a drain (HTTP, signals, the command line) goes
+ * through these events.
+ */
+export class DrainPlugin implements Plugin {
+  readonly commands: Readonly<Record<string, CommandSpec>>;
+
+  /** @param options `main`: what the command line does for `shutdown` */
+  constructor(_host: PluginHost, options: { main?: NonNullable<CommandSpec['main']> }) {
+    this.commands = {
+      shutdown: {
+        usage: 'Drain Envoy: fail its health check, close its listeners, wait for its connections',
+        lifecycleEvents: SHUTDOWN_EVENTS,
+        ...options,
+      },
+      handover: {
+        usage: 'Drain an older generation in favour of a newer one, with the host in service',
+        lifecycleEvents: HANDOVER_EVENTS,
+        internal: true,
+      },
+    };
+  }
+
+  readonly hooks: Readonly<Record<string, HookFunction>> = {
+    'shutdown:fail-health': ({ drain }) => drain?.failHealth(),
+    'shutdown:delay': ({ drain }) => drain?.delay(),
+    'shutdown:close': ({ drain }) => drain?.close(),
+    'shutdown:wait': ({ drain }) => drain?.wait(),
+    'handover:close': ({ drain }) => drain?.close(),
+    'handover:wait': ({ drain }) => drain?.wait(),
+  };
+}

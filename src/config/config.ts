@@ -1,0 +1,37 @@
+import type { AdminAddress } from '../admin/address.js';
+
+/** A plugin as it is configured: its module and the options for its constructor. */
+export interface PluginEntry {
+  path: string;
+  options: Readonly<Record<string, unknown>>;
+}
+
+/** The effective configuration, validated; times in milliseconds, paths absolute. */
+export interface Config {
+  readonly checkIntervalMs: number;
+  readonly checkIntervalMinMs: number;
+  readonly checkDelayMs: number;
+  /** 0: check-delay is never ended early. */
+  readonly quietPeriodMs: number;
+  readonly minOpenConnections: number;
+  readonly servePort: number;
+  readonly serveAddress: string;
+  readonly drainTimeoutMs: number;
+  readonly drainUntil: 'connections' | 'requests';
+  /** Stat names of listeners, or globs with `*` and `?`. */
+  readonly ignoreListeners: readonly string[];
+  readonly shutdownToken: string | undefined;
+  readonly envoyBin: string | undefined;
+  readonly envoyConfig: string;
+  readonly envoyArgs: readonly string[];
+  readonly envoyDrainTimeMs: number;
+  /** 0: `/healthz` never fails for a lost Envoy. */
+  readonly envoyLostAfterMs: number;
+  /** Set only for an Envoy that pm2-envoy did not start. */
+  readonly adminAddress: AdminAddress | undefined;
+  /** Undefined: the first usable one of the default places. */
+  readonly runDir: string | undefined;
+  readonly plugins: readonly PluginEntry[];
+  readonly logLevel: string;
+  readonly logFormat: string;
+}

@@ -1,0 +1,313 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { isAbsolute, join, resolve } from 'node:path';
+import convict from 'convict';
+import { parseAdminAddress } from '../admin/address.js';
+import { reservedArgument } from '../envoy/arguments.js';
+import { messageOf, Pm2EnvoyError } from '../errors.js';
+import { PACKAGE_ROOT } from '../package-root.js';
+import { closest } from '../text.js';
+import type { Config, PluginEntry } from './config.js';
+import { parseDuration } from './duration.js';
+import { FORMATS } from './formats.js';
+import { isKey, KEYS, type Key, specOf } from './schema.js';
+
+/** One effective value and where it came from: `default`, a file, a variable or a flag. */
+export interface Setting {
+  value: unknown;
+  source: string;
+}
+
+/** A configuration that passed. */
+export interface LoadedConfig {
+  config: Config;
+  /** The effective value of each key, as a JSON file would have it, and its source. */
+  settings: Readonly<Record<Key, Setting>>;
+}
+
+/** What a configuration is read from. */
+export interface ConfigSources {
+  /** Flags by key, as typed: `{'check-delay': '5s'}`. */
+  flags?: Readonly<Record<string, string>>;
+  /** Path of `--config`; comes before `PM2_ENVOY_CONFIG`. */
+  configFile?: string | undefined;
+  env?: Readonly<Record<string, string | undefined>>;
+  /** Relative paths start here. */
+  cwd?: string;
+}
+
+/** Variables with our prefix that are no keys: our own two, and what Kubernetes adds for a Service named pm2-envoy. */
+const OTHER_VARIABLES =
+  /^PM2_ENVOY_(CONFIG|PROFILE|PORT|PORT_\d+_.*|SERVICE_(HOST|PORT(_.*)?))$/;
+
+/**
+ * Reads the configuration: defaults < profile < file < environment < flags (contract 5).
+ *
+ * Synchronous, because pm2 `require()`s the ecosystem file that is built on it.
+ *
+ * @throws Pm2EnvoyError `config-invalid` with one line per problem: key, value, source, what is allowed
+ */
+export function loadConfig(sources: ConfigSources = {}): LoadedConfig {
+  const { flags = {}, env = process.env, cwd = process.cwd() } = sources;
+  const problems: string[] = [];
+  const settings = new Map<string, Setting>(
+    KEYS.map((key) => [key, { value: specOf(key).default, source: 'default' }]),
+  );
+  const layers = [
+    ...profileLayer(env['PM2_ENVOY_PROFILE'], cwd, problems),
+    ...fileLayer(sources.configFile, env['PM2_ENVOY_CONFIG'], cwd, problems),
+    environmentLayer(env),
+    flagLayer(flags),
+  ];
+  for (const layer of layers) merge(settings, layer, problems);
+  const invalid = new Set<string>();
+  for (const key of KEYS) validate(key, settings.get(key), { problems, invalid });
+  checkCombinations(settings, invalid, problems);
+  const token = readToken(settings, cwd, problems);
+  if (problems.length > 0) throw new Pm2EnvoyError('config-invalid', problems.join('\n'));
+
+  const record = Object.fromEntries(settings) as Record<Key, Setting>;
+  return { config: toConfig(record, token, cwd), settings: record };
+}
+
+/** Values of one source, by key. */
+interface Layer {
+  values: Readonly<Record<string, unknown>>;
+  /** Where a key's value came from. */
+  sourceOf(key: string): string;
+  /** How the key is written in this source. */
+  nameOf(key: string): string;
+}
+
+function profileLayer(name: string | undefined, cwd: string, problems: string[]): Layer[] {
+  if (name === undefined || name === '') return [];
+  const candidates = [join(cwd, 'config'), join(PACKAGE_ROOT, 'config')].map((folder) =>
+    join(folder, `${name}.json`),
+  );
+  const file = /^[\w.-]+$/.test(name) ? candidates.find((path) => existsSync(path)) : undefined;
+  if (file === undefined) {
+    problems.push(
+      `PM2_ENVOY_PROFILE: ${JSON.stringify(name)} is not a profile: there is no ${candidates.join(' and no ')}`,
+    );
+    return [];
+  }
+  return jsonLayer(file, `profile ${name}`, problems);
+}
+
+function fileLayer(
+  flag: string | undefined,
+  variable: string | undefined,
+  cwd: string,
+  problems: string[],
+): Layer[] {
+  const path = flag ?? variable;
+  if (path === undefined || path === '') return [];
+  return jsonLayer(resolve(cwd, path), `file ${path}`, problems);
+}
+
+function jsonLayer(file: string, source: string, problems: string[]): Layer[] {
+  try {
+    const values: unknown = JSON.parse(readFileSync(file, 'utf8'));
+    if (typeof values !== 'object' || values === null || Array.isArray(values)) {
+      throw new Error('it must hold one JSON object');
+    }
+    return [
+      {
+        values: values as Record<string, unknown>,
+        sourceOf: () => source,
+        nameOf: (key) => JSON.stringify(key),
+      },
+    ];
+  } catch (error) {
+    problems.push(`configuration ${source} (${file}) can't be read: ${messageOf(error)}`);
+    return [];
+  }
+}
+
+function environmentLayer(env: Readonly<Record<string, string | undefined>>): Layer {
+  const values: Record<string, unknown> = {};
+  for (const [name, text] of Object.entries(env)) {
+    if (!name.startsWith('PM2_ENVOY_') || OTHER_VARIABLES.test(name)) continue;
+    // An empty variable is an unset one, as a manifest with an empty value means it.
+    if (text === undefined || text === '') continue;
+    const key = name.slice('PM2_ENVOY_'.length).toLowerCase().replaceAll('_', '-');
+    values[key] = fromText(key, text);
+  }
+  const nameOf = (key: string): string => `PM2_ENVOY_${key.toUpperCase().replaceAll('-', '_')}`;
+  return { values, sourceOf: nameOf, nameOf };
+}
+
+function flagLayer(flags: Readonly<Record<string, string>>): Layer {
+  const values = Object.fromEntries(
+    Object.entries(flags).map(([key, text]) => [key, fromText(key, text)]),
+  );
+  return { values, sourceOf: (key) => `--${key}`, nameOf: (key) => `--${key}` };
+}
+
+function fromText(key: string, text: string): unknown {
+  if (!isKey(key)) return text;
+  return FORMATS[specOf(key).format].fromText?.(text) ?? text;
+}
+
+function merge(settings: Map<string, Setting>, layer: Layer, problems: string[]): void {
+  for (const [key, value] of Object.entries(layer.values)) {
+    if (isKey(key)) {
+      settings.set(key, { value, source: layer.sourceOf(key) });
+      continue;
+    }
+    const near = closest(key, KEYS);
+    const hint = near ? `; did you mean ${layer.nameOf(near)}?` : '; see `pm2-envoy config --help`';
+    problems.push(`${layer.nameOf(key)} (from ${layer.sourceOf(key)}) is not a known key${hint}`);
+  }
+}
+
+function validate(
+  key: Key,
+  setting: Setting | undefined,
+  found: { problems: string[]; invalid: Set<string> },
+): void {
+  const spec = specOf(key);
+  const value = setting?.value;
+  try {
+    convict({ [key]: { format: spec.format, default: spec.default, nullable: true } })
+      .load({ [key]: value })
+      .validate({ allowed: 'strict' });
+  } catch {
+    found.invalid.add(key);
+    found.problems.push(
+      `${key}: ${spec.secret ? 'its value' : JSON.stringify(value)} (from ${setting?.source}) ${reasonOf(key, value)}`,
+    );
+  }
+}
+
+/** The format's own message: convict puts the value into its message, secrets too. */
+function reasonOf(key: Key, value: unknown): string {
+  try {
+    FORMATS[specOf(key).format].validate(value);
+    return 'is not allowed';
+  } catch (error) {
+    return messageOf(error);
+  }
+}
+
+function checkCombinations(
+  settings: ReadonlyMap<string, Setting>,
+  invalid: ReadonlySet<string>,
+  problems: string[],
+): void {
+  const durationOf = (key: Key): number | undefined =>
+    invalid.has(key) ? undefined : parseDuration(settings.get(key)?.value);
+  const describe = (key: Key): string => {
+    const setting = settings.get(key);
+    return `${key} ${setting?.value} (from ${setting?.source})`;
+  };
+  const mustBeBelow = (low: Key, high: Key, orEqual: boolean, why: string): void => {
+    const [lowMs, highMs] = [durationOf(low), durationOf(high)];
+    if (lowMs === undefined || highMs === undefined) return;
+    if (lowMs < highMs || (orEqual && lowMs === highMs)) return;
+    problems.push(
+      `${describe(low)} must be ${orEqual ? 'at most' : 'below'} ${describe(high)}: ${why}`,
+    );
+  };
+  mustBeBelow('check-delay', 'drain-timeout', false, 'the drain would be over before it waits');
+  mustBeBelow('check-interval-min', 'check-interval', true, 'it is the shortest time between polls');
+  if (settings.get('shutdown-token')?.value !== null && settings.get('shutdown-token-file')?.value !== null) {
+    problems.push('shutdown-token and shutdown-token-file are both set: leave one out');
+  }
+  for (const argument of invalid.has('envoy-args') ? [] : listOf(settings.get('envoy-args')?.value)) {
+    const reason = reservedArgument(argument);
+    if (reason) {
+      problems.push(
+        `envoy-args: ${JSON.stringify(argument)} (from ${settings.get('envoy-args')?.source}) is pm2-envoy's own: ${reason}`,
+      );
+    }
+  }
+}
+
+function readToken(
+  settings: ReadonlyMap<string, Setting>,
+  cwd: string,
+  problems: string[],
+): string | undefined {
+  const token = settings.get('shutdown-token')?.value;
+  if (typeof token === 'string') return token;
+  const file = settings.get('shutdown-token-file')?.value;
+  if (typeof file !== 'string') return undefined;
+  try {
+    const text = readFileSync(resolve(cwd, file), 'utf8').trim();
+    if (text === '') throw new Error('the file is empty');
+    return text;
+  } catch (error) {
+    problems.push(
+      `shutdown-token-file: ${JSON.stringify(file)} (from ${settings.get('shutdown-token-file')?.source}) can't be read: ${messageOf(error)}`,
+    );
+    return undefined;
+  }
+}
+
+function toConfig(
+  settings: Readonly<Record<Key, Setting>>,
+  shutdownToken: string | undefined,
+  cwd: string,
+): Config {
+  const ms = (key: Key): number => parseDuration(settings[key].value);
+  const number = (key: Key): number => Number(settings[key].value);
+  const text = (key: Key): string => String(settings[key].value);
+  const path = (key: Key): string | undefined =>
+    settings[key].value === null ? undefined : resolve(cwd, text(key));
+  const address = settings['admin-address'].value;
+  return {
+    checkIntervalMs: ms('check-interval'),
+    checkIntervalMinMs: ms('check-interval-min'),
+    checkDelayMs: ms('check-delay'),
+    quietPeriodMs: ms('quiet-period'),
+    minOpenConnections: number('min-open-connections'),
+    servePort: number('serve-port'),
+    serveAddress: text('serve-address'),
+    drainTimeoutMs: ms('drain-timeout'),
+    drainUntil: settings['drain-until'].value === 'requests' ? 'requests' : 'connections',
+    ignoreListeners: listOf(settings['ignore-listeners'].value),
+    shutdownToken,
+    envoyBin: path('envoy-bin'),
+    envoyConfig: resolve(cwd, text('envoy-config')),
+    envoyArgs: listOf(settings['envoy-args'].value),
+    envoyDrainTimeMs: ms('envoy-drain-time'),
+    envoyLostAfterMs: ms('envoy-lost-after'),
+    adminAddress: typeof address === 'string' ? parseAdminAddress(address) : undefined,
+    runDir: path('run-dir'),
+    plugins: pluginsOf(settings.plugins.value, cwd),
+    logLevel: text('log-level'),
+    logFormat: text('log-format'),
+  };
+}
+
+function listOf(value: unknown): string[] {
+  return Array.isArray(value) ? value.map(String) : [];
+}
+
+/** A path that starts with `.` or `/` is a file; anything else is a package's name. */
+function pluginsOf(value: unknown, cwd: string): PluginEntry[] {
+  if (!Array.isArray(value)) return [];
+  return value.map((entry: unknown) => {
+    const [path, options] = Array.isArray(entry) ? entry : [entry, {}];
+    const isFile = isAbsolute(String(path)) || String(path).startsWith('.');
+    return { path: isFile ? resolve(cwd, String(path)) : String(path), options };
+  });
+}
+
+/** The settings as people see them: secrets are `***`. */
+export function maskSettings(settings: Readonly<Record<Key, Setting>>): Record<Key, Setting> {
+  const masked = KEYS.map((key) => {
+    const setting = settings[key];
+    const hide = specOf(key).secret && setting.value !== null;
+    return [key, hide ? { ...setting, value: '***' } : setting];
+  });
+  return Object.fromEntries(masked) as Record<Key, Setting>;
+}
+
+/** The variables that hand a loaded configuration file on to a child with another working directory. */
+export function configVariables(sources: ConfigSources): Record<string, string> {
+  const { env = process.env, cwd = process.cwd() } = sources;
+  const file = sources.configFile ?? env['PM2_ENVOY_CONFIG'];
+  return file ? { PM2_ENVOY_CONFIG: resolve(cwd, file) } : {};
+}
+

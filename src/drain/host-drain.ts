@@ -1,0 +1,94 @@
+import { sameProcess } from '../envoy/process-identity.js';
+import type { EnvoyLocator, Located } from './locate.js';
+import type { Log } from '../log.js';
+import type { PluginHost } from '../plugins/types.js';
+import { createDrainer, type Drainer } from './drainer.js';
+import type { DrainConfig, DrainRun } from './run.js';
+import type { DrainResult, DrainState } from './state.js';
+
+/** The drain of this host, whichever Envoy runs on it and whichever process began it. */
+export interface HostDrain {
+  /**
+   * Starts or joins the drain of the Envoys that live now. One that has ended is not run again for
+   * the same Envoy. Never rejects; without any Envoy the outcome is `envoy-gone`.
+   */
+  drain(): Promise<DrainResult>;
+  /** The drain of the Envoy that lives now, this process's or another's. */
+  state(located: Located | undefined): DrainState;
+  /** The drain that this process leads, while it does. */
+  current(): DrainRun | undefined;
+}
+
+/** A foreign Envoy's start is known to the second. */
+const SAME_START_MS = 3_000;
+
+/** Creates the host's drain. */
+export function createHostDrain(options: {
+  locator: EnvoyLocator;
+  config: DrainConfig;
+  host: Pick<PluginHost, 'run'>;
+  log: Log;
+  limitMs?: number | undefined;
+}): HostDrain {
+  const { locator, limitMs, ...rest } = options;
+  let last: { located: Located; drainer: Drainer } | undefined;
+  let locating: Promise<Located | undefined> | undefined;
+
+  const locate = (): Promise<Located | undefined> => {
+    locating ??= locator.locate().finally(() => {
+      locating = undefined;
+    });
+    return locating;
+  };
+  const drainerFor = (located: Located): Drainer => {
+    if (last && isSameEnvoy(last.located, located)) return last.drainer;
+    const drainer = createDrainer({
+      ...rest,
+      command: 'shutdown',
+      targets: located.targets,
+      ledger: located.ledger,
+      ...(limitMs === undefined ? {} : { limitMs }),
+    });
+    last = { located, drainer };
+    return drainer;
+  };
+
+  return {
+    drain: async () => {
+      if (last?.drainer.state().kind === 'draining') return last.drainer.drain();
+      const located = await locate();
+      if (located) return drainerFor(located).drain();
+      if (last) return last.drainer.drain();
+      rest.log.info('there is no Envoy: nothing to drain');
+      return nothingToDrain();
+    },
+    state: (located) => {
+      const own = last?.drainer.state() ?? { kind: 'idle' };
+      if (!located) return own;
+      if (last && isSameEnvoy(last.located, located) && own.kind !== 'idle') return own;
+      const record = located.ledger.read();
+      if (!record) return { kind: 'idle' };
+      if (record.result) return { kind: 'ended', result: record.result };
+      const { phase, startedAt, deadlineMs, connectionsAtStart } = record;
+      return { kind: 'draining', phase, startedAt, deadlineMs, connectionsAtStart };
+    },
+    current: () => last?.drainer.current(),
+  };
+}
+
+function isSameEnvoy(a: Located, b: Located): boolean {
+  if (a.generation || b.generation) return sameProcess(a.generation?.envoy, b.generation?.envoy);
+  if (a.envoyStartedAtMs === undefined || b.envoyStartedAtMs === undefined) return true;
+  return Math.abs(a.envoyStartedAtMs - b.envoyStartedAtMs) <= SAME_START_MS;
+}
+
+function nothingToDrain(): DrainResult {
+  return {
+    outcome: 'envoy-gone',
+    phase: 'finish',
+    startedAt: new Date().toISOString(),
+    durationMs: 0,
+    connectionsAtStart: 0,
+    connectionsLeft: 0,
+  };
+}

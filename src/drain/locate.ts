@@ -1,0 +1,110 @@
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { type AdminClient, createAdminClient } from '../admin/client.js';
+import { type Clock, systemClock } from '../clock.js';
+import type { Config } from '../config/config.js';
+import type { EnvoyTarget } from './envoys.js';
+import { type DrainLedger, openLedger } from './record.js';
+import type { Log } from '../log.js';
+import { type Generation, newestOf, openGenerations } from '../envoy/generations.js';
+
+/** The Envoys of this host at one moment. */
+export interface Located {
+  /** Oldest first; never empty. */
+  targets: readonly EnvoyTarget[];
+  /** The newest that has been LIVE, or the newest of all. */
+  newest: EnvoyTarget;
+  /** The newest generation; undefined for an Envoy that pm2-envoy did not start. */
+  generation: Generation | undefined;
+  /** Where this Envoy's drain is recorded. */
+  ledger: DrainLedger;
+  /** When a foreign Envoy started, on the monotonic clock, if it could be asked. */
+  envoyStartedAtMs: number | undefined;
+}
+
+/** Finds the Envoys of this host: those in the run directory, or the one at `admin-address`. */
+export interface EnvoyLocator {
+  /** Undefined when there is no Envoy. One at `admin-address` always counts as there. */
+  locate(): Promise<Located | undefined>;
+}
+
+/** Creates the locator; it keeps one admin connection for each Envoy. */
+export function createEnvoyLocator(options: {
+  config: Pick<Config, 'adminAddress'>;
+  runDir: string;
+  log: Log;
+  clock?: Clock;
+}): EnvoyLocator {
+  const { config, runDir, log, clock = systemClock } = options;
+  const { adminAddress } = config;
+  if (adminAddress) {
+    const admin = createAdminClient(adminAddress);
+    return { locate: () => locateForeign(admin, { runDir, log, clock }) };
+  }
+
+  const generations = openGenerations(runDir);
+  const clients = new Map<string, AdminClient>();
+  const clientOf = ({ adminSocket }: Generation): AdminClient => {
+    const known = clients.get(adminSocket);
+    if (known) return known;
+    const client = createAdminClient({ kind: 'unix', path: adminSocket });
+    clients.set(adminSocket, client);
+    return client;
+  };
+  const forget = (live: readonly Generation[]): void => {
+    const sockets = new Set(live.map(({ adminSocket }) => adminSocket));
+    for (const [socket, client] of clients) {
+      if (sockets.has(socket)) continue;
+      client.close();
+      clients.delete(socket);
+    }
+  };
+  return {
+    locate: async () => {
+      const live = generations.live();
+      forget(live);
+      const targets = live.map((generation) => targetOf(generation, clientOf(generation)));
+      const generation = newestOf(live);
+      const newest = generation && targets[live.indexOf(generation)];
+      if (!newest) return undefined;
+      return {
+        targets,
+        newest,
+        generation,
+        ledger: openGenerationLedger(generation, 'shutdown', log),
+        envoyStartedAtMs: undefined,
+      };
+    },
+  };
+}
+
+/** A generation as a drain sees it. */
+export function targetOf(generation: Generation, admin: AdminClient): EnvoyTarget {
+  return { name: `generation ${generation.number}`, admin, process: generation.envoy };
+}
+
+/** The drain record of a generation: it lies in its folder, so it can't be mistaken for another's. */
+export function openGenerationLedger(
+  generation: Generation,
+  command: 'shutdown' | 'handover',
+  log: Log,
+): DrainLedger {
+  return openLedger({ file: join(generation.directory, `${command}.json`), log });
+}
+
+async function locateForeign(
+  admin: AdminClient,
+  { runDir, log, clock }: { runDir: string; log: Log; clock: Clock },
+): Promise<Located> {
+  const info = await admin.serverInfo().catch(() => undefined);
+  const envoyStartedAtMs = info && clock.nowMs() - info.uptimeSeconds * 1_000;
+  const id = createHash('sha256').update(admin.address).digest('hex').slice(0, 12);
+  const target = { name: `Envoy at ${admin.address}`, admin, process: undefined };
+  return {
+    targets: [target],
+    newest: target,
+    generation: undefined,
+    ledger: openLedger({ file: join(runDir, `shutdown-${id}.json`), log, envoyStartedAtMs }),
+    envoyStartedAtMs,
+  };
+}

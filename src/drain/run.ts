@@ -1,0 +1,183 @@
+import type { Clock } from '../clock.js';
+import type { Config } from '../config/config.js';
+import { formatDuration } from '../config/duration.js';
+import type { Log } from '../log.js';
+import { createCadence } from './cadence.js';
+import { createEnvoys, type EnvoyTarget, type Sample } from './envoys.js';
+import type { DrainRecord } from './record.js';
+import type { DrainCommand, DrainOutcome, DrainPhase } from './state.js';
+
+/**
+ * One drain as hooks see it. Plugins read its progress; the methods are what the lifecycle events
+ * do. Each step is bounded by the deadline, never rejects, and does nothing once the outcome is known.
+ */
+export interface DrainRun {
+  readonly command: DrainCommand;
+  readonly phase: DrainPhase;
+  /** ISO 8601 */
+  readonly startedAt: string;
+  /** Milliseconds until `drain-timeout` is over. */
+  timeLeftMs(): number;
+  /** Open connections when the drain began; null: not counted yet, or could not be. */
+  readonly connectionsAtStart: number | null;
+  /** Open connections at the latest look; null: could not be counted. */
+  readonly connectionsLeft: number | null;
+  /** Set once it is known how the drain ends. */
+  readonly outcome: DrainOutcome | undefined;
+  /** The latest failure of a call to Envoy. */
+  lastError(): string | undefined;
+  failHealth(): Promise<void>;
+  delay(): Promise<void>;
+  close(): Promise<void>;
+  wait(): Promise<void>;
+}
+
+/** What one drain's configuration is made of. */
+export type DrainConfig = Pick<
+  Config,
+  | 'checkIntervalMs'
+  | 'checkIntervalMinMs'
+  | 'checkDelayMs'
+  | 'quietPeriodMs'
+  | 'minOpenConnections'
+  | 'drainTimeoutMs'
+  | 'drainUntil'
+  | 'ignoreListeners'
+>;
+
+/** `drain_listeners` answers before every worker has closed its sockets (within 10 ms, envoy-facts.md). */
+const CLOSE_SETTLES_MS = 30;
+/** `drain-until: requests` must hold for this many polls: a request may be just between two gauges. */
+const CALM_POLLS = 3;
+/** Longest time between two looks whether Envoy still exists. */
+const LIVENESS_MS = 500;
+
+/** Creates the steps of one drain, new or taken over: `record` says what has been done. */
+export function createDrainRun(options: {
+  command: DrainCommand;
+  record: DrainRecord;
+  targets: readonly EnvoyTarget[];
+  config: DrainConfig;
+  clock: Clock;
+  log: Log;
+}): DrainRun & { enter(phase: DrainPhase): DrainRecord } {
+  const { command, config, clock, log } = options;
+  const record = { ...options.record };
+  const cadence = createCadence(config);
+  const envoys = createEnvoys({
+    targets: options.targets,
+    rule: config,
+    deadlineMs: record.deadlineMs,
+    clock,
+    log,
+  });
+  let left: number | null = null;
+  let outcome: DrainOutcome | undefined;
+
+  const timeLeftMs = (): number => Math.max(0, record.deadlineMs - clock.nowMs());
+  const isOver = (): boolean => {
+    if (!outcome && envoys.allGone()) {
+      outcome = 'envoy-gone';
+      left = 0;
+    }
+    return outcome !== undefined;
+  };
+  const look = async (): Promise<Sample> => {
+    const sample = await envoys.sample();
+    left = sample.kind === 'known' ? sample.open : sample.kind === 'gone' ? 0 : null;
+    if (sample.kind === 'known') cadence.noteCost(sample.tookMs);
+    return sample;
+  };
+  const lookAtStart = async (): Promise<void> => {
+    if (record.connectionsAtStart !== null) return;
+    await look();
+    record.connectionsAtStart = left;
+  };
+  /** Sleeps in parts, so that an Envoy that dies is noticed. */
+  const rest = async (ms: number): Promise<void> => {
+    const endMs = clock.nowMs() + Math.min(ms, timeLeftMs());
+    while (!isOver() && clock.nowMs() < endMs) {
+      await clock.sleep(Math.min(LIVENESS_MS, endMs - clock.nowMs()));
+    }
+  };
+
+  return {
+    command,
+    get phase() {
+      return record.phase;
+    },
+    startedAt: record.startedAt,
+    timeLeftMs,
+    get connectionsAtStart() {
+      return record.connectionsAtStart;
+    },
+    get connectionsLeft() {
+      return left;
+    },
+    get outcome() {
+      return outcome;
+    },
+    lastError: envoys.lastError,
+
+    enter: (phase) => {
+      record.phase = phase;
+      if (phase === 'delay') record.delayStartedAtMs ??= clock.nowMs();
+      return { ...record };
+    },
+
+    failHealth: async () => {
+      if (isOver()) return;
+      await envoys.tellAll('fail its health check', (admin, signal) => admin.failHealthCheck(signal));
+      if (!isOver()) await lookAtStart();
+    },
+
+    delay: async () => {
+      const startMs = record.delayStartedAtMs ?? clock.nowMs();
+      const endMs = Math.min(startMs + config.checkDelayMs, record.deadlineMs);
+      let known: number | undefined;
+      let quietSinceMs = startMs;
+      while (!isOver() && clock.nowMs() < endMs) {
+        const accepted = await envoys.accepted();
+        const nowMs = clock.nowMs();
+        if (accepted?.total !== known) quietSinceMs = nowMs;
+        known = accepted?.total;
+        if (config.quietPeriodMs > 0 && accepted && nowMs - quietSinceMs >= config.quietPeriodMs) {
+          log.info(`no new connection for ${formatDuration(config.quietPeriodMs)}: check-delay ends early`);
+          return;
+        }
+        if (accepted) cadence.noteCost(accepted.tookMs);
+        const paceMs =
+          config.quietPeriodMs > 0
+            ? Math.max(cadence.nextDelayMs(0), config.quietPeriodMs / 10)
+            : config.checkIntervalMs;
+        await rest(Math.min(paceMs, endMs - clock.nowMs()));
+      }
+    },
+
+    close: async () => {
+      if (isOver()) return;
+      await lookAtStart();
+      await envoys.tellAll('close its listeners', (admin, signal) => admin.closeListeners(signal));
+      await rest(CLOSE_SETTLES_MS);
+    },
+
+    wait: async () => {
+      const byRequests = config.drainUntil === 'requests';
+      let calm = 0;
+      while (!isOver()) {
+        const sample = await look();
+        if (isOver()) return;
+        const goal = sample.kind === 'known' ? (byRequests ? sample.busy : sample.open) : Infinity;
+        calm = goal <= config.minOpenConnections ? calm + 1 : 0;
+        if (calm >= (byRequests ? CALM_POLLS : 1)) {
+          outcome = 'drained';
+        } else if (timeLeftMs() === 0) {
+          outcome = sample.kind === 'known' ? 'timeout' : 'admin-unreachable';
+        } else {
+          const toGo = Number.isFinite(goal) ? goal - config.minOpenConnections : 0;
+          await rest(cadence.nextDelayMs(toGo));
+        }
+      }
+    },
+  };
+}

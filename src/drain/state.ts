@@ -1,0 +1,64 @@
+/** The lifecycle events of a shutdown, in order (contract 3). */
+export const SHUTDOWN_EVENTS: readonly DrainPhase[] = ['fail-health', 'delay', 'close', 'wait', 'finish'];
+
+/** The lifecycle events of a hand-over: the host stays in service, so its health is not touched. */
+export const HANDOVER_EVENTS: readonly DrainPhase[] = ['close', 'wait', 'finish'];
+
+/** Where a drain is. */
+export type DrainPhase = 'fail-health' | 'delay' | 'close' | 'wait' | 'finish';
+
+/** The commands that drain. */
+export type DrainCommand = 'shutdown' | 'handover';
+
+/** How a drain ended. */
+export type DrainOutcome =
+  /** As few connections as `min-open-connections` are left. */
+  | 'drained'
+  /** `drain-timeout` was over first. */
+  | 'timeout'
+  /** Somebody took it back. */
+  | 'cancelled'
+  /** There is no Envoy any more: nothing is left to drain. */
+  | 'envoy-gone'
+  /** Envoy exists, but could not be asked until `drain-timeout` was over. */
+  | 'admin-unreachable';
+
+/** What a drain came to; also the body of `/shutdown`. */
+export interface DrainResult {
+  outcome: DrainOutcome;
+  /** The phase that it ended in. */
+  phase: DrainPhase;
+  /** ISO 8601 */
+  startedAt: string;
+  durationMs: number;
+  /** Open connections when the drain began; null: could not be counted. */
+  connectionsAtStart: number | null;
+  /** Open connections at the end, cut when Envoy stops; null: could not be counted. */
+  connectionsLeft: number | null;
+}
+
+/** A drain as it is seen from outside. */
+export type DrainState =
+  | { kind: 'idle' }
+  | ({ kind: 'draining' } & DrainProgress)
+  | { kind: 'ended'; result: DrainResult };
+
+/** A drain under way. */
+export interface DrainProgress {
+  phase: DrainPhase;
+  /** ISO 8601 */
+  startedAt: string;
+  /** When `drain-timeout` will be over, on the monotonic clock ({@link Clock.nowMs}). */
+  deadlineMs: number;
+  connectionsAtStart: number | null;
+}
+
+/** The events of a drain command. */
+export function eventsOf(command: DrainCommand): readonly DrainPhase[] {
+  return command === 'shutdown' ? SHUTDOWN_EVENTS : HANDOVER_EVENTS;
+}
+
+/** Whether a drain in `phase` has closed the listeners, which can't be undone. */
+export function hasClosed(phase: DrainPhase): boolean {
+  return SHUTDOWN_EVENTS.indexOf(phase) >= SHUTDOWN_EVENTS.indexOf('close');
+}

@@ -1,0 +1,55 @@
+/** What the runner decides of an Envoy's command line. */
+export interface EnvoyLaunch {
+  /** Absolute path of the bootstrap file. */
+  bootstrap: string;
+  /** Unix socket of the generation's admin interface. */
+  adminSocket: string;
+  drainTimeMs: number;
+  /** The user's `envoy-args`. */
+  args: readonly string[];
+}
+
+const RESERVED: Readonly<Record<string, string>> = {
+  '-c': 'set envoy-config',
+  '--config-path': 'set envoy-config',
+  '--config-yaml': 'put its content into the bootstrap file (envoy-config)',
+  '--mode': 'the runner validates and serves by itself',
+  '--drain-time-s': 'set envoy-drain-time',
+  '--disable-hot-restart': 'it is always set',
+  '--base-id': 'hot restart is not used',
+  '--base-id-path': 'hot restart is not used',
+  '--use-dynamic-base-id': 'hot restart is not used',
+  '--restart-epoch': 'hot restart is not used',
+  '--parent-shutdown-time-s': 'hot restart is not used',
+};
+
+/** Why an argument can't stand in `envoy-args`, if it can't. */
+export function reservedArgument(argument: string): string | undefined {
+  return RESERVED[argument.split('=')[0] ?? ''];
+}
+
+/**
+ * The arguments that start one generation.
+ *
+ * The bootstrap stays as it is but for the admin address, which `--config-yaml` overrides with the
+ * generation's own socket, mode 0600 (envoy-facts.md, admin interface). Hot restart is disabled: two
+ * generations then share a port by SO_REUSEPORT, and Envoy does not die with its parent.
+ */
+export function envoyArguments(launch: EnvoyLaunch): string[] {
+  const admin = { address: { pipe: { path: launch.adminSocket, mode: 0o600 } } };
+  return [
+    '--config-path',
+    launch.bootstrap,
+    '--config-yaml',
+    JSON.stringify({ admin }),
+    '--disable-hot-restart',
+    '--drain-time-s',
+    String(Math.max(1, Math.round(launch.drainTimeMs / 1_000))),
+    ...launch.args,
+  ];
+}
+
+/** The arguments that only check a bootstrap. */
+export function validateArguments(launch: Pick<EnvoyLaunch, 'bootstrap' | 'args'>): string[] {
+  return ['--mode', 'validate', '--config-path', launch.bootstrap, ...launch.args];
+}

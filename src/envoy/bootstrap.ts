@@ -1,0 +1,94 @@
+import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { promisify } from 'node:util';
+import { parse } from 'yaml';
+import { messageOf, Pm2EnvoyError, systemCodeOf } from '../errors.js';
+import { type EnvoyLaunch, validateArguments } from './arguments.js';
+
+const run = promisify(execFile);
+const VALIDATE_LIMIT_MS = 30_000;
+
+/** An admin address as the bootstrap names it: a TCP port or a unix socket. */
+export type BootstrapAdmin = { host: string; port: number } | { path: string };
+
+/**
+ * Reads the admin address of a bootstrap file (YAML or JSON), so that whatever uses it can be relayed
+ * to the newest generation.
+ *
+ * @returns undefined when the bootstrap names none
+ * @throws Pm2EnvoyError `bootstrap-invalid` when the file can't be read
+ */
+export function readBootstrapAdmin(file: string): BootstrapAdmin | undefined {
+  let bootstrap: unknown;
+  try {
+    bootstrap = parse(readFileSync(file, 'utf8'));
+  } catch (error) {
+    throw new Pm2EnvoyError(
+      'bootstrap-invalid',
+      `the bootstrap file ${file} (envoy-config) can't be read: ${messageOf(error).split('\n')[0]}`,
+      { cause: error },
+    );
+  }
+  const address = (bootstrap as Bootstrap | null)?.admin?.address;
+  const path = address?.pipe?.path;
+  if (typeof path === 'string') return { path };
+  const socket = address?.socket_address;
+  const port = Number(socket?.port_value);
+  if (typeof socket?.address !== 'string' || !Number.isInteger(port)) return undefined;
+  return { host: socket.address, port };
+}
+
+/**
+ * Has Envoy itself check a bootstrap file (`--mode validate`).
+ *
+ * @throws Pm2EnvoyError `bootstrap-invalid` with Envoy's reason, or `envoy-not-found` when the
+ *   binary is no Envoy that runs here
+ */
+export async function validateBootstrap(
+  binary: string,
+  launch: Pick<EnvoyLaunch, 'bootstrap' | 'args'>,
+): Promise<void> {
+  try {
+    await run(binary, validateArguments(launch), { timeout: VALIDATE_LIMIT_MS, maxBuffer: 64 << 20 });
+  } catch (error) {
+    const { stdout, stderr, code } = error as { stdout?: string; stderr?: string; code?: unknown };
+    if (typeof code !== 'number' || !(await isEnvoy(binary))) throw notAnEnvoy(binary, error);
+    throw new Pm2EnvoyError(
+      'bootstrap-invalid',
+      `Envoy refuses the bootstrap file ${launch.bootstrap} (envoy-config): ${reasonOf(`${stderr}\n${stdout}`)}`,
+      { cause: error },
+    );
+  }
+}
+
+/** Whether a binary says that it is an Envoy (`envoy  version: COMMIT/1.40.0/…`). */
+export async function isEnvoy(binary: string): Promise<boolean> {
+  try {
+    const { stdout } = await run(binary, ['--version'], { timeout: VALIDATE_LIMIT_MS });
+    return /version: \w+\/\d+\.\d+\.\d+/.test(stdout);
+  } catch {
+    return false;
+  }
+}
+
+/** The error for a binary that is something else, or does not run here. */
+export function notAnEnvoy(binary: string, cause?: unknown): Pm2EnvoyError {
+  const reason = systemCodeOf(cause) ?? 'its --version names none';
+  return new Pm2EnvoyError('envoy-not-found', `${binary} is not an Envoy that runs here (${reason}): check envoy-bin, ENVOY_BIN and PATH`, { cause });
+}
+
+interface Bootstrap {
+  admin?: {
+    address?: {
+      pipe?: { path?: unknown };
+      socket_address?: { address?: unknown; port_value?: unknown };
+    };
+  };
+}
+
+/** Envoy's last critical or error line, without its prefix; the last line of anything else. */
+function reasonOf(output: string): string {
+  const lines = output.split('\n').filter((line) => line.trim() !== '');
+  const fault = lines.findLast((line) => /\]\[(critical|error)\]/.test(line)) ?? lines.at(-1) ?? '';
+  return fault.replace(/^(\[[^\]]*\])+ (\[[^\]]*\] )?/, '').slice(0, 500);
+}

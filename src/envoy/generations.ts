@@ -1,0 +1,137 @@
+import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { systemCodeOf } from '../errors.js';
+import { readJson, writeJson } from '../files.js';
+import { findByCommandLine, isAlive, type ProcessIdentity, sameProcess } from './process-identity.js';
+
+/** One Envoy process and its folder in the run directory. */
+export interface Generation {
+  /** Counts up; a later generation has a higher number. */
+  readonly number: number;
+  readonly directory: string;
+  readonly adminSocket: string;
+  readonly envoy: ProcessIdentity;
+  /** The runner that answers for it. */
+  readonly runner: ProcessIdentity;
+  /** When its Envoy was started, as an ISO 8601 instant. */
+  readonly startedAt: string;
+  /** It has been LIVE. */
+  readonly ready: boolean;
+  /** Its runner has lost pm2: nobody but the next runner will tell it to stop. */
+  readonly orphaned: boolean;
+}
+
+/** A folder for a generation whose Envoy is not started yet. */
+export interface GenerationSlot {
+  readonly number: number;
+  readonly directory: string;
+  readonly adminSocket: string;
+}
+
+/** The generations of one run directory. Reading never fails: what can't be read is not there. */
+export interface Generations {
+  /** Those whose Envoy process exists, oldest first. */
+  live(): Generation[];
+  /** The newest of {@link live} that has been LIVE; the newest of all when none has. */
+  newest(): Generation | undefined;
+  /** Whether this generation's Envoy process exists. */
+  isLive(generation: Generation): boolean;
+  /** Makes the folder of the next generation. */
+  reserve(): GenerationSlot;
+  /** Writes down who runs in a folder; also used to change the runner. */
+  write(generation: Generation): void;
+  /** Removes folders of ended generations but the newest: others may still read how its drain ended. */
+  prune(): void;
+}
+
+/** Opens the generations below a run directory. */
+export function openGenerations(runDir: string): Generations {
+  const root = join(runDir, 'generations');
+  const numbers = (): number[] => readNumbers(root);
+  const live = (): Generation[] =>
+    numbers()
+      .map((number) => readGeneration(root, number))
+      .filter((generation) => generation !== undefined)
+      .filter((generation) => isAlive(generation.envoy));
+  return {
+    live,
+    newest: () => newestOf(live()),
+    isLive: (generation) => isAlive(generation.envoy),
+    reserve: () => reserve(root, (numbers().at(-1) ?? 0) + 1),
+    write: (generation) => writeJson(join(generation.directory, 'generation.json'), generation),
+    prune: () => prune(root, numbers(), live()),
+  };
+}
+
+/** The newest generation that has been LIVE; the newest of all when none has. */
+export function newestOf(live: readonly Generation[]): Generation | undefined {
+  return live.findLast(({ ready }) => ready) ?? live.at(-1);
+}
+
+/** Whether a live runner answers for this generation, and pm2 still answers for that runner. */
+export function isAttended(generation: Generation): boolean {
+  return !generation.orphaned && isAlive(generation.runner);
+}
+
+/** Whether `runner` is the one that answers for this generation, as the run directory has it now. */
+export function isRunBy(generation: Generation, runner: ProcessIdentity): boolean {
+  const json = readJson(join(generation.directory, 'generation.json')) as Generation | undefined;
+  return json === undefined || sameProcess(json.runner, runner);
+}
+
+function reserve(root: string, from: number): GenerationSlot {
+  mkdirSync(root, { recursive: true, mode: 0o700 });
+  for (let number = from; ; number += 1) {
+    const directory = join(root, String(number));
+    try {
+      mkdirSync(directory, { mode: 0o700 });
+      return { number, directory, adminSocket: join(directory, 'admin.sock') };
+    } catch (error) {
+      if (systemCodeOf(error) !== 'EEXIST') throw error;
+    }
+  }
+}
+
+function readNumbers(root: string): number[] {
+  try {
+    return readdirSync(root)
+      .filter((name) => /^\d+$/.test(name))
+      .map(Number)
+      .sort((a, b) => a - b);
+  } catch {
+    return [];
+  }
+}
+
+function readGeneration(root: string, number: number): Generation | undefined {
+  const directory = join(root, String(number));
+  const json = readJson(join(directory, 'generation.json'));
+  if (isGeneration(json)) return { ...json, number, directory };
+  return recover(number, directory);
+}
+
+/** A runner that died between starting Envoy and writing it down: Envoy's command line names the socket. */
+function recover(number: number, directory: string): Generation | undefined {
+  const adminSocket = join(directory, 'admin.sock');
+  const envoy = findByCommandLine(`"path":"${adminSocket}"`);
+  if (!envoy) return undefined;
+  const nobody = { pid: 0, startTime: 'unknown' };
+  const startedAt = new Date().toISOString();
+  return { number, directory, adminSocket, envoy, runner: nobody, startedAt, ready: true, orphaned: true };
+}
+
+function isGeneration(json: unknown): json is Generation {
+  const { envoy, runner, adminSocket } = (json ?? {}) as Partial<Generation>;
+  return isIdentity(envoy) && isIdentity(runner) && typeof adminSocket === 'string';
+}
+
+function isIdentity(value: unknown): value is ProcessIdentity {
+  const { pid, startTime } = (value ?? {}) as Partial<ProcessIdentity>;
+  return Number.isInteger(pid) && typeof startTime === 'string';
+}
+
+function prune(root: string, numbers: readonly number[], live: readonly Generation[]): void {
+  const kept = new Set(live.map(({ number }) => number));
+  const ended = numbers.filter((number) => !kept.has(number)).slice(0, -1);
+  for (const number of ended) rmSync(join(root, String(number)), { recursive: true, force: true });
+}

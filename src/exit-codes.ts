@@ -1,0 +1,37 @@
+import { isPm2EnvoyError } from './errors.js';
+
+/** Exit codes of the command line (contract) and of the two apps. */
+export const EXIT = {
+  done: 0,
+  unexpected: 1,
+  usage: 2,
+  timeout: 3,
+  cancelled: 4,
+  unreachable: 5,
+  /** The runner was told to stop before its Envoy was LIVE (EX_TEMPFAIL); pm2 must not restart it. */
+  stoppedBeforeLive: 75,
+  refused: 77,
+  configuration: 78,
+} as const;
+
+/** The exit code that a failed command or app ends with. */
+export function exitCodeOf(error: unknown): number {
+  if (!isPm2EnvoyError(error)) return EXIT.unexpected;
+  switch (error.code) {
+    case 'config-invalid':
+    case 'bootstrap-invalid':
+    case 'envoy-not-found':
+    case 'run-dir-unusable':
+    case 'plugin-invalid':
+    case 'serve-failed':
+      return EXIT.configuration;
+    case 'manager-unreachable':
+    case 'admin-gone':
+    case 'admin-timeout':
+      return EXIT.unreachable;
+    case 'manager-refused':
+      return EXIT.refused;
+    default:
+      return EXIT.unexpected;
+  }
+}

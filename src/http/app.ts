@@ -1,0 +1,141 @@
+import express, { type Express, type NextFunction, type Request, type Response } from 'express';
+import type { Config } from '../config/config.js';
+import type { HostDrain } from '../drain/host-drain.js';
+import { type DrainOutcome, type DrainResult } from '../drain/state.js';
+import { unreachable } from '../errors.js';
+import type { Log } from '../log.js';
+import type { Health } from '../manager/health.js';
+import type { Status } from '../manager/status.js';
+import { checkAccess } from './access.js';
+
+/** What the endpoints are made of. */
+export interface AppParts {
+  config: Pick<Config, 'shutdownToken'>;
+  hostDrain: HostDrain;
+  health: Health;
+  readStatus(): Promise<Status>;
+  log: Log;
+}
+
+/** Creates the manager's endpoints (contract 4). */
+export function createApp(parts: AppParts): Express {
+  const { hostDrain, health, readStatus } = parts;
+  const app = express();
+  app.disable('x-powered-by');
+  app.disable('etag');
+  app.use((_request, response, next) => {
+    response.set('cache-control', 'no-store');
+    next();
+  });
+  const trusted = requireTrust(parts);
+  const shutdown = async (_request: Request, response: Response): Promise<void> => {
+    const result = await hostDrain.drain();
+    response.status(statusOf(result.outcome)).json(result);
+  };
+
+  app
+    .route('/healthz')
+    .get((_request, response) => {
+      const reason = health.unhealthy();
+      if (reason === undefined) response.type('text/plain').send('ok\n');
+      else sendError(response, 503, { code: 'envoy-lost', message: reason });
+    })
+    .all(methodNotAllowed('GET, HEAD'));
+  app
+    .route('/readyz')
+    .get(async (_request, response) => {
+      const reason = await health.unready();
+      if (reason === undefined) response.type('text/plain').send('ready\n');
+      else sendError(response, 503, reason);
+    })
+    .all(methodNotAllowed('GET, HEAD'));
+  app
+    .route('/shutdown')
+    // Express answers HEAD with the GET handler: looking must not drain.
+    .head(methodNotAllowed('GET, POST'))
+    .get(trusted, shutdown)
+    .post(trusted, shutdown)
+    .all(methodNotAllowed('GET, POST'));
+  app
+    .route('/status')
+    .get(trusted, async (_request, response) => {
+      response.json(await readStatus());
+    })
+    .all(methodNotAllowed('GET, HEAD'));
+
+  app.use((request, response) => {
+    sendError(response, 404, {
+      code: 'not-found',
+      message: `there is no ${request.path}; there are /healthz, /readyz, /shutdown and /status`,
+    });
+  });
+  app.use(failed(parts.log));
+  return app;
+}
+
+/** The HTTP status that stands for an outcome. */
+export function statusOf(outcome: DrainOutcome): number {
+  switch (outcome) {
+    case 'drained':
+    case 'envoy-gone':
+      return 200;
+    case 'cancelled':
+      return 409;
+    case 'admin-unreachable':
+      return 502;
+    case 'timeout':
+      return 504;
+    default:
+      return unreachable(outcome);
+  }
+}
+
+/** Whether a body is that of `/shutdown`. */
+export function isDrainResult(body: unknown): body is DrainResult {
+  return typeof body === 'object' && body !== null && 'outcome' in body && 'durationMs' in body;
+}
+
+function requireTrust({ config, log }: AppParts) {
+  return (request: Request, response: Response, next: NextFunction): void => {
+    const { remoteAddress } = request.socket;
+    const access = checkAccess({ remoteAddress, headers: request.headers }, config.shutdownToken);
+    if (access.trusted) {
+      next();
+      return;
+    }
+    log.warn({ remoteAddress, path: request.path, method: request.method }, `refused: ${access.reason}`);
+    sendError(response, 403, {
+      code: 'refused',
+      message: `${request.path} is for this host itself, and ${access.reason}: call it on a loopback address, or send the shutdown token as "Authorization: Bearer TOKEN"`,
+    });
+  };
+}
+
+function methodNotAllowed(allow: string) {
+  return (request: Request, response: Response): void => {
+    response.set('allow', allow);
+    const message = `${request.method} is not allowed on ${request.path}; allowed: ${allow}`;
+    sendError(response, 405, { code: 'method-not-allowed', message });
+  };
+}
+
+function failed(log: Log) {
+  // Express knows an error handler by its four parameters.
+  return (error: unknown, request: Request, response: Response, next: NextFunction): void => {
+    if (response.headersSent) {
+      next(error);
+      return;
+    }
+    const status = Number((error as { status?: unknown } | null)?.status);
+    if (status >= 400 && status < 500) {
+      sendError(response, status, { code: 'bad-request', message: 'the request can’t be read' });
+      return;
+    }
+    log.error({ err: error, path: request.path }, 'a request failed');
+    sendError(response, 500, { code: 'internal', message: 'this is a fault in pm2-envoy; its log says more' });
+  };
+}
+
+function sendError(response: Response, status: number, error: { code: string; message: string }): void {
+  response.status(status).json({ error });
+}

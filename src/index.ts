@@ -1,0 +1,21 @@
+/**
+ * The public API of pm2-envoy: the apps for an ecosystem file, and the types for plugins.
+ *
+ * @packageDocumentation
+ */
+export type { Config, PluginEntry } from './config/config.js';
+export type { DrainRun } from './drain/run.js';
+export type { DrainCommand, DrainOutcome, DrainPhase, DrainResult } from './drain/state.js';
+export { type ErrorCode, Pm2EnvoyError } from './errors.js';
+export type { Status } from './manager/status.js';
+export type {
+  CommandSpec,
+  HookContext,
+  HookFunction,
+  HookSpec,
+  Invocation,
+  Plugin,
+  PluginClass,
+  PluginHost,
+} from './plugins/types.js';
+export { type EnvoyAppsOptions, envoyApps, type Pm2App } from './pm2/apps.js';

@@ -1,0 +1,46 @@
+import pino from 'pino';
+
+/** What the modules need of a logger: pino's signature. */
+export type Log = Pick<pino.Logger, 'debug' | 'info' | 'warn' | 'error' | 'fatal'>;
+
+/** Levels of `log-level`. */
+export const LOG_LEVELS: readonly string[] = ['debug', 'info', 'warn', 'error', 'fatal', 'silent'];
+
+/** Formats of `log-format`; `auto` is `text` on a terminal and `json` elsewhere. */
+export const LOG_FORMATS: readonly string[] = ['auto', 'json', 'text'];
+
+/**
+ * Creates the logger of one process.
+ *
+ * It writes through the `stream` given, not to file descriptor 1: in pm2's cluster mode descriptor 1
+ * is pm2's own log and only `process.stdout` reaches `pm2 logs` (pm2-facts.md).
+ */
+export async function createLog(options: {
+  name: string;
+  level: string;
+  format: string;
+  stream: NodeJS.WriteStream;
+}): Promise<Log> {
+  const { name, level, format, stream } = options;
+  const text = format === 'text' || (format === 'auto' && stream.isTTY);
+  const settings: pino.LoggerOptions = {
+    name,
+    level,
+    base: { pid: process.pid },
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (label) => ({ level: label }) },
+  };
+  if (!text) return pino(settings, stream);
+  // Loaded only for people: in a container the log is JSON and this module costs memory.
+  const { prettyFactory } = await import('pino-pretty');
+  const toText = prettyFactory({
+    colorize: stream.isTTY && process.env['NO_COLOR'] === undefined,
+    ignore: 'pid',
+    translateTime: 'SYS:HH:MM:ss.l',
+    singleLine: true,
+  });
+  return pino(settings, { write: (line) => void stream.write(toText(line)) });
+}
+
+/** A logger that says nothing; the default of modules that are handed none. */
+export const silentLog: Log = pino({ level: 'silent' });

@@ -1,0 +1,74 @@
+import { type Clock, systemClock } from '../clock.js';
+import type { Config } from '../config/config.js';
+import { formatDuration } from '../config/duration.js';
+import type { HostDrain } from '../drain/host-drain.js';
+import type { EnvoyLocator, Located } from '../drain/locate.js';
+import { isPm2EnvoyError, messageOf } from '../errors.js';
+
+/** Answers of the two health endpoints: undefined is well, else the reason. */
+export interface Health {
+  /** Why the manager should be restarted: Envoy has been lost for longer than `envoy-lost-after`. */
+  unhealthy(): string | undefined;
+  /** Why no traffic should come here: a drain, or an Envoy that is not LIVE. */
+  unready(): Promise<{ code: string; message: string } | undefined>;
+}
+
+const LONGEST_WATCH_MS = 5_000;
+
+/** Creates the health answers, and the watch that notices a lost Envoy between two probes. */
+export function watchHealth(options: {
+  config: Pick<Config, 'envoyLostAfterMs'>;
+  locator: EnvoyLocator;
+  hostDrain: HostDrain;
+  clock?: Clock;
+}): Health {
+  const { config, locator, hostDrain, clock = systemClock } = options;
+  const { envoyLostAfterMs } = config;
+  let lostSinceMs: number | undefined;
+
+  const look = async (): Promise<void> => {
+    const located = await locator.locate();
+    const isWell = hostDrain.state(located).kind !== 'idle' || (await exists(located));
+    lostSinceMs = isWell ? undefined : (lostSinceMs ?? clock.nowMs());
+  };
+  if (envoyLostAfterMs > 0) {
+    void look();
+    setInterval(look, Math.min(LONGEST_WATCH_MS, Math.max(100, envoyLostAfterMs / 4))).unref();
+  }
+
+  return {
+    unhealthy: () => {
+      const lostForMs = lostSinceMs === undefined ? 0 : clock.nowMs() - lostSinceMs;
+      if (lostForMs <= envoyLostAfterMs || envoyLostAfterMs === 0) return undefined;
+      return `Envoy has been gone for ${formatDuration(Math.round(lostForMs / 1_000) * 1_000)}: neither its process nor its admin interface is there`;
+    },
+    unready: async () => {
+      const located = await locator.locate();
+      const drain = hostDrain.state(located);
+      if (drain.kind === 'draining') {
+        return { code: 'draining', message: `a drain is under way (${drain.phase})` };
+      }
+      if (drain.kind === 'ended') {
+        return { code: 'drained', message: `a drain has ended: ${drain.result.outcome}` };
+      }
+      if (!located) return { code: 'envoy-gone', message: 'there is no Envoy' };
+      try {
+        const state = await located.newest.admin.state();
+        return state === 'LIVE' ? undefined : { code: 'not-live', message: `Envoy is ${state}` };
+      } catch (error) {
+        const code = isPm2EnvoyError(error) ? error.code : 'admin-failed';
+        return { code, message: messageOf(error) };
+      }
+    },
+  };
+}
+
+/** Lost is: no process and no answer. A process that does not answer is not lost. */
+async function exists(located: Located | undefined): Promise<boolean> {
+  if (!located) return false;
+  if (located.generation) return true;
+  return located.newest.admin.state().then(
+    () => true,
+    (error: unknown) => !isPm2EnvoyError(error, 'admin-gone'),
+  );
+}

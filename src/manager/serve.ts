@@ -1,0 +1,96 @@
+import { createServer, type RequestListener, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { type Clock, systemClock } from '../clock.js';
+import { Pm2EnvoyError, systemCodeOf } from '../errors.js';
+import type { Log } from '../log.js';
+
+/** Callers of `/shutdown` may come by the thousand at the same moment. */
+const BACKLOG = 4_096;
+const RETRY_MS = 200;
+/** How long a busy port is tried: the manager before us may just be leaving. */
+const BUSY_LIMIT_MS = 5_000;
+const CLOSE_LIMIT_MS = 2_000;
+
+/** The manager's listening server. */
+export interface ManagerServer {
+  readonly address: string;
+  readonly port: number;
+  /** Stops listening, lets answers under way go out, and ends; at most two seconds. */
+  close(): Promise<void>;
+}
+
+/**
+ * Listens, and tries again while the port is busy: for a moment, or as long as `isHeldByManager` says
+ * that an earlier manager holds it, which stays for the drain that it serves.
+ *
+ * @throws Pm2EnvoyError `serve-failed`
+ */
+export async function serve(options: {
+  listener: RequestListener;
+  address: string;
+  port: number;
+  isHeldByManager(): boolean;
+  log: Log;
+  clock?: Clock;
+}): Promise<ManagerServer> {
+  const { listener, address, port, isHeldByManager, log, clock = systemClock } = options;
+  const server = createServer(listener);
+  const startedMs = clock.nowMs();
+  let said = false;
+  for (;;) {
+    try {
+      await listen(server, { host: address, port, backlog: BACKLOG });
+      break;
+    } catch (error) {
+      const busy = systemCodeOf(error) === 'EADDRINUSE';
+      const held = busy && isHeldByManager();
+      if (!busy || (!held && clock.nowMs() - startedMs > BUSY_LIMIT_MS)) {
+        throw unusable(address, port, error);
+      }
+      if (!said) log.warn(`port ${port} on ${address} is busy: trying again`);
+      said = true;
+      await clock.sleep(RETRY_MS);
+    }
+  }
+  const bound = server.address() as AddressInfo;
+  return {
+    address: bound.address,
+    port: bound.port,
+    close: () =>
+      new Promise((resolve) => {
+        const timer = setTimeout(resolve, CLOSE_LIMIT_MS);
+        server.close(() => {
+          clearTimeout(timer);
+          resolve();
+        });
+        server.closeIdleConnections();
+      }),
+  };
+}
+
+function listen(server: Server, at: { host: string; port: number; backlog: number }): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(at, () => {
+      server.removeListener('error', reject);
+      resolve();
+    });
+  });
+}
+
+function unusable(address: string, port: number, cause: unknown): Pm2EnvoyError {
+  const code = systemCodeOf(cause);
+  const reason =
+    code === 'EADDRINUSE'
+      ? 'another program uses it'
+      : code === 'EADDRNOTAVAIL'
+        ? 'this host has no such address'
+        : code === 'EACCES'
+          ? 'this user may not'
+          : String(code);
+  return new Pm2EnvoyError(
+    'serve-failed',
+    `can't listen on ${address} port ${port} (${reason}): set serve-address and serve-port`,
+    { cause },
+  );
+}

@@ -1,0 +1,160 @@
+import type { Config } from '../config/config.js';
+import { messageOf, Pm2EnvoyError } from '../errors.js';
+import type { Log } from '../log.js';
+import type {
+  CommandSpec,
+  HookContext,
+  HookFunction,
+  HookSpec,
+  HostCall,
+  Plugin,
+  PluginClass,
+  PluginHost,
+} from './types.js';
+
+/** Time limit of a user's hook that sets none. */
+export const HOOK_TIMEOUT_MS = 10_000;
+
+/** A class to be constructed, and what it is called in messages. */
+export interface LoadedPlugin {
+  name: string;
+  create: PluginClass;
+  options: Readonly<Record<string, unknown>>;
+  /** Part of pm2-envoy: trusted to be bounded by itself, so a drain waits for its hooks. */
+  builtIn?: boolean;
+}
+
+/** Constructs the plugins and collects their commands and hooks. */
+export function createPluginHost(options: {
+  config: Config;
+  log: Log;
+  plugins: readonly LoadedPlugin[];
+}): PluginHost {
+  const { config, log, plugins } = options;
+  const commands = new Map<string, CommandSpec>();
+  const hooks = new Map<string, RegisteredHook[]>();
+  const failures = new Map<string, number>();
+  const underWay = new Set<Promise<void>>();
+
+  const host: PluginHost = {
+    config,
+    log,
+    commands,
+    failures,
+    run: (command, call = {}) => runCommand(command, call),
+    settled: async () => {
+      await Promise.all(underWay);
+    },
+  };
+  for (const plugin of plugins) register(plugin);
+  for (const name of hooks.keys()) checkHookName(name);
+  return host;
+
+  function register(loaded: LoadedPlugin): void {
+    const plugin = construct(loaded, host);
+    for (const [name, spec] of Object.entries(plugin.commands ?? {})) {
+      if (commands.has(name)) {
+        throw invalid(loaded.name, `its command ${name} exists already`);
+      }
+      commands.set(name, spec);
+    }
+    for (const [name, hook] of Object.entries(plugin.hooks ?? {})) {
+      const spec = typeof hook === 'function' ? { run: hook } : hook;
+      if (typeof spec?.run !== 'function') {
+        throw invalid(loaded.name, `its hook ${name} is neither a function nor has it one as run`);
+      }
+      const run: HookFunction = (context) => spec.run.call(plugin, context);
+      const entry = { ...spec, run, plugin: loaded.name, builtIn: loaded.builtIn === true };
+      hooks.set(name, [...(hooks.get(name) ?? []), entry]);
+    }
+  }
+
+  function checkHookName(name: string): void {
+    const known = [...commands].flatMap(([command, spec]) =>
+      spec.lifecycleEvents.map((event) => `${command}:${event}`),
+    );
+    if (known.includes(name.replace(/^(before|after):/, ''))) return;
+    const plugin = hooks.get(name)?.[0]?.plugin ?? '';
+    throw invalid(plugin, `its hook ${name} names no lifecycle event; known are ${known.join(', ')}`);
+  }
+
+  async function runCommand(command: string, call: HostCall): Promise<void> {
+    const spec = commands.get(command);
+    if (!spec) throw new Pm2EnvoyError('plugin-invalid', `there is no command ${command}`);
+    const from = call.from === undefined ? 0 : spec.lifecycleEvents.indexOf(call.from);
+    for (const event of spec.lifecycleEvents.slice(Math.max(0, from))) {
+      call.onEvent?.(event);
+      for (const stage of ['before:', '', 'after:']) {
+        for (const hook of hooks.get(`${stage}${command}:${event}`) ?? []) {
+          const name = `${stage}${command}:${event}`;
+          if (call.drain) await runInDrain(hook, { name, command, event, call });
+          else await runHook(hook, { name, command, event, call });
+        }
+      }
+    }
+  }
+
+  async function runInDrain(hook: RegisteredHook, at: HookCall): Promise<void> {
+    const run = runHook(hook, at).catch((error: unknown) => {
+      failures.set(at.name, (failures.get(at.name) ?? 0) + 1);
+      log.error({ hook: at.name, plugin: hook.plugin }, messageOf(error));
+    });
+    underWay.add(run);
+    void run.finally(() => underWay.delete(run));
+    if (hook.builtIn || (hook.required && at.name.startsWith('before:'))) await run;
+  }
+
+  async function runHook(hook: RegisteredHook, at: HookCall): Promise<void> {
+    const limitMs = hook.builtIn ? undefined : (hook.timeoutMs ?? HOOK_TIMEOUT_MS);
+    const abort = new AbortController();
+    const context: HookContext = {
+      command: at.command,
+      event: at.event,
+      invocation: at.call.invocation ?? { args: [], options: {} },
+      drain: at.call.drain,
+      log,
+      signal: abort.signal,
+    };
+    let timer: NodeJS.Timeout | undefined;
+    const overdue = new Promise<never>((_, reject) => {
+      if (limitMs === undefined) return;
+      timer = setTimeout(() => {
+        abort.abort();
+        reject(new Error(`hook ${at.name} of plugin ${hook.plugin} did not end in ${limitMs} ms`));
+      }, limitMs);
+    });
+    try {
+      await Promise.race([(async () => hook.run(context))(), overdue]);
+    } catch (error) {
+      if (hook.builtIn || abort.signal.aborted) throw error;
+      const message = `hook ${at.name} of plugin ${hook.plugin} failed: ${messageOf(error)}`;
+      throw new Error(message, { cause: error });
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+}
+
+interface RegisteredHook extends HookSpec {
+  plugin: string;
+  builtIn: boolean;
+}
+
+interface HookCall {
+  name: string;
+  command: string;
+  event: string;
+  call: HostCall;
+}
+
+function construct(loaded: LoadedPlugin, host: PluginHost): Plugin {
+  try {
+    return new loaded.create(host, loaded.options);
+  } catch (error) {
+    throw invalid(loaded.name, `its constructor failed: ${messageOf(error)}`, error);
+  }
+}
+
+function invalid(plugin: string, reason: string, cause?: unknown): Pm2EnvoyError {
+  return new Pm2EnvoyError('plugin-invalid', `plugin ${plugin} can't be used: ${reason}`, { cause });
+}

@@ -1,0 +1,41 @@
+import { createRequire } from 'node:module';
+import { isAbsolute, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import type { PluginEntry } from '../config/config.js';
+import { messageOf, Pm2EnvoyError } from '../errors.js';
+import type { LoadedPlugin } from './host.js';
+import type { PluginClass } from './types.js';
+
+/**
+ * Imports the configured plugins. A module exports the class as `default`, as `plugin`, or as
+ * `module.exports`; a package's name is looked up from the working directory.
+ *
+ * @throws Pm2EnvoyError `plugin-invalid`
+ */
+export async function loadPlugins(entries: readonly PluginEntry[]): Promise<LoadedPlugin[]> {
+  return Promise.all(entries.map(loadPlugin));
+}
+
+async function loadPlugin({ path, options }: PluginEntry): Promise<LoadedPlugin> {
+  let module: Record<string, unknown>;
+  try {
+    module = await import(pathToFileURL(locate(path)).href);
+  } catch (error) {
+    throw new Pm2EnvoyError('plugin-invalid', `plugin ${path} can't be loaded: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+  const exported = module['default'] ?? module['plugin'];
+  if (!isClass(exported)) {
+    throw new Pm2EnvoyError('plugin-invalid', `plugin ${path} exports no class as its default`);
+  }
+  return { name: path, create: exported, options };
+}
+
+function locate(path: string): string {
+  return isAbsolute(path) ? path : createRequire(join(process.cwd(), 'package.json')).resolve(path);
+}
+
+function isClass(value: unknown): value is PluginClass {
+  return typeof value === 'function' && typeof value.prototype === 'object';
+}

@@ -1,0 +1,101 @@
+import type { Config } from '../config/config.js';
+import type { DrainRun } from '../drain/run.js';
+import type { Log } from '../log.js';
+
+/** A command of the command line: what it is called with, and the lifecycle events it goes through. */
+export interface CommandSpec {
+  /** One line for `--help`. */
+  usage: string;
+  /**
+   * Events in order; hooks are named `before:COMMAND:EVENT`, `COMMAND:EVENT` and
+   * `after:COMMAND:EVENT`.
+   */
+  lifecycleEvents: readonly string[];
+  /** Positional arguments in commander's notation, such as `[version]`. */
+  arguments?: string;
+  /** Options: flags in commander's notation, such as `--watch`, and their usage. */
+  options?: Readonly<Record<string, string>>;
+  /** Not offered on the command line. */
+  internal?: true;
+  /**
+   * What the command line does instead of going through the events right away: `shutdown` asks the
+   * manager first. Resolves to the exit code.
+   */
+  main?(invocation: Invocation): Promise<number>;
+}
+
+/** A command as somebody called it. */
+export interface Invocation {
+  /** Positional arguments. */
+  readonly args: readonly string[];
+  /** Options by their camel-case name. */
+  readonly options: Readonly<Record<string, unknown>>;
+}
+
+/** What a hook is called with. */
+export interface HookContext {
+  /** `shutdown` */
+  readonly command: string;
+  /** `fail-health` */
+  readonly event: string;
+  readonly invocation: Invocation;
+  /** The drain under way, in the commands `shutdown` and `handover`. */
+  readonly drain: DrainRun | undefined;
+  readonly log: Log;
+  /** Aborts when the hook's time limit is over. */
+  readonly signal: AbortSignal;
+}
+
+/** What runs at a lifecycle event. */
+export type HookFunction = (context: HookContext) => void | Promise<void>;
+
+/** A hook with settings of its own. */
+export interface HookSpec {
+  run: HookFunction;
+  /** Time limit in milliseconds; 10,000 if left out. */
+  timeoutMs?: number;
+  /** A drain waits for it, up to its time limit; only `before:` hooks can be. */
+  required?: boolean;
+}
+
+/** A plugin instance. */
+export interface Plugin {
+  commands?: Readonly<Record<string, CommandSpec>>;
+  hooks?: Readonly<Record<string, HookFunction | HookSpec>>;
+}
+
+/** A plugin as Serverless users know it: a class that gets the host and its own options. */
+export type PluginClass = new (
+  host: PluginHost,
+  options: Readonly<Record<string, unknown>>,
+) => Plugin;
+
+/** What plugins are run by. */
+export interface PluginHost {
+  readonly config: Config;
+  readonly log: Log;
+  /** Every command of every plugin, by name; `envoy:install` is typed `envoy install`. */
+  readonly commands: ReadonlyMap<string, CommandSpec>;
+  /**
+   * Takes a command through its lifecycle events, from `from` on, with all hooks.
+   *
+   * In a drain a hook of a user's plugin never blocks: it is started and its failure is logged and
+   * counted; only a `required` one is waited for, at most until its time limit. In any other command
+   * hooks run one after another and the first failure ends the command.
+   */
+  run(command: string, call?: HostCall): Promise<void>;
+  /** Resolves when hooks that are still under way have ended; each has its time limit. */
+  settled(): Promise<void>;
+  /** How many hooks failed or hung, by hook name. */
+  readonly failures: ReadonlyMap<string, number>;
+}
+
+/** One call of {@link PluginHost.run}. */
+export interface HostCall {
+  invocation?: Invocation;
+  drain?: DrainRun;
+  /** The event to begin with, when an earlier process has done the others; the first if left out. */
+  from?: string;
+  /** Told before each event's first hook. */
+  onEvent?(event: string): void;
+}

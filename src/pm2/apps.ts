@@ -1,0 +1,103 @@
+import { resolve } from 'node:path';
+import type { Config } from '../config/config.js';
+import { type ConfigSources, configVariables, loadConfig } from '../config/load.js';
+import { TERMINATE_LIMIT_MS } from '../envoy/process.js';
+import { PACKAGE_ROOT } from '../package-root.js';
+import { HOOK_TIMEOUT_MS } from '../plugins/host.js';
+import { EXIT } from '../exit-codes.js';
+
+/** What can be set of the two apps; everything else follows from pm2-envoy's configuration. */
+export interface EnvoyAppsOptions {
+  /** Working directory of the apps, and where relative paths of the configuration start. */
+  cwd?: string;
+  /** Environment variables for both apps; `PM2_ENVOY_…` among them configure pm2-envoy. */
+  env?: Readonly<Record<string, string>>;
+}
+
+/** An entry of a pm2 ecosystem file (pm2's own names). */
+export interface Pm2App {
+  name: string;
+  script: string;
+  cwd: string;
+  exec_mode: 'cluster' | 'fork';
+  instances?: number;
+  wait_ready?: boolean;
+  listen_timeout?: number;
+  kill_timeout: number;
+  treekill: false;
+  pmx: false;
+  exp_backoff_restart_delay: number;
+  stop_exit_codes: number[];
+  env: Record<string, string>;
+}
+
+/** What may come after `drain-timeout`: hooks that are still under way, and the end of Envoy itself. */
+const AFTER_DRAIN_MS = HOOK_TIMEOUT_MS + TERMINATE_LIMIT_MS + 5_000;
+
+/** pm2 signals the old runner at the latest after this time, whether or not the new one is ready. */
+export const LISTEN_TIMEOUT_MS = 90_000;
+
+/** A generation must be LIVE within this time; below {@link LISTEN_TIMEOUT_MS} with time to tell. */
+export const LIVE_LIMIT_MS = 60_000;
+
+/**
+ * The two apps for a pm2 ecosystem file: `envoy` (the runner) and `envoy-manager`. With
+ * `admin-address` set, Envoy is somebody else's and only the manager is there.
+ *
+ * Reads the configuration as the apps will (environment, profile, file), so that `kill_timeout`
+ * follows `drain-timeout`.
+ *
+ * @throws Pm2EnvoyError `config-invalid`
+ */
+export function envoyApps(options: EnvoyAppsOptions = {}): Pm2App[] {
+  const cwd = resolve(options.cwd ?? process.cwd());
+  const env = { ...process.env, ...options.env };
+  const sources: ConfigSources = { env, cwd };
+  const { config } = loadConfig({
+    ...sources,
+    // A relative PM2_ENVOY_CONFIG was typed in the shell's folder, not in the ecosystem's.
+    configFile: configVariables({ env })['PM2_ENVOY_CONFIG'],
+  });
+  const shared = {
+    cwd,
+    kill_timeout: killTimeoutMs(config),
+    // Signalling children first would end Envoy at once (pm2-facts.md, layout V3).
+    treekill: false as const,
+    // pm2's injected module exits the process when the daemon dies.
+    pmx: false as const,
+    exp_backoff_restart_delay: 100,
+    env: { ...options.env, ...configVariables({ env }) },
+  };
+  const manager: Pm2App = {
+    ...shared,
+    name: 'envoy-manager',
+    script: resolve(PACKAGE_ROOT, 'dist/apps/manager.js'),
+    exec_mode: 'fork',
+    stop_exit_codes: [EXIT.configuration],
+  };
+  if (config.adminAddress) return [manager];
+  const runner: Pm2App = {
+    ...shared,
+    name: 'envoy',
+    script: resolve(PACKAGE_ROOT, 'dist/apps/runner.js'),
+    // Only cluster mode starts the new one first on a reload.
+    exec_mode: 'cluster',
+    instances: 1,
+    wait_ready: true,
+    listen_timeout: LISTEN_TIMEOUT_MS,
+    stop_exit_codes: [EXIT.stoppedBeforeLive, EXIT.configuration],
+  };
+  return [runner, manager];
+}
+
+/** How long pm2 must wait before SIGKILL: a whole drain, and what comes after it. */
+export function killTimeoutMs(config: Pick<Config, 'drainTimeoutMs'>): number {
+  return config.drainTimeoutMs + AFTER_DRAIN_MS;
+}
+
+/** The longest drain that pm2 lets this process finish, from the kill_timeout that pm2 has for it. */
+export function drainLimitMs(env: NodeJS.ProcessEnv = process.env): number | undefined {
+  // pm2 hands an app its scalar settings as environment variables (pm2-facts.md, processes).
+  const killMs = env['pm_id'] === undefined ? Number.NaN : Number(env['kill_timeout']);
+  return Number.isFinite(killMs) ? Math.max(1_000, killMs - AFTER_DRAIN_MS) : undefined;
+}

@@ -1,0 +1,43 @@
+/**
+ * What pm2 and its apps say to each other over Node's IPC channel. Spoken directly, without pm2's
+ * `pmx` and `tx2`: those end the process when the daemon dies (pm2-facts.md, processes).
+ */
+export interface Pm2Channel {
+  /** `wait_ready`: pm2 may now signal the old instance. */
+  sayReady(): void;
+  /** Makes `pm2 ls` show the memory of another process for this app. */
+  showMemoryOf(pid: number): void;
+  /** pm2 asks to end by the message `shutdown` (`shutdown_with_message`). */
+  onShutdown(listener: () => void): void;
+  /** The daemon is gone. Called at most once, and never when there was no daemon. */
+  onDisconnect(listener: () => void): void;
+  /** Resolves when what was sent before has left this process. */
+  flush(): Promise<void>;
+}
+
+const FLUSH_LIMIT_MS = 500;
+
+/** Opens the channel of this process; every method is harmless without pm2. */
+export function openPm2Channel(): Pm2Channel {
+  // A message to a daemon that has just died must not end an app: Node reports it as 'error' here.
+  process.on('error', () => undefined);
+  const send = (message: unknown): void => {
+    if (process.connected) process.send?.(message);
+  };
+  return {
+    sayReady: () => send('ready'),
+    showMemoryOf: (pid) => send({ type: 'axm:option:configuration', data: { pid } }),
+    onShutdown: (listener) => {
+      process.on('message', (message: unknown) => {
+        if (message === 'shutdown') listener();
+      });
+    },
+    onDisconnect: (listener) => void process.once('disconnect', listener),
+    flush: () =>
+      new Promise((resolve) => {
+        if (!process.connected || !process.send) return resolve();
+        setTimeout(resolve, FLUSH_LIMIT_MS);
+        process.send({ type: 'pm2-envoy:flush' }, undefined, {}, () => resolve());
+      }),
+  };
+}

@@ -1,0 +1,123 @@
+import { type AdminClient, createAdminClient } from '../admin/client.js';
+import { type Clock, systemClock } from '../clock.js';
+import type { Config } from '../config/config.js';
+import { formatDuration } from '../config/duration.js';
+import { envoyArguments } from '../envoy/arguments.js';
+import { findEnvoy } from '../envoy/binary.js';
+import { isEnvoy, notAnEnvoy, validateBootstrap } from '../envoy/bootstrap.js';
+import type { Generation, Generations } from '../envoy/generations.js';
+import { createOutputPipes } from '../envoy/output.js';
+import { describeExit, type EnvoyProcess, startEnvoy, terminateEnvoy } from '../envoy/process.js';
+import { ownIdentity } from '../envoy/process-identity.js';
+import { isPm2EnvoyError, Pm2EnvoyError } from '../errors.js';
+import type { Log } from '../log.js';
+
+/** A generation that this runner answers for. */
+export interface RunningGeneration {
+  generation: Generation;
+  envoy: EnvoyProcess;
+  admin: AdminClient;
+}
+
+const READY_POLL_MS = 25;
+const READY_TIMEOUT_MS = 1_000;
+
+/** Finds the binary and has it check the bootstrap; nothing is started. */
+export async function checkLaunch(config: Config): Promise<string> {
+  const { path } = findEnvoy(config.envoyBin);
+  await validateBootstrap(path, { bootstrap: config.envoyConfig, args: config.envoyArgs });
+  return path;
+}
+
+/**
+ * Starts a generation and waits until it is LIVE.
+ *
+ * @param binary from {@link checkLaunch}
+ * @throws Pm2EnvoyError `envoy-start-failed` when it ends, is not LIVE within `liveLimitMs`, or `signal`
+ *   aborts; no Envoy is left then
+ */
+export async function startGeneration(
+  options: {
+    binary: string;
+    config: Config;
+    generations: Generations;
+    liveLimitMs: number;
+    log: Log;
+    clock?: Clock;
+  },
+  signal: AbortSignal,
+): Promise<RunningGeneration> {
+  const { binary, config, generations, log, clock = systemClock } = options;
+  const startedMs = clock.nowMs();
+  const slot = generations.reserve();
+  const pipes = createOutputPipes(slot.directory, log);
+  const args = envoyArguments({
+    bootstrap: config.envoyConfig,
+    adminSocket: slot.adminSocket,
+    drainTimeMs: config.envoyDrainTimeMs,
+    args: config.envoyArgs,
+  });
+  const envoy = await startEnvoy(binary, args, pipes.stdio).finally(pipes.closeChildEnds);
+  const generation: Generation = {
+    ...slot,
+    envoy: envoy.identity,
+    runner: ownIdentity(),
+    startedAt: new Date().toISOString(),
+    ready: false,
+    orphaned: false,
+  };
+  generations.write(generation);
+  const admin = createAdminClient({ kind: 'unix', path: slot.adminSocket }, READY_TIMEOUT_MS);
+  try {
+    await untilLive({ ...options, clock, envoy, admin }, signal);
+  } catch (error) {
+    await terminateEnvoy(envoy.identity);
+    throw error;
+  } finally {
+    admin.close();
+  }
+  const ready = { ...generation, ready: true };
+  generations.write(ready);
+  const { pid } = envoy.identity;
+  const tookMs = clock.nowMs() - startedMs;
+  log.info({ generation: slot.number, envoyPid: pid, tookMs }, `Envoy is LIVE: generation ${slot.number}, pid ${pid}`);
+  return { generation: ready, envoy, admin: createAdminClient({ kind: 'unix', path: slot.adminSocket }) };
+}
+
+async function untilLive(
+  watched: {
+    binary: string;
+    envoy: EnvoyProcess;
+    admin: AdminClient;
+    liveLimitMs: number;
+    clock: Clock;
+  },
+  signal: AbortSignal,
+): Promise<void> {
+  const { binary, envoy, admin, liveLimitMs, clock } = watched;
+  const deadlineMs = clock.nowMs() + liveLimitMs;
+  let ended: string | undefined;
+  void envoy.exited.then((exit) => {
+    ended = describeExit(exit);
+  });
+  let last = 'its admin interface did not answer';
+  while (clock.nowMs() < deadlineMs) {
+    if (signal.aborted) throw new Pm2EnvoyError('envoy-start-failed', 'stopped before Envoy was LIVE');
+    if (ended) {
+      if (!(await isEnvoy(binary))) throw notAnEnvoy(binary);
+      throw new Pm2EnvoyError('envoy-start-failed', `Envoy ${ended} before it was LIVE; its own log says why`);
+    }
+    try {
+      const state = await admin.state(signal);
+      if (state === 'LIVE') return;
+      last = `its state is ${state}`;
+    } catch (error) {
+      if (!isPm2EnvoyError(error)) throw error;
+    }
+    await clock.sleep(READY_POLL_MS, signal);
+  }
+  throw new Pm2EnvoyError(
+    'envoy-start-failed',
+    `Envoy was not LIVE within ${formatDuration(liveLimitMs)}: ${last}`,
+  );
+}
