@@ -6,6 +6,7 @@ import { DrainPlugin } from '../commands/drain.js';
 import { messageOf, Pm2EnvoyError } from '../errors.js';
 import { EXIT, exitCodeOf } from '../exit-codes.js';
 import { createLog, type Log } from '../log.js';
+import { appArguments } from '../pm2/arguments.js';
 import { openPm2Channel, type Pm2Channel } from '../pm2/channel.js';
 import { createPluginHost } from '../plugins/host.js';
 import { loadPlugins } from '../plugins/load.js';
@@ -40,7 +41,7 @@ export async function boot(name: string, run: (app: App) => Promise<void>): Prom
   };
   process.on('uncaughtException', (error) => void fail(error));
   try {
-    const { config } = loadConfig(readFlags(process.argv.slice(2)));
+    const { config } = loadConfig(readFlags(appArguments()));
     log = await createLog({ name, level: config.logLevel, format: config.logFormat, stream: process.stdout });
     await run({ name, config, log, channel, exit });
   } catch (error) {

@@ -12,6 +12,8 @@ import { exitCodeOf } from '../exit-codes.js';
 import { readEndpoint } from '../manager/endpoint.js';
 import { PACKAGE_ROOT } from '../package-root.js';
 
+const READY_LIMIT_MS = 120_000;
+
 /** `npm start`: fetches Envoy once, runs the ecosystem in the foreground, says what to try. */
 try {
   const env = {
@@ -65,8 +67,6 @@ async function runEcosystem(loaded: LoadedConfig, env: NodeJS.ProcessEnv): Promi
   void sayWhatToTry(loaded, isOver);
   process.exitCode = await ended;
 }
-
-const READY_LIMIT_MS = 120_000;
 
 async function sayWhatToTry({ config }: LoadedConfig, isOver: () => true | undefined): Promise<void> {
   const url = await until(

@@ -19,8 +19,9 @@ await boot('envoy', async (app) => {
   // Without it a cluster worker exits as soon as the daemon is gone, and Envoy with it undrained.
   if (cluster.worker) cluster.worker.exitedAfterDisconnect = true;
 
-  const generations = openGenerations(prepareRunDir(config.runDir));
-  const context = await createStopContext(app);
+  const runDir = prepareRunDir(config.runDir);
+  const context = await createStopContext(app, runDir);
+  const { generations } = context;
   const starting = new AbortController();
   let own: Generation | undefined;
   let stopping: Promise<void> | undefined;
@@ -44,7 +45,7 @@ await boot('envoy', async (app) => {
   });
 
   generations.prune();
-  const binary = await checkLaunch(config);
+  const binary = await checkLaunch(config, runDir);
   const launch = { binary, config, generations, liveLimitMs: LIVE_LIMIT_MS, log };
   const running = await startGeneration(launch, starting.signal).catch((error: unknown) => {
     if (stopping) return undefined;
@@ -64,8 +65,7 @@ await boot('envoy', async (app) => {
   await handOverFromOrphans(running.generation, context);
 });
 
-async function createStopContext({ config, log }: App): Promise<StopContext> {
-  const runDir = prepareRunDir(config.runDir);
+async function createStopContext({ config, log }: App, runDir: string): Promise<StopContext> {
   const host = await createDrainHost(config, log);
   const limitMs = drainLimitMs();
   if (limitMs !== undefined && limitMs < config.drainTimeoutMs) {

@@ -1,5 +1,6 @@
-import { execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { execFile, spawn } from 'node:child_process';
+import { closeSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { parse } from 'yaml';
 import { messageOf, Pm2EnvoyError, systemCodeOf } from '../errors.js';
@@ -41,23 +42,43 @@ export function readBootstrapAdmin(file: string): BootstrapAdmin | undefined {
 /**
  * Has Envoy itself check a bootstrap file (`--mode validate`).
  *
+ * Its output goes to a file in `scratchDir`: an access log on /dev/stdout is opened even by a
+ * validation, and that fails on a socket, which Node's pipes are.
+ *
  * @throws Pm2EnvoyError `bootstrap-invalid` with Envoy's reason, or `envoy-not-found` when the
  *   binary is no Envoy that runs here
  */
 export async function validateBootstrap(
   binary: string,
   launch: Pick<EnvoyLaunch, 'bootstrap' | 'args'>,
+  scratchDir: string,
 ): Promise<void> {
+  const file = join(scratchDir, `validate-${process.pid}.log`);
+  const output = openSync(file, 'w', 0o600);
   try {
-    await run(binary, validateArguments(launch), { timeout: VALIDATE_LIMIT_MS, maxBuffer: 64 << 20 });
-  } catch (error) {
-    const { stdout, stderr, code } = error as { stdout?: string; stderr?: string; code?: unknown };
-    if (typeof code !== 'number' || !(await isEnvoy(binary))) throw notAnEnvoy(binary, error);
+    const child = spawn(binary, validateArguments(launch), {
+      stdio: ['ignore', output, output],
+      timeout: VALIDATE_LIMIT_MS,
+      killSignal: 'SIGKILL',
+    });
+    const code = await new Promise<number | null>((resolve, reject) => {
+      child.once('exit', resolve).once('error', reject);
+    }).catch((error: unknown) => {
+      throw notAnEnvoy(binary, error);
+    });
+    if (code === 0) return;
+    if (!(await isEnvoy(binary))) throw notAnEnvoy(binary);
+    const reason =
+      code === null
+        ? `it did not say within ${VALIDATE_LIMIT_MS / 1_000} s`
+        : reasonOf(readFileSync(file, 'utf8'));
     throw new Pm2EnvoyError(
       'bootstrap-invalid',
-      `Envoy refuses the bootstrap file ${launch.bootstrap} (envoy-config): ${reasonOf(`${stderr}\n${stdout}`)}`,
-      { cause: error },
+      `Envoy refuses the bootstrap file ${launch.bootstrap} (envoy-config): ${reason}`,
     );
+  } finally {
+    closeSync(output);
+    rmSync(file, { force: true });
   }
 }
 

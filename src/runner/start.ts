@@ -23,9 +23,10 @@ const READY_POLL_MS = 25;
 const READY_TIMEOUT_MS = 1_000;
 
 /** Finds the binary and has it check the bootstrap; nothing is started. */
-export async function checkLaunch(config: Config): Promise<string> {
+export async function checkLaunch(config: Config, runDir: string): Promise<string> {
   const { path } = findEnvoy(config.envoyBin);
-  await validateBootstrap(path, { bootstrap: config.envoyConfig, args: config.envoyArgs });
+  const launch = { bootstrap: config.envoyConfig, args: config.envoyArgs };
+  await validateBootstrap(path, launch, runDir);
   return path;
 }
 
