@@ -43,11 +43,13 @@ export const DETAIL_FILTER =
   '^(listener\\..*\\.downstream(_pre)?_cx_active|udp\\..*\\.downstream_sess_active|http\\..*\\.downstream_(cx_active|cx_http[123]_active|cx_upgrades_active|rq_active))$';
 
 /** RE2 filter of the counters that grow with each new connection. */
-export const ACCEPTED_FILTER = '^(listener\\..*\\.downstream_cx_total|udp\\..*\\.downstream_sess_total)$';
+export const ACCEPTED_FILTER =
+  '^(listener\\..*\\.downstream_cx_total|udp\\..*\\.downstream_sess_total)$';
 
 const LISTENER = /^listener\.(.+)\.downstream_(?:pre_)?cx_(?:active|total)$/;
 const UDP = /^(udp\..+)\.downstream_sess_(?:active|total)$/;
-const HTTP = /^http\.(.+)\.downstream_(cx_active|cx_http[123]_active|cx_upgrades_active|rq_active)$/;
+const HTTP =
+  /^http\.(.+)\.downstream_(cx_active|cx_http[123]_active|cx_upgrades_active|rq_active)$/;
 /** Parts of a listener's gauge; summing them would count each connection twice (envoy-facts.md). */
 const PART = /\.(worker_\d+|main_thread)$/;
 

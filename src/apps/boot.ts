@@ -1,16 +1,16 @@
 import { parseArgs } from 'node:util';
+import { DrainPlugin } from '../commands/drain.js';
 import type { Config } from '../config/config.js';
 import { loadConfig } from '../config/load.js';
 import { KEYS } from '../config/schema.js';
-import { DrainPlugin } from '../commands/drain.js';
 import { messageOf, Pm2EnvoyError } from '../errors.js';
 import { EXIT, exitCodeOf } from '../exit-codes.js';
 import { createLog, type Log } from '../log.js';
-import { appArguments } from '../pm2/arguments.js';
-import { openPm2Channel, type Pm2Channel } from '../pm2/channel.js';
 import { createPluginHost } from '../plugins/host.js';
 import { loadPlugins } from '../plugins/load.js';
 import type { PluginHost } from '../plugins/types.js';
+import { appArguments } from '../pm2/arguments.js';
+import { openPm2Channel, type Pm2Channel } from '../pm2/channel.js';
 
 /** What both apps begin with. */
 export interface App {
@@ -42,7 +42,12 @@ export async function boot(name: string, run: (app: App) => Promise<void>): Prom
   process.on('uncaughtException', (error) => void fail(error));
   try {
     const { config } = loadConfig(readFlags(appArguments()));
-    log = await createLog({ name, level: config.logLevel, format: config.logFormat, stream: process.stdout });
+    log = await createLog({
+      name,
+      level: config.logLevel,
+      format: config.logFormat,
+      stream: process.stdout,
+    });
     await run({ name, config, log, channel, exit });
   } catch (error) {
     await fail(error);

@@ -31,14 +31,16 @@ await boot('envoy-manager', async (app) => {
     readStatus: () => readStatus({ config, locator, hostDrain }),
   });
   let server: ManagerServer | undefined;
-  let leaving: Promise<void> | undefined;
+  let isLeaving = false;
 
   const isDraining = async (): Promise<true | undefined> => {
     const state = hostDrain.state(await locator.locate());
     return state.kind === 'draining' ? true : undefined;
   };
   const leave = (reason: string, shouldStay: () => Promise<boolean>): void => {
-    leaving ??= (async () => {
+    if (isLeaving) return;
+    isLeaving = true;
+    void (async () => {
       log.info(`${reason}: leaving`);
       if (await shouldStay()) await hostDrain.drain();
       await host.settled();

@@ -68,11 +68,14 @@ async function runEcosystem(loaded: LoadedConfig, env: NodeJS.ProcessEnv): Promi
   process.exitCode = await ended;
 }
 
-async function sayWhatToTry({ config }: LoadedConfig, isOver: () => true | undefined): Promise<void> {
-  const url = await until(
-    async () => (isOver() ? '' : await readyUrl(findRunDir(config.runDir))),
-    { everyMs: 100, limitMs: READY_LIMIT_MS },
-  );
+async function sayWhatToTry(
+  { config }: LoadedConfig,
+  isOver: () => true | undefined,
+): Promise<void> {
+  const url = await until(async () => (isOver() ? '' : await readyUrl(findRunDir(config.runDir))), {
+    everyMs: 100,
+    limitMs: READY_LIMIT_MS,
+  });
   if (!url) return;
   console.log(`
 Envoy serves. In another terminal, in this folder, try:

@@ -56,7 +56,9 @@ await boot('envoy', async (app) => {
 
   void running.envoy.exited.then(async (ended) => {
     if (stopping) return;
-    log.error(`Envoy ${describeExit(ended)} by itself: generation ${running.generation.number} is gone`);
+    log.error(
+      `Envoy ${describeExit(ended)} by itself: generation ${running.generation.number} is gone`,
+    );
     await exit(EXIT.unexpected);
   });
   await relayAdmin(app, () => generations.newest()?.adminSocket);

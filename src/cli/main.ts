@@ -3,8 +3,8 @@ import { ConfigPlugin } from '../commands/config.js';
 import { DrainPlugin } from '../commands/drain.js';
 import { EnvoyPlugin } from '../commands/envoy.js';
 import { StatusPlugin } from '../commands/status.js';
-import { type LoadedConfig, loadConfig } from '../config/load.js';
 import { FORMATS } from '../config/formats.js';
+import { type LoadedConfig, loadConfig } from '../config/load.js';
 import { KEYS, specOf } from '../config/schema.js';
 import { messageOf } from '../errors.js';
 import { EXIT, exitCodeOf } from '../exit-codes.js';
@@ -55,7 +55,11 @@ interface Call {
 
 function ownPlugins(cli: CliContext): LoadedPlugin[] {
   const options = { cli };
-  const own = (name: string, create: unknown, more: Record<string, unknown> = options): LoadedPlugin => ({
+  const own = (
+    name: string,
+    create: unknown,
+    more: Record<string, unknown> = options,
+  ): LoadedPlugin => ({
     name,
     create: create as PluginClass,
     options: more,
@@ -100,7 +104,10 @@ function createProgram(
     command.action(async (...args: unknown[]) => {
       const options = command.opts();
       takeOptions(options, call);
-      const invocation = { args: args.slice(0, -2).filter((arg) => typeof arg === 'string'), options };
+      const invocation = {
+        args: args.slice(0, -2).filter((arg) => typeof arg === 'string'),
+        options,
+      };
       if (spec.main) {
         process.exitCode = await spec.main(invocation);
         return;
@@ -136,7 +143,12 @@ function addCommand(program: Command, name: string, spec: CommandSpec): Command 
   command.option('--config <file>', 'JSON file with any of the following');
   for (const key of KEYS) {
     const { doc, format } = specOf(key);
-    command.addOption(new Option(`--${key} <value>`, `${doc} Allowed: ${FORMATS[format].allowed}.`.replaceAll('`', '')));
+    command.addOption(
+      new Option(
+        `--${key} <value>`,
+        `${doc} Allowed: ${FORMATS[format].allowed}.`.replaceAll('`', ''),
+      ),
+    );
   }
   return command;
 }

@@ -37,16 +37,22 @@ export function createManagerClient(config: Config, runDir: string): ManagerClie
         maxRedirects: 0,
         signal: AbortSignal.timeout(limitMs),
         validateStatus: () => true,
-        ...(config.shutdownToken ? { headers: { authorization: `Bearer ${config.shutdownToken}` } } : {}),
+        ...(config.shutdownToken
+          ? { headers: { authorization: `Bearer ${config.shutdownToken}` } }
+          : {}),
       });
       if (reply.status === 403) throw refused(url, reply.data);
       return reply.data;
     } catch (error) {
       if (error instanceof Pm2EnvoyError) throw error;
       const reason = isAxiosError(error) ? (error.code ?? error.message) : messageOf(error);
-      throw new Pm2EnvoyError('manager-unreachable', `the manager at ${url} can't be reached (${reason})`, {
-        cause: error,
-      });
+      throw new Pm2EnvoyError(
+        'manager-unreachable',
+        `the manager at ${url} can't be reached (${reason})`,
+        {
+          cause: error,
+        },
+      );
     }
   };
   return {

@@ -71,13 +71,17 @@ async function drainDirectly(cli: CliContext, config: Config): Promise<DrainResu
   // A wrong address would otherwise be asked again and again until drain-timeout.
   await located.newest.admin.state().catch((error: unknown) => {
     if (isPm2EnvoyError(error, 'admin-payload')) {
-      throw new Pm2EnvoyError('config-invalid', `admin-address: ${error.message}`, { cause: error });
+      throw new Pm2EnvoyError('config-invalid', `admin-address: ${error.message}`, {
+        cause: error,
+      });
     }
     if (!located.generation && isPm2EnvoyError(error, 'admin-gone')) throw error;
   });
   const host = await createDrainHost(config, log);
   const hostDrain = createHostDrain({ locator, config, host, log });
-  const drain = withProgress(cli, hostDrain.drain(), () => readStatus({ config, locator, hostDrain }));
+  const drain = withProgress(cli, hostDrain.drain(), () =>
+    readStatus({ config, locator, hostDrain }),
+  );
   const result = await drain;
   await host.settled();
   return result;
@@ -120,6 +124,9 @@ function describeProgress({ phase, connections, timeLeftMs }: Status): string {
 }
 
 function describeResult({ outcome, durationMs, connectionsLeft }: DrainResult): string {
-  const left = connectionsLeft === null ? 'an unknown number of connections' : `${connectionsLeft} connections`;
+  const left =
+    connectionsLeft === null
+      ? 'an unknown number of connections'
+      : `${connectionsLeft} connections`;
   return `${outcome} after ${formatDuration(durationMs)}, ${left} left`;
 }

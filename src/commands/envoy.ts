@@ -28,7 +28,11 @@ export class EnvoyPlugin implements Plugin {
   }
 }
 
-async function install(cli: CliContext, version: string | undefined, ifMissing: boolean): Promise<void> {
+async function install(
+  cli: CliContext,
+  version: string | undefined,
+  ifMissing: boolean,
+): Promise<void> {
   const { io, json } = cli;
   const found = ifMissing ? tryFind(cli) : undefined;
   if (found) {

@@ -41,7 +41,9 @@ async function readSomehow(cli: CliContext, host: PluginHost): Promise<Status> {
     const status = await readStatus({ config, locator, hostDrain });
     if (!status.envoy || status.envoy.state === null) {
       const found = status.envoy ? status.lastError : `there is no Envoy in ${runDir}`;
-      throw new Pm2EnvoyError('manager-unreachable', `${error.message}, and ${found}`, { cause: error });
+      throw new Pm2EnvoyError('manager-unreachable', `${error.message}, and ${found}`, {
+        cause: error,
+      });
     }
     cli.io.note(`${error.message}: asked Envoy directly`);
     return status;

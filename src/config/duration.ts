@@ -49,6 +49,7 @@ export function formatDuration(ms: number): string {
 }
 
 function hint(value: unknown): string {
-  const bare = typeof value === 'number' || (typeof value === 'string' && /^\d+(\.\d+)?$/.test(value));
+  const bare =
+    typeof value === 'number' || (typeof value === 'string' && /^\d+(\.\d+)?$/.test(value));
   return bare ? ` (did you mean ${JSON.stringify(`${value}s`)}?)` : '';
 }

@@ -55,7 +55,10 @@ export const FORMATS: Readonly<Record<FormatName, Format>> = {
   host: {
     allowed: 'an IP address of this host (127.0.0.1, 0.0.0.0, ::1, …)',
     validate: (value) =>
-      must(typeof value === 'string' && isIP(value) !== 0, 'must be an IP address, such as 127.0.0.1'),
+      must(
+        typeof value === 'string' && isIP(value) !== 0,
+        'must be an IP address, such as 127.0.0.1',
+      ),
   },
   'admin address': {
     allowed: '`http://HOST:PORT` or `unix:/PATH`',
@@ -69,7 +72,10 @@ export const FORMATS: Readonly<Record<FormatName, Format>> = {
   text: {
     allowed: 'text',
     validate: (value) =>
-      must(value === null || (typeof value === 'string' && value !== ''), 'must be text, not empty'),
+      must(
+        value === null || (typeof value === 'string' && value !== ''),
+        'must be text, not empty',
+      ),
   },
   path: {
     allowed: 'a path',
@@ -82,7 +88,8 @@ export const FORMATS: Readonly<Record<FormatName, Format>> = {
     fromText: listFromText,
   },
   plugins: {
-    allowed: 'a list of module paths or `[path, options]`; in a flag or variable JSON, or paths separated by commas',
+    allowed:
+      'a list of module paths or `[path, options]`; in a flag or variable JSON, or paths separated by commas',
     validate: (value) =>
       must(
         Array.isArray(value) && value.every(isPluginEntry),

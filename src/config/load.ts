@@ -36,8 +36,7 @@ export interface ConfigSources {
 }
 
 /** Variables with our prefix that are no keys: our own two, and what Kubernetes adds for a Service named pm2-envoy. */
-const OTHER_VARIABLES =
-  /^PM2_ENVOY_(CONFIG|PROFILE|PORT|PORT_\d+_.*|SERVICE_(HOST|PORT(_.*)?))$/;
+const OTHER_VARIABLES = /^PM2_ENVOY_(CONFIG|PROFILE|PORT|PORT_\d+_.*|SERVICE_(HOST|PORT(_.*)?))$/;
 
 /**
  * Reads the configuration: defaults < profile < file < environment < flags (contract 5).
@@ -209,11 +208,21 @@ function checkCombinations(
     );
   };
   mustBeBelow('check-delay', 'drain-timeout', false, 'the drain would be over before it waits');
-  mustBeBelow('check-interval-min', 'check-interval', true, 'it is the shortest time between polls');
-  if (settings.get('shutdown-token')?.value !== null && settings.get('shutdown-token-file')?.value !== null) {
+  mustBeBelow(
+    'check-interval-min',
+    'check-interval',
+    true,
+    'it is the shortest time between polls',
+  );
+  if (
+    settings.get('shutdown-token')?.value !== null &&
+    settings.get('shutdown-token-file')?.value !== null
+  ) {
     problems.push('shutdown-token and shutdown-token-file are both set: leave one out');
   }
-  for (const argument of invalid.has('envoy-args') ? [] : listOf(settings.get('envoy-args')?.value)) {
+  for (const argument of invalid.has('envoy-args')
+    ? []
+    : listOf(settings.get('envoy-args')?.value)) {
     const reason = reservedArgument(argument);
     if (reason) {
       problems.push(
@@ -310,4 +319,3 @@ export function configVariables(sources: ConfigSources): Record<string, string> 
   const file = sources.configFile ?? env['PM2_ENVOY_CONFIG'];
   return file ? { PM2_ENVOY_CONFIG: resolve(cwd, file) } : {};
 }
-

@@ -136,7 +136,8 @@ export const SCHEMA: Readonly<Record<Key, KeySpec>> = {
   'run-dir': {
     format: 'path',
     default: null,
-    defaultText: '`/run/pm2-envoy`, else `$XDG_RUNTIME_DIR/pm2-envoy`, else `pm2-envoy-UID` in the temp folder',
+    defaultText:
+      '`/run/pm2-envoy`, else `$XDG_RUNTIME_DIR/pm2-envoy`, else `pm2-envoy-UID` in the temp folder',
     doc: 'Folder (mode 0700) of the generations and the drain record.',
   },
   plugins: {

@@ -7,7 +7,13 @@ import type { PluginHost } from '../plugins/types.js';
 import type { EnvoyTarget } from './envoys.js';
 import type { DrainLedger, DrainRecord } from './record.js';
 import { createDrainRun, type DrainConfig, type DrainRun } from './run.js';
-import { type DrainCommand, type DrainPhase, type DrainResult, type DrainState, eventsOf } from './state.js';
+import {
+  type DrainCommand,
+  type DrainPhase,
+  type DrainResult,
+  type DrainState,
+  eventsOf,
+} from './state.js';
 
 /** One drain: of the host (`shutdown`), or of an older generation (`handover`). */
 export interface Drainer {

@@ -37,7 +37,10 @@ export interface Envoys {
   /** Whether no Envoy is left. */
   allGone(): boolean;
   /** Calls every Envoy, again and again with back-off, until each has obeyed, refused or gone. */
-  tellAll(what: string, call: (admin: AdminClient, signal: AbortSignal) => Promise<void>): Promise<void>;
+  tellAll(
+    what: string,
+    call: (admin: AdminClient, signal: AbortSignal) => Promise<void>,
+  ): Promise<void>;
   /** Counts what is open now. */
   sample(): Promise<Sample>;
   /** Connections accepted so far; undefined when an Envoy could not be asked. */
@@ -86,7 +89,9 @@ export function createEnvoys(options: {
     }
   };
 
-  const count = async (member: Member): Promise<(ConnectionCount & { tookMs: number }) | undefined> => {
+  const count = async (
+    member: Member,
+  ): Promise<(ConnectionCount & { tookMs: number }) | undefined> => {
     const { admin, process: envoy, name } = member.target;
     const filter = rule.drainUntil === 'requests' ? DETAIL_FILTER : CONNECTION_FILTER;
     const reply = await admin.stats({ type: 'Gauges', filter }, timeLeft());
@@ -96,14 +101,20 @@ export function createEnvoys(options: {
     const detail = await admin.stats({ type: 'Gauges', filter: DETAIL_FILTER }, timeLeft());
     const http = readHttpConnections(detail.stats);
     if (http.kind === 'known') {
-      sayOnce(`${name} shows no listener gauges (a stats_matcher hides them): counting http.*, without TCP proxies`);
+      sayOnce(
+        `${name} shows no listener gauges (a stats_matcher hides them): counting http.*, without TCP proxies`,
+      );
       return { ...http.count, tookMs };
     }
     const byPort = envoy && countConnections(envoy.pid, await admin.listenerPorts(timeLeft()));
     if (!byPort) {
-      throw new Error(`${name} shows neither listener nor http gauges, and its sockets can't be read: allow listener.* in stats_matcher`);
+      throw new Error(
+        `${name} shows neither listener nor http gauges, and its sockets can't be read: allow listener.* in stats_matcher`,
+      );
     }
-    sayOnce(`${name} shows neither listener nor http gauges (a stats_matcher hides them): counting its sockets in /proc`);
+    sayOnce(
+      `${name} shows neither listener nor http gauges (a stats_matcher hides them): counting its sockets in /proc`,
+    );
     const open = Object.values(byPort).reduce((sum, n) => sum + n, 0);
     const byKind = { http1: 0, http2: 0, http3: 0, tcp: open, websocket: 0, udp: 0 };
     return { byListener: byPort, open, byKind, activeRequests: undefined, negative: [], tookMs };
@@ -126,7 +137,9 @@ export function createEnvoys(options: {
               return true;
             });
             if (done || member.isGone() || clock.nowMs() >= deadlineMs) return;
-            sayOnce(`${member.target.name} could not be told to ${what}, trying again: ${lastError}`);
+            sayOnce(
+              `${member.target.name} could not be told to ${what}, trying again: ${lastError}`,
+            );
             await clock.sleep(Math.min(waitMs, deadlineMs - clock.nowMs()));
           }
         }),

@@ -1,8 +1,8 @@
 import { sameProcess } from '../envoy/process-identity.js';
-import type { EnvoyLocator, Located } from './locate.js';
 import type { Log } from '../log.js';
 import type { PluginHost } from '../plugins/types.js';
 import { createDrainer, type Drainer } from './drainer.js';
+import type { EnvoyLocator, Located } from './locate.js';
 import type { DrainConfig, DrainRun } from './run.js';
 import type { DrainResult, DrainState } from './state.js';
 

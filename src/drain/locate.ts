@@ -3,10 +3,10 @@ import { join } from 'node:path';
 import { type AdminClient, createAdminClient } from '../admin/client.js';
 import { type Clock, systemClock } from '../clock.js';
 import type { Config } from '../config/config.js';
+import { type Generation, newestOf, openGenerations } from '../envoy/generations.js';
+import type { Log } from '../log.js';
 import type { EnvoyTarget } from './envoys.js';
 import { type DrainLedger, openLedger } from './record.js';
-import type { Log } from '../log.js';
-import { type Generation, newestOf, openGenerations } from '../envoy/generations.js';
 
 /** The Envoys of this host at one moment. */
 export interface Located {

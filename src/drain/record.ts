@@ -79,7 +79,8 @@ export function openLedger(options: {
     try {
       write();
     } catch (error) {
-      if (!warned) log.warn(`the drain record can't be written (${messageOf(error)}): draining without it`);
+      if (!warned)
+        log.warn(`the drain record can't be written (${messageOf(error)}): draining without it`);
       warned = true;
     }
   };
@@ -103,7 +104,9 @@ export function openLedger(options: {
     update: (record) => {
       const current = read();
       if (current && (current.result || !sameProcess(current.leader, self))) return;
-      attempt(() => writeJson(file, envoyStartedAtMs === undefined ? record : { ...record, envoyStartedAtMs }));
+      attempt(() =>
+        writeJson(file, envoyStartedAtMs === undefined ? record : { ...record, envoyStartedAtMs }),
+      );
     },
   };
 }
@@ -114,7 +117,8 @@ function follows(record: DrainRecord, self: ProcessIdentity, nowMs: number): boo
 }
 
 function isRecord(json: unknown): json is DrainRecord {
-  const { phase, startedAt, startedAtMs, deadlineMs, leader } = (json ?? {}) as Partial<DrainRecord>;
+  const { phase, startedAt, startedAtMs, deadlineMs, leader } = (json ??
+    {}) as Partial<DrainRecord>;
   return (
     phase !== undefined &&
     SHUTDOWN_EVENTS.includes(phase) &&

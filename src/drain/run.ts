@@ -127,7 +127,9 @@ export function createDrainRun(options: {
 
     failHealth: async () => {
       if (isOver()) return;
-      await envoys.tellAll('fail its health check', (admin, signal) => admin.failHealthCheck(signal));
+      await envoys.tellAll('fail its health check', (admin, signal) =>
+        admin.failHealthCheck(signal),
+      );
       if (!isOver()) await lookAtStart();
     },
 
@@ -142,7 +144,9 @@ export function createDrainRun(options: {
         if (accepted?.total !== known) quietSinceMs = nowMs;
         known = accepted?.total;
         if (config.quietPeriodMs > 0 && accepted && nowMs - quietSinceMs >= config.quietPeriodMs) {
-          log.info(`no new connection for ${formatDuration(config.quietPeriodMs)}: check-delay ends early`);
+          log.info(
+            `no new connection for ${formatDuration(config.quietPeriodMs)}: check-delay ends early`,
+          );
           return;
         }
         if (accepted) cadence.noteCost(accepted.tookMs);

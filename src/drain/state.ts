@@ -1,5 +1,11 @@
 /** The lifecycle events of a shutdown, in order (contract 3). */
-export const SHUTDOWN_EVENTS: readonly DrainPhase[] = ['fail-health', 'delay', 'close', 'wait', 'finish'];
+export const SHUTDOWN_EVENTS: readonly DrainPhase[] = [
+  'fail-health',
+  'delay',
+  'close',
+  'wait',
+  'finish',
+];
 
 /** The lifecycle events of a hand-over: the host stays in service, so its health is not touched. */
 export const HANDOVER_EVENTS: readonly DrainPhase[] = ['close', 'wait', 'finish'];

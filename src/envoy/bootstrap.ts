@@ -95,7 +95,11 @@ export async function isEnvoy(binary: string): Promise<boolean> {
 /** The error for a binary that is something else, or does not run here. */
 export function notAnEnvoy(binary: string, cause?: unknown): Pm2EnvoyError {
   const reason = systemCodeOf(cause) ?? 'its --version names none';
-  return new Pm2EnvoyError('envoy-not-found', `${binary} is not an Envoy that runs here (${reason}): check envoy-bin, ENVOY_BIN and PATH`, { cause });
+  return new Pm2EnvoyError(
+    'envoy-not-found',
+    `${binary} is not an Envoy that runs here (${reason}): check envoy-bin, ENVOY_BIN and PATH`,
+    { cause },
+  );
 }
 
 interface Bootstrap {

@@ -2,7 +2,12 @@ import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemCodeOf } from '../errors.js';
 import { readJson, writeJson } from '../files.js';
-import { findByCommandLine, isAlive, type ProcessIdentity, sameProcess } from './process-identity.js';
+import {
+  findByCommandLine,
+  isAlive,
+  type ProcessIdentity,
+  sameProcess,
+} from './process-identity.js';
 
 /** One Envoy process and its folder in the run directory. */
 export interface Generation {
@@ -117,7 +122,16 @@ function recover(number: number, directory: string): Generation | undefined {
   if (!envoy) return undefined;
   const nobody = { pid: 0, startTime: 'unknown' };
   const startedAt = new Date().toISOString();
-  return { number, directory, adminSocket, envoy, runner: nobody, startedAt, ready: true, orphaned: true };
+  return {
+    number,
+    directory,
+    adminSocket,
+    envoy,
+    runner: nobody,
+    startedAt,
+    ready: true,
+    orphaned: true,
+  };
 }
 
 function isGeneration(json: unknown): json is Generation {

@@ -1,5 +1,13 @@
 import { execFile } from 'node:child_process';
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { messageOf, Pm2EnvoyError } from '../errors.js';
@@ -60,7 +68,10 @@ function makeFolder(parent: string): string {
     mkdirSync(parent, { recursive: true });
     return mkdtempSync(join(parent, '.install-'));
   } catch (error) {
-    throw failed(`${parent} can't be written (${messageOf(error)}): set XDG_DATA_HOME or HOME`, error);
+    throw failed(
+      `${parent} can't be written (${messageOf(error)}): set XDG_DATA_HOME or HOME`,
+      error,
+    );
   }
 }
 
@@ -92,7 +103,8 @@ async function download(
     await run(python, [...args, ...only], { timeout: DOWNLOAD_LIMIT_MS });
   } catch (error) {
     const said = (error as { stderr?: unknown }).stderr;
-    const reason = typeof said === 'string' && said.trim() !== '' ? lastLine(said) : messageOf(error);
+    const reason =
+      typeof said === 'string' && said.trim() !== '' ? lastLine(said) : messageOf(error);
     throw failed(`pip could not fetch ${wanted.requirement}: ${reason}`, error);
   }
 }

@@ -34,7 +34,10 @@ export function isAlive(identity: ProcessIdentity): boolean {
 }
 
 /** Whether both name the same process. */
-export function sameProcess(a: ProcessIdentity | undefined, b: ProcessIdentity | undefined): boolean {
+export function sameProcess(
+  a: ProcessIdentity | undefined,
+  b: ProcessIdentity | undefined,
+): boolean {
   return a !== undefined && b !== undefined && a.pid === b.pid && a.startTime === b.startTime;
 }
 
@@ -110,7 +113,9 @@ function findInProc(text: string): number | undefined {
 }
 
 function findWithPs(text: string): number | undefined {
-  const line = ps(['-axo', 'pid=,command=']).split('\n').find((row) => row.includes(text));
+  const line = ps(['-axo', 'pid=,command='])
+    .split('\n')
+    .find((row) => row.includes(text));
   return line === undefined ? undefined : Number.parseInt(line, 10);
 }
 

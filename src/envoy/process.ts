@@ -41,13 +41,20 @@ export async function startEnvoy(
   try {
     await new Promise((resolve, reject) => child.once('spawn', resolve).once('error', reject));
   } catch (error) {
-    throw new Pm2EnvoyError('envoy-start-failed', `${binary} can't be started: ${messageOf(error)}`, {
-      cause: error,
-    });
+    throw new Pm2EnvoyError(
+      'envoy-start-failed',
+      `${binary} can't be started: ${messageOf(error)}`,
+      {
+        cause: error,
+      },
+    );
   }
   const identity = identify(child.pid ?? 0);
   if (!identity) {
-    throw new Pm2EnvoyError('envoy-start-failed', `${binary} ended at once: ${describeExit(await exited)}`);
+    throw new Pm2EnvoyError(
+      'envoy-start-failed',
+      `${binary} ended at once: ${describeExit(await exited)}`,
+    );
   }
   return { identity, exited };
 }

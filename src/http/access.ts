@@ -55,7 +55,8 @@ function proxySign(headers: IncomingHttpHeaders): string | undefined {
 
 function browserSign(headers: IncomingHttpHeaders): string | undefined {
   const { host = '', origin } = headers;
-  if (!isLocalName(host)) return `its Host ${JSON.stringify(host)} is neither an IP address nor localhost`;
+  if (!isLocalName(host))
+    return `its Host ${JSON.stringify(host)} is neither an IP address nor localhost`;
   const site = headers['sec-fetch-site'];
   if (site !== undefined && site !== 'same-origin' && site !== 'none') {
     return `a browser sent it from another site (Sec-Fetch-Site: ${String(site)})`;
@@ -69,5 +70,9 @@ function browserSign(headers: IncomingHttpHeaders): string | undefined {
 /** `127.0.0.1:8090`, `[::1]:8090`, `localhost`: names that no foreign DNS server decides about. */
 function isLocalName(host: string): boolean {
   const name = host.replace(/:\d+$/, '');
-  return name === 'localhost' || isIP(name) === 4 || (/^\[.+\]$/.test(name) && isIP(name.slice(1, -1)) === 6);
+  return (
+    name === 'localhost' ||
+    isIP(name) === 4 ||
+    (/^\[.+\]$/.test(name) && isIP(name.slice(1, -1)) === 6)
+  );
 }

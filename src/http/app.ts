@@ -1,7 +1,7 @@
 import express, { type Express, type NextFunction, type Request, type Response } from 'express';
 import type { Config } from '../config/config.js';
 import type { HostDrain } from '../drain/host-drain.js';
-import { type DrainOutcome, type DrainResult } from '../drain/state.js';
+import type { DrainOutcome, DrainResult } from '../drain/state.js';
 import { unreachable } from '../errors.js';
 import type { Log } from '../log.js';
 import type { Health } from '../manager/health.js';
@@ -103,7 +103,10 @@ function requireTrust({ config, log }: AppParts) {
       next();
       return;
     }
-    log.warn({ remoteAddress, path: request.path, method: request.method }, `refused: ${access.reason}`);
+    log.warn(
+      { remoteAddress, path: request.path, method: request.method },
+      `refused: ${access.reason}`,
+    );
     sendError(response, 403, {
       code: 'refused',
       message: `${request.path} is for this host itself, and ${access.reason}: call it on a loopback address, or send the shutdown token as "Authorization: Bearer TOKEN"`,
@@ -132,10 +135,17 @@ function failed(log: Log) {
       return;
     }
     log.error({ err: error, path: request.path }, 'a request failed');
-    sendError(response, 500, { code: 'internal', message: 'this is a fault in pm2-envoy; its log says more' });
+    sendError(response, 500, {
+      code: 'internal',
+      message: 'this is a fault in pm2-envoy; its log says more',
+    });
   };
 }
 
-function sendError(response: Response, status: number, error: { code: string; message: string }): void {
+function sendError(
+  response: Response,
+  status: number,
+  error: { code: string; message: string },
+): void {
   response.status(status).json({ error });
 }

@@ -68,7 +68,10 @@ export async function serve(options: {
   };
 }
 
-function listen(server: Server, at: { host: string; port: number; backlog: number }): Promise<void> {
+function listen(
+  server: Server,
+  at: { host: string; port: number; backlog: number },
+): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
     server.listen(at, () => {

@@ -1,5 +1,10 @@
 import type { AdminClient } from '../admin/client.js';
-import { type ConnectionCount, DETAIL_FILTER, listenerMatcher, readConnections } from '../admin/stats.js';
+import {
+  type ConnectionCount,
+  DETAIL_FILTER,
+  listenerMatcher,
+  readConnections,
+} from '../admin/stats.js';
 import { type Clock, systemClock } from '../clock.js';
 import type { Config } from '../config/config.js';
 import type { HostDrain } from '../drain/host-drain.js';
@@ -86,7 +91,10 @@ function drainPart(
   hostDrain: HostDrain,
   located: Located | undefined,
   clock: Clock,
-): Pick<Status, 'phase' | 'outcome' | 'startedAt' | 'deadline' | 'timeLeftMs' | 'connectionsAtStart'> {
+): Pick<
+  Status,
+  'phase' | 'outcome' | 'startedAt' | 'deadline' | 'timeLeftMs' | 'connectionsAtStart'
+> {
   const state = hostDrain.state(located);
   const none = { outcome: null, startedAt: null, deadline: null, timeLeftMs: null };
   switch (state.kind) {

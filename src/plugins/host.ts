@@ -75,7 +75,10 @@ export function createPluginHost(options: {
     );
     if (known.includes(name.replace(/^(before|after):/, ''))) return;
     const plugin = hooks.get(name)?.[0]?.plugin ?? '';
-    throw invalid(plugin, `its hook ${name} names no lifecycle event; known are ${known.join(', ')}`);
+    throw invalid(
+      plugin,
+      `its hook ${name} names no lifecycle event; known are ${known.join(', ')}`,
+    );
   }
 
   async function runCommand(command: string, call: HostCall): Promise<void> {
@@ -156,5 +159,7 @@ function construct(loaded: LoadedPlugin, host: PluginHost): Plugin {
 }
 
 function invalid(plugin: string, reason: string, cause?: unknown): Pm2EnvoyError {
-  return new Pm2EnvoyError('plugin-invalid', `plugin ${plugin} can't be used: ${reason}`, { cause });
+  return new Pm2EnvoyError('plugin-invalid', `plugin ${plugin} can't be used: ${reason}`, {
+    cause,
+  });
 }

@@ -21,9 +21,13 @@ async function loadPlugin({ path, options }: PluginEntry): Promise<LoadedPlugin>
   try {
     module = await import(pathToFileURL(locate(path)).href);
   } catch (error) {
-    throw new Pm2EnvoyError('plugin-invalid', `plugin ${path} can't be loaded: ${messageOf(error)}`, {
-      cause: error,
-    });
+    throw new Pm2EnvoyError(
+      'plugin-invalid',
+      `plugin ${path} can't be loaded: ${messageOf(error)}`,
+      {
+        cause: error,
+      },
+    );
   }
   const exported = module['default'] ?? module['plugin'];
   if (!isClass(exported)) {

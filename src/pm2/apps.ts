@@ -2,9 +2,9 @@ import { resolve } from 'node:path';
 import type { Config } from '../config/config.js';
 import { type ConfigSources, configVariables, loadConfig } from '../config/load.js';
 import { TERMINATE_LIMIT_MS } from '../envoy/process.js';
+import { EXIT } from '../exit-codes.js';
 import { PACKAGE_ROOT } from '../package-root.js';
 import { HOOK_TIMEOUT_MS } from '../plugins/host.js';
-import { EXIT } from '../exit-codes.js';
 
 /** What can be set of the two apps; everything else follows from pm2-envoy's configuration. */
 export interface EnvoyAppsOptions {

@@ -81,8 +81,15 @@ export async function startGeneration(
   generations.write(ready);
   const { pid } = envoy.identity;
   const tookMs = clock.nowMs() - startedMs;
-  log.info({ generation: slot.number, envoyPid: pid, tookMs }, `Envoy is LIVE: generation ${slot.number}, pid ${pid}`);
-  return { generation: ready, envoy, admin: createAdminClient({ kind: 'unix', path: slot.adminSocket }) };
+  log.info(
+    { generation: slot.number, envoyPid: pid, tookMs },
+    `Envoy is LIVE: generation ${slot.number}, pid ${pid}`,
+  );
+  return {
+    generation: ready,
+    envoy,
+    admin: createAdminClient({ kind: 'unix', path: slot.adminSocket }),
+  };
 }
 
 async function untilLive(
@@ -103,10 +110,14 @@ async function untilLive(
   });
   let last = 'its admin interface did not answer';
   while (clock.nowMs() < deadlineMs) {
-    if (signal.aborted) throw new Pm2EnvoyError('envoy-start-failed', 'stopped before Envoy was LIVE');
+    if (signal.aborted)
+      throw new Pm2EnvoyError('envoy-start-failed', 'stopped before Envoy was LIVE');
     if (ended) {
       if (!(await isEnvoy(binary))) throw notAnEnvoy(binary);
-      throw new Pm2EnvoyError('envoy-start-failed', `Envoy ${ended} before it was LIVE; its own log says why`);
+      throw new Pm2EnvoyError(
+        'envoy-start-failed',
+        `Envoy ${ended} before it was LIVE; its own log says why`,
+      );
     }
     try {
       const state = await admin.state(signal);

@@ -80,7 +80,9 @@ export async function handOverFromOrphans(own: Generation, context: StopContext)
     orphans.map(async (orphan) => {
       const { number, runner } = orphan;
       if (isAlive(runner)) {
-        context.log.info(`generation ${number}'s runner (pid ${runner.pid}) has lost pm2: telling it to stop`);
+        context.log.info(
+          `generation ${number}'s runner (pid ${runner.pid}) has lost pm2: telling it to stop`,
+        );
         signalProcess(runner, 'SIGTERM');
       } else {
         await handOver(orphan, context);

@@ -1,0 +1,35 @@
+// Runs test suites: node scripts/test.js unit integration e2e
+// Suites that need an Envoy get one: ENVOY_BIN if set, else the pinned one, fetched once. There is no
+// skipping: without an Envoy they fail.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const suites = process.argv.slice(2);
+const files = suites.flatMap((suite) =>
+  readdirSync(`${root}test/${suite}`)
+    .filter((name) => name.endsWith('.test.ts'))
+    .map((name) => `test/${suite}/${name}`),
+);
+if (files.length === 0) throw new Error(`no tests in ${suites.join(', ')}`);
+
+const env = { ...process.env };
+// Settings of the caller's own must not leak into what is tested.
+for (const name of Object.keys(env)) if (name.startsWith('PM2_ENVOY_')) delete env[name];
+if (suites.some((suite) => suite !== 'unit')) {
+  const install = (version) =>
+    execFileSync(process.execPath, ['bin/pm2-envoy.js', 'envoy', 'install', version], {
+      cwd: root,
+      encoding: 'utf8',
+    }).trim();
+  env.ENVOY_BIN ||= install('1.40.0');
+  env.OLDER_ENVOY_BIN ||= install('1.39.3');
+}
+
+const { status } = spawnSync(
+  process.execPath,
+  ['--import', 'tsx', '--test', '--test-reporter', 'spec', '--test-concurrency', '3', ...files],
+  { cwd: root, env, stdio: 'inherit' },
+);
+process.exitCode = status ?? 1;

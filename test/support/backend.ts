@@ -1,0 +1,67 @@
+import { createServer as createHttpServer, type Server as HttpServer } from 'node:http';
+import {
+  type AddressInfo,
+  createServer as createTcpServer,
+  type Server,
+  type Socket,
+} from 'node:net';
+import { WebSocketServer } from 'ws';
+
+/** What Envoy forwards to. */
+export interface Backend {
+  httpPort: number;
+  tcpPort: number;
+  close(): Promise<void>;
+}
+
+/**
+ * Starts the servers behind Envoy: HTTP (`/` at once, `/slow?ms=` after a while, `/stream?ms=` a byte
+ * each 50 ms), WebSocket echo on the same port, and TCP echo.
+ */
+export async function startBackend(): Promise<Backend> {
+  const http = createHttpServer((request, response) => {
+    const url = new URL(request.url ?? '/', 'http://backend');
+    const ms = Number(url.searchParams.get('ms') ?? 0);
+    if (url.pathname === '/slow') {
+      setTimeout(() => response.end('slow and whole'), ms);
+    } else if (url.pathname === '/stream') {
+      response.writeHead(200);
+      const timer = setInterval(() => response.write('.'), 50);
+      response.on('close', () => clearInterval(timer));
+      setTimeout(() => {
+        clearInterval(timer);
+        response.end('end');
+      }, ms);
+    } else {
+      response.end('hello');
+    }
+  });
+  const sockets = new WebSocketServer({ server: http });
+  sockets.on('connection', (socket) => socket.on('message', (data) => socket.send(data)));
+  const tcp = createTcpServer((socket) => {
+    socket.on('error', () => socket.destroy());
+    socket.pipe(socket);
+  });
+  const open = new Set<Socket>();
+  for (const server of [http, tcp]) {
+    server.on('connection', (socket: Socket) => {
+      open.add(socket);
+      socket.on('close', () => open.delete(socket));
+    });
+  }
+  const [httpPort, tcpPort] = await Promise.all([listen(http), listen(tcp)]);
+  return {
+    httpPort,
+    tcpPort,
+    close: async () => {
+      for (const socket of open) socket.destroy();
+      await Promise.all([http, tcp].map((server) => new Promise((done) => server.close(done))));
+    },
+  };
+}
+
+function listen(server: HttpServer | Server): Promise<number> {
+  return new Promise((resolve) => {
+    server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port));
+  });
+}

@@ -1,0 +1,120 @@
+import { get } from 'node:http';
+import { connect } from 'node:net';
+import { WebSocket } from 'ws';
+
+/** A connection that a test holds open. */
+export interface Held {
+  /** Whether the other side has ended or reset it. */
+  isCut(): boolean;
+  /** Sends something and resolves once it has come back. */
+  echo(text: string): Promise<void>;
+  close(): void;
+}
+
+/** One request on a connection of its own; rejects when it is cut. */
+export function request(port: number, path = '/'): Promise<{ status: number; body: string }> {
+  return new Promise((resolve, reject) => {
+    const call = get({ host: '127.0.0.1', port, path, agent: false }, (response) => {
+      let body = '';
+      response.setEncoding('utf8');
+      response.on('data', (chunk: string) => {
+        body += chunk;
+      });
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, body }));
+      response.on('error', reject);
+    });
+    call.on('error', reject);
+  });
+}
+
+/** Opens a connection to a TCP echo behind Envoy. */
+export async function holdTcp(port: number): Promise<Held> {
+  const socket = connect({ port, host: '127.0.0.1' });
+  let cut = false;
+  let mine = false;
+  socket.on('error', () => {
+    cut = !mine;
+  });
+  socket.on('close', () => {
+    cut = !mine;
+  });
+  await new Promise((resolve, reject) => socket.once('connect', resolve).once('error', reject));
+  const held: Held = {
+    isCut: () => cut,
+    echo: (text) =>
+      new Promise((resolve, reject) => {
+        if (cut) reject(new Error('the TCP connection was cut'));
+        socket.once('data', (data) =>
+          String(data) === text ? resolve() : reject(new Error(`not an echo: ${String(data)}`)),
+        );
+        socket.once('close', () => reject(new Error('the TCP connection was cut')));
+        socket.write(text);
+      }),
+    close: () => {
+      mine = true;
+      socket.destroy();
+    },
+  };
+  await held.echo('hello');
+  return held;
+}
+
+/** Opens a WebSocket echo behind Envoy. */
+export async function holdWebSocket(port: number): Promise<Held> {
+  const socket = new WebSocket(`ws://127.0.0.1:${port}/`);
+  let cut = false;
+  let mine = false;
+  socket.on('close', () => {
+    cut = !mine;
+  });
+  socket.on('error', () => {
+    cut = !mine;
+  });
+  await new Promise((resolve, reject) => socket.once('open', resolve).once('error', reject));
+  const held: Held = {
+    isCut: () => cut,
+    echo: (text) =>
+      new Promise((resolve, reject) => {
+        if (cut) reject(new Error('the WebSocket was cut'));
+        socket.once('message', (data) =>
+          String(data) === text ? resolve() : reject(new Error('not an echo')),
+        );
+        socket.once('close', () => reject(new Error('the WebSocket was cut')));
+        socket.send(text);
+      }),
+    close: () => {
+      mine = true;
+      socket.terminate();
+    },
+  };
+  await held.echo('hello');
+  return held;
+}
+
+/** An idle HTTP keep-alive connection: one request was answered on it. */
+export async function holdIdle(port: number): Promise<Held> {
+  const socket = connect({ port, host: '127.0.0.1' });
+  let cut = false;
+  let mine = false;
+  socket.on('error', () => {
+    cut = !mine;
+  });
+  socket.on('close', () => {
+    cut = !mine;
+  });
+  const ask = (): Promise<void> =>
+    new Promise((resolve, reject) => {
+      socket.once('data', () => resolve());
+      socket.once('close', () => reject(new Error('the idle connection was cut')));
+      socket.write('GET / HTTP/1.1\r\nHost: test\r\n\r\n');
+    });
+  await ask();
+  return {
+    isCut: () => cut,
+    echo: ask,
+    close: () => {
+      mine = true;
+      socket.destroy();
+    },
+  };
+}

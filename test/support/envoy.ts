@@ -1,0 +1,70 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { openSync } from 'node:fs';
+import { join } from 'node:path';
+import { type AdminClient, createAdminClient } from '../../src/admin/client.js';
+import { type Backend, startBackend } from './backend.js';
+import { type BootstrapPorts, writeBootstrap } from './bootstrap.js';
+import { makeFolder } from './folder.js';
+import { freePorts } from './ports.js';
+import { eventually } from './wait.js';
+
+/** A real Envoy that a test started by itself, with its backend. */
+export interface TestEnvoy {
+  ports: BootstrapPorts & { admin: number };
+  adminUrl: string;
+  admin: AdminClient;
+  pid: number;
+  folder: string;
+  backend: Backend;
+  /** Sends a signal to Envoy. */
+  kill(signal: NodeJS.Signals): void;
+  /** Ends everything that this started. */
+  stop(): Promise<void>;
+}
+
+/** The Envoy that tests run; there is no going without. */
+export function envoyBinary(name: 'ENVOY_BIN' | 'OLDER_ENVOY_BIN' = 'ENVOY_BIN'): string {
+  const path = process.env[name];
+  if (!path) throw new Error(`${name} is not set: run the tests by npm test`);
+  return path;
+}
+
+/** Starts an Envoy without pm2-envoy's runner, its admin interface on a TCP port. */
+export async function startTestEnvoy(
+  options: { binary?: string; bootstrap?: Record<string, unknown>; args?: string[] } = {},
+): Promise<TestEnvoy> {
+  const folder = makeFolder();
+  const backend = await startBackend();
+  const [http = 0, tcp = 0, admin = 0] = await freePorts(3);
+  const ports = { http, tcp, admin };
+  const file = join(folder.path, 'envoy.yaml');
+  writeBootstrap(file, ports, backend, options.bootstrap);
+  const log = openSync(join(folder.path, 'envoy.log'), 'w');
+  const child: ChildProcess = spawn(
+    options.binary ?? envoyBinary(),
+    ['-c', file, '--disable-hot-restart', '--concurrency', '2', ...(options.args ?? [])],
+    { stdio: ['ignore', log, log] },
+  );
+  const adminUrl = `http://127.0.0.1:${admin}`;
+  const client = createAdminClient({ kind: 'tcp', url: adminUrl });
+  await eventually('Envoy to be LIVE', async () => (await client.state()) === 'LIVE');
+  return {
+    ports,
+    adminUrl,
+    admin: client,
+    pid: child.pid ?? 0,
+    folder: folder.path,
+    backend,
+    kill: (signal) => void child.kill(signal),
+    stop: async () => {
+      client.close();
+      if (child.exitCode === null && child.signalCode === null) {
+        const ended = new Promise((resolve) => child.once('exit', resolve));
+        child.kill('SIGKILL');
+        await ended;
+      }
+      await backend.close();
+      folder.remove();
+    },
+  };
+}

@@ -1,0 +1,187 @@
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { type Generation, openGenerations } from '../../src/envoy/generations.js';
+import { type Backend, startBackend } from './backend.js';
+import { type BootstrapPorts, writeBootstrap } from './bootstrap.js';
+import { envoyBinary } from './envoy.js';
+import { makeFolder } from './folder.js';
+import { freePorts } from './ports.js';
+import { eventually } from './wait.js';
+
+const run = promisify(execFile);
+const require = createRequire(import.meta.url);
+const PM2 = require.resolve('pm2/bin/pm2');
+const PM2_RUNTIME = require.resolve('pm2/bin/pm2-runtime');
+const ROOT = resolve(import.meta.dirname, '../..');
+const CLI = join(ROOT, 'bin/pm2-envoy.js');
+
+/** A real pm2 with a home and a run directory of its own, and what it supervises. */
+export interface TestPm2 {
+  ports: Required<BootstrapPorts> & { serve: number };
+  folder: string;
+  backend: Backend;
+  env: NodeJS.ProcessEnv;
+  /** Runs a pm2 command; rejects when it fails. */
+  pm2(...args: string[]): Promise<string>;
+  /** Starts pm2-runtime in the foreground. */
+  runtime(): ChildProcess;
+  /** Starts the ecosystem under a daemon, and waits until it serves. */
+  start(): Promise<void>;
+  /** Waits until manager and Envoy serve. */
+  untilReady(): Promise<void>;
+  /** Runs the command line; never rejects. */
+  cli(...args: string[]): Promise<{ code: number; stdout: string; stderr: string }>;
+  /** The manager's answer. */
+  http(method: string, path: string): Promise<{ status: number; body: string }>;
+  /** Live generations, oldest first. */
+  generations(): Generation[];
+  /** pid of a pm2 app; 0 when it is not running. */
+  pidOf(app: string): Promise<number>;
+  daemonPid(): number;
+  /** What an app has logged so far. */
+  log(app: string): string;
+  /** Ends everything that was started, by its pid. */
+  stop(): Promise<void>;
+}
+
+/** Prepares a pm2 of the test's own; `settings` is pm2-envoy's configuration file. */
+export async function preparePm2(settings: Record<string, unknown> = {}): Promise<TestPm2> {
+  const folder = makeFolder();
+  const backend = await startBackend();
+  const [http = 0, tcp = 0, admin = 0, serve = 0] = await freePorts(4);
+  const ports = { http, tcp, admin, serve };
+  const bootstrap = join(folder.path, 'envoy.yaml');
+  writeBootstrap(bootstrap, ports, backend);
+  const configFile = join(folder.path, 'pm2-envoy.json');
+  writeFileSync(
+    configFile,
+    JSON.stringify({
+      'check-delay': '0s',
+      'drain-timeout': '40s',
+      'serve-port': serve,
+      'run-dir': join(folder.path, 'run'),
+      'envoy-config': bootstrap,
+      'envoy-args': ['--concurrency', '2'],
+      ...settings,
+    }),
+  );
+  const env: NodeJS.ProcessEnv = {
+    ...process.env,
+    PM2_HOME: join(folder.path, 'pm2'),
+    PM2_ENVOY_CONFIG: configFile,
+    ENVOY_BIN: envoyBinary(),
+    NO_COLOR: '1',
+  };
+  const ecosystem = join(ROOT, 'ecosystem.config.js');
+  const children: ChildProcess[] = [];
+  const generations = openGenerations(join(folder.path, 'run'));
+  const seen = new Set<number>();
+
+  const pm2 = async (...args: string[]): Promise<string> => {
+    const { stdout } = await run(process.execPath, [PM2, ...args], { env, cwd: folder.path });
+    return stdout;
+  };
+  const http_ = async (method: string, path: string) => {
+    const reply = await fetch(`http://127.0.0.1:${serve}${path}`, { method });
+    return { status: reply.status, body: await reply.text() };
+  };
+  const untilReady = async (): Promise<void> => {
+    await eventually('/readyz', async () => (await http_('GET', '/readyz')).status === 200, 30_000);
+    for (const { envoy, runner } of generations.live()) seen.add(envoy.pid).add(runner.pid);
+  };
+  const daemonPid = (): number => {
+    const file = join(folder.path, 'pm2', 'pm2.pid');
+    return existsSync(file) ? Number(readFileSync(file, 'utf8')) : 0;
+  };
+
+  return {
+    ports,
+    folder: folder.path,
+    backend,
+    env,
+    pm2,
+    runtime: () => {
+      const child = spawn(process.execPath, [PM2_RUNTIME, 'start', ecosystem], {
+        env,
+        cwd: folder.path,
+        detached: true,
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+      child.stdout?.resume();
+      child.stderr?.resume();
+      children.push(child);
+      return child;
+    },
+    start: async () => {
+      await pm2('start', ecosystem);
+      await untilReady();
+    },
+    untilReady,
+    cli: async (...args) => {
+      try {
+        const { stdout, stderr } = await run(process.execPath, [CLI, ...args], {
+          env,
+          cwd: folder.path,
+        });
+        return { code: 0, stdout, stderr };
+      } catch (error) {
+        const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string };
+        return { code, stdout, stderr };
+      }
+    },
+    http: http_,
+    generations: () => generations.live(),
+    pidOf: async (app) => {
+      const list = JSON.parse(await pm2('jlist')) as { name: string; pid: number }[];
+      return list.find(({ name }) => name === app)?.pid ?? 0;
+    },
+    daemonPid,
+    log: (app) => {
+      const files = [0, 1, 2, 3].flatMap((id) => [
+        `${app}-out-${id}.log`,
+        `${app}-error-${id}.log`,
+      ]);
+      return [...files, `${app}-out.log`, `${app}-error.log`]
+        .map((name) => join(folder.path, 'pm2', 'logs', name))
+        .filter((path) => existsSync(path))
+        .map((path) => readFileSync(path, 'utf8'))
+        .join('');
+    },
+    stop: async () => {
+      for (const { envoy, runner } of generations.live()) seen.add(envoy.pid).add(runner.pid);
+      const daemon = daemonPid();
+      if (daemon) seen.add(daemon);
+      for (const child of children) if (child.pid) seen.add(child.pid);
+      // Managers and runners that a killed daemon left behind name our folder in their environment.
+      for (const pid of pidsWith(folder.path)) seen.add(pid);
+      for (const pid of seen) {
+        try {
+          process.kill(pid, 'SIGKILL');
+        } catch {
+          // It has ended.
+        }
+      }
+      await backend.close();
+      folder.remove();
+    },
+  };
+}
+
+/** Processes whose environment or command line names `text`: those that one test has started. */
+export function pidsWith(text: string): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+    .map(Number)
+    .filter((pid) => {
+      try {
+        return ['environ', 'cmdline'].some((file) =>
+          readFileSync(`/proc/${pid}/${file}`, 'utf8').includes(text),
+        );
+      } catch {
+        return false;
+      }
+    });
+}
