@@ -1,0 +1,147 @@
+import assert from 'node:assert/strict';
+import { existsSync, writeFileSync } from 'node:fs';
+import { isAbsolute, join } from 'node:path';
+import { describe, it } from 'node:test';
+import { isPm2EnvoyError } from '../../src/errors.js';
+import {
+  drainLimitMs,
+  envoyApps,
+  killTimeoutMs,
+  LISTEN_TIMEOUT_MS,
+  LIVE_LIMIT_MS,
+  type Pm2App,
+} from '../../src/pm2/apps.js';
+import { makeTempFolder } from './fakes.js';
+
+const cwd = makeTempFolder();
+
+function appsWith(env: Record<string, string> = {}): Pm2App[] {
+  return envoyApps({ cwd, env });
+}
+
+function appNamed(name: string, env: Record<string, string> = {}): Pm2App {
+  return appsWith(env).find((app) => app.name === name) ?? assert.fail(`no app ${name}`);
+}
+
+describe('envoyApps', () => {
+  it('are the runner and the manager', () => {
+    assert.deepEqual(
+      appsWith().map(({ name }) => name),
+      ['envoy', 'envoy-manager'],
+    );
+  });
+
+  it('are only the manager where Envoy is somebody else’s', () => {
+    const apps = appsWith({ PM2_ENVOY_ADMIN_ADDRESS: 'http://127.0.0.1:9901' });
+    assert.deepEqual(
+      apps.map(({ name }) => name),
+      ['envoy-manager'],
+    );
+  });
+
+  it('run the runner so that a reload starts the new one first', () => {
+    const runner = appNamed('envoy');
+    assert.equal(runner.exec_mode, 'cluster');
+    assert.equal(runner.wait_ready, true);
+    assert.equal(runner.instances, 1);
+    assert.ok((runner.listen_timeout ?? 0) > LIVE_LIMIT_MS);
+    assert.equal(runner.listen_timeout, LISTEN_TIMEOUT_MS);
+    assert.equal(appNamed('envoy-manager').exec_mode, 'fork');
+  });
+
+  it('keep pm2 from signalling Envoy and from ending the apps with itself', () => {
+    for (const app of appsWith()) {
+      assert.equal(app.treekill, false);
+      assert.equal(app.pmx, false);
+    }
+  });
+
+  it('are not restarted for a configuration that can’t work', () => {
+    for (const app of appsWith()) assert.ok(app.stop_exit_codes.includes(78), app.name);
+    assert.ok(!appNamed('envoy').stop_exit_codes.includes(0));
+    assert.ok(!appNamed('envoy').stop_exit_codes.includes(1));
+  });
+
+  it('have scripts of their own, with absolute paths below the package', () => {
+    for (const app of appsWith()) {
+      assert.ok(isAbsolute(app.script));
+      const source = app.script.replace('/dist/', '/src/').replace(/\.js$/, '.ts');
+      assert.ok(existsSync(source), `${app.script} has no source`);
+    }
+  });
+
+  it('leave pm2 more time than the drain takes, and follow drain-timeout', () => {
+    const timeoutFor = (drainTimeout: string) =>
+      appsWith({ PM2_ENVOY_DRAIN_TIMEOUT: drainTimeout }).map(({ kill_timeout }) => kill_timeout);
+    const [runner = 0, manager = 0] = timeoutFor('2m');
+    assert.ok(runner > 120_000);
+    assert.equal(manager, runner);
+    assert.deepEqual(timeoutFor('10m'), [runner + 480_000, runner + 480_000]);
+    assert.ok(appNamed('envoy').kill_timeout > 300_000);
+  });
+
+  it('read the configuration file as the apps will', () => {
+    const file = join(cwd, 'long.json');
+    writeFileSync(file, '{"drain-timeout": "20m"}');
+    assert.equal(
+      appNamed('envoy', { PM2_ENVOY_CONFIG: file }).kill_timeout,
+      killTimeoutMs({ drainTimeoutMs: 1_200_000 }),
+    );
+  });
+
+  it('read the profile as the apps will', () => {
+    assert.equal(
+      appNamed('envoy', { PM2_ENVOY_PROFILE: 'local' }).kill_timeout,
+      killTimeoutMs({ drainTimeoutMs: 30_000 }),
+    );
+  });
+
+  it('hand the variables of the options to both apps, with an absolute configuration file', () => {
+    const file = join(cwd, 'empty.json');
+    writeFileSync(file, '{}');
+    for (const app of appsWith({ PM2_ENVOY_CONFIG: file, PM2_ENVOY_SERVE_PORT: '0', A: 'b' })) {
+      assert.deepEqual(app.env, { PM2_ENVOY_CONFIG: file, PM2_ENVOY_SERVE_PORT: '0', A: 'b' });
+    }
+  });
+
+  it('do not copy the whole environment of the shell into pm2', () => {
+    for (const app of appsWith({ A: 'b' })) assert.deepEqual(app.env, { A: 'b' });
+  });
+
+  it('work in the folder that they are given', () => {
+    for (const app of appsWith()) assert.equal(app.cwd, cwd);
+    for (const app of envoyApps({ cwd: '.' })) assert.equal(app.cwd, process.cwd());
+  });
+
+  it('refuse a configuration that can’t work before anything starts', () => {
+    const refused = (env: Record<string, string>, expected: RegExp) =>
+      assert.throws(
+        () => appsWith(env),
+        (error: unknown) =>
+          isPm2EnvoyError(error, 'config-invalid') && expected.test(error.message),
+      );
+    refused({ PM2_ENVOY_DRAIN_TIMEOUT: '30s' }, /check-delay/);
+    refused({ PM2_ENVOY_CHECK_DELAY: '5' }, /did you mean "5s"/);
+    refused({ PM2_ENVOY_CONFIG: join(cwd, 'missing.json') }, /missing\.json/);
+    refused({ PM2_ENVOY_NONSENSE: '1' }, /not a known key/);
+  });
+});
+
+describe('drainLimitMs', () => {
+  it('is the drain that fits into the kill_timeout which pm2 has for this app', () => {
+    const killMs = killTimeoutMs({ drainTimeoutMs: 60_000 });
+    assert.equal(drainLimitMs({ pm_id: '0', kill_timeout: String(killMs) }), 60_000);
+  });
+
+  it('is never below a second, however short kill_timeout is', () => {
+    assert.equal(drainLimitMs({ pm_id: '0', kill_timeout: '1600' }), 1_000);
+    assert.equal(drainLimitMs({ pm_id: '0', kill_timeout: '0' }), 1_000);
+  });
+
+  it('is unknown outside pm2, and where pm2 names no time', () => {
+    assert.equal(drainLimitMs({}), undefined);
+    assert.equal(drainLimitMs({ kill_timeout: '90000' }), undefined);
+    assert.equal(drainLimitMs({ pm_id: '0' }), undefined);
+    assert.equal(drainLimitMs({ pm_id: '0', kill_timeout: 'soon' }), undefined);
+  });
+});
