@@ -1,0 +1,247 @@
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import {
+  type Generation,
+  isAttended,
+  isRunBy,
+  newestOf,
+  openGenerations,
+} from '../../src/envoy/generations.js';
+import { identify, ownIdentity, type ProcessIdentity } from '../../src/envoy/process-identity.js';
+import { deadIdentity, makeTempFolder } from './fakes.js';
+
+const me = ownIdentity();
+
+/** A run directory with generations by number: whose Envoy lives, or not. */
+function runDirWith(...made: Partial<Generation>[]): {
+  runDir: string;
+  generations: ReturnType<typeof openGenerations>;
+} {
+  const runDir = makeTempFolder();
+  const generations = openGenerations(runDir);
+  for (const more of made) {
+    const slot = generations.reserve();
+    generations.write({
+      ...slot,
+      envoy: me,
+      runner: me,
+      startedAt: '2026-01-01T00:00:00.000Z',
+      ready: true,
+      orphaned: false,
+      ...more,
+    });
+  }
+  return { runDir, generations };
+}
+
+const ended: Partial<Generation> = { envoy: deadIdentity };
+
+function numbersOf(list: readonly Generation[]): number[] {
+  return list.map(({ number }) => number);
+}
+
+describe('openGenerations reserve', () => {
+  it('counts up from 1, each in a private folder of its own', () => {
+    const { runDir, generations } = runDirWith();
+    const slots = [generations.reserve(), generations.reserve(), generations.reserve()];
+    assert.deepEqual(
+      slots.map(({ number }) => number),
+      [1, 2, 3],
+    );
+    for (const { number, directory, adminSocket } of slots) {
+      assert.equal(directory, join(runDir, 'generations', String(number)));
+      assert.equal(adminSocket, join(directory, 'admin.sock'));
+      assert.equal(statSync(directory).mode & 0o777, 0o700);
+    }
+  });
+
+  it('goes on behind 9 and 10, and never uses a number again', () => {
+    const { generations } = runDirWith(...Array(10).fill(ended));
+    assert.equal(generations.reserve().number, 11);
+    generations.prune();
+    assert.equal(generations.reserve().number, 12);
+  });
+
+  it('gives two that share a run directory different numbers', () => {
+    const { runDir, generations } = runDirWith({});
+    const other = openGenerations(runDir);
+    assert.equal(generations.reserve().number, 2);
+    assert.equal(other.reserve().number, 3);
+    assert.equal(generations.reserve().number, 4);
+  });
+
+  it('passes over files and folders that are no generation', () => {
+    const { runDir, generations } = runDirWith({});
+    for (const name of ['99x', '-7', 'x', '2.draft', '1e3']) {
+      mkdirSync(join(runDir, 'generations', name));
+    }
+    assert.deepEqual(numbersOf(generations.live()), [1]);
+    assert.equal(generations.reserve().number, 2);
+  });
+});
+
+describe('openGenerations live', () => {
+  it('is empty where there is no run directory, or nothing in it', () => {
+    assert.deepEqual(openGenerations('/nowhere/at/all').live(), []);
+    assert.equal(openGenerations('/nowhere/at/all').newest(), undefined);
+    assert.deepEqual(runDirWith().generations.live(), []);
+  });
+
+  it('lists those whose Envoy lives, oldest first, by number and not by text', () => {
+    const { generations } = runDirWith({}, ended, ...Array(7).fill(ended), {}, {});
+    assert.deepEqual(numbersOf(generations.live()), [1, 10, 11]);
+  });
+
+  it('takes another process with the pid of an Envoy for no Envoy', () => {
+    const { generations } = runDirWith({ envoy: { pid: process.pid, startTime: 'earlier' } });
+    assert.deepEqual(generations.live(), []);
+  });
+
+  it('follows an Envoy that ends', async () => {
+    const child = spawn('sleep', ['60'], { stdio: 'ignore' });
+    await once(child, 'spawn');
+    const envoy = identify(child.pid ?? 0) ?? assert.fail();
+    const { generations } = runDirWith({ envoy });
+    const [generation = assert.fail()] = generations.live();
+    assert.equal(generations.isLive(generation), true);
+    child.kill('SIGKILL');
+    await once(child, 'exit');
+    assert.deepEqual(generations.live(), []);
+    assert.equal(generations.isLive(generation), false);
+  });
+
+  it('gives back what was written', () => {
+    const runner: ProcessIdentity = { pid: 77, startTime: 'x' };
+    const { generations } = runDirWith({ runner, ready: false, orphaned: true });
+    const [generation = assert.fail()] = generations.live();
+    assert.deepEqual(generation.runner, runner);
+    assert.deepEqual(generation.envoy, me);
+    assert.equal(generation.ready, false);
+    assert.equal(generation.orphaned, true);
+    generations.write({ ...generation, runner: me, orphaned: false, ready: true });
+    const [changed = assert.fail()] = generations.live();
+    assert.deepEqual(changed, { ...generation, runner: me, orphaned: false, ready: true });
+  });
+
+  it('believes the folder about its number, not the file in it', () => {
+    const { runDir, generations } = runDirWith({});
+    const [generation = assert.fail()] = generations.live();
+    const { directory, number } = generation;
+    const moved = { ...generation, number: 42, directory: '/elsewhere' };
+    writeFileSync(join(directory, 'generation.json'), JSON.stringify(moved));
+    const [found = assert.fail()] = openGenerations(runDir).live();
+    assert.equal(found.number, number);
+    assert.equal(found.directory, directory);
+  });
+
+  for (const content of ['', '{', 'null', '[]', '{"envoy": 5}', '{"envoy": {"pid": "1"}}']) {
+    it(`passes over a generation whose file holds ${JSON.stringify(content)}`, () => {
+      const { runDir, generations } = runDirWith({});
+      const { directory } = generations.reserve();
+      writeFileSync(join(directory, 'generation.json'), content);
+      assert.deepEqual(numbersOf(openGenerations(runDir).live()), [1]);
+    });
+  }
+
+  it('finds an Envoy that nobody wrote down, and calls it orphaned', async () => {
+    const { generations } = runDirWith();
+    const { number, adminSocket } = generations.reserve();
+    const child = spawn('sleep', ['60'], {
+      argv0: `envoy {"pipe":{"path":"${adminSocket}","mode":384}}`,
+      stdio: 'ignore',
+    });
+    after(() => child.kill('SIGKILL'));
+    await once(child, 'spawn');
+    const [found = assert.fail()] = generations.live();
+    assert.equal(found.number, number);
+    assert.deepEqual(found.envoy, identify(child.pid ?? 0));
+    assert.equal(isAttended(found), false);
+    assert.equal(found.orphaned, true);
+  });
+});
+
+describe('newestOf', () => {
+  const numbered = (number: number, ready: boolean): Generation => ({
+    number,
+    directory: '',
+    adminSocket: '',
+    envoy: me,
+    runner: me,
+    startedAt: '',
+    ready,
+    orphaned: false,
+  });
+
+  it('is the latest that has been LIVE', () => {
+    const live = [numbered(1, true), numbered(2, true), numbered(3, false)];
+    assert.equal(newestOf(live)?.number, 2);
+  });
+
+  it('is the latest of all while none has been LIVE', () => {
+    assert.equal(newestOf([numbered(1, false), numbered(2, false)])?.number, 2);
+  });
+
+  it('is nobody without generations', () => {
+    assert.equal(newestOf([]), undefined);
+  });
+
+  it('passes over an ended generation in the run directory', () => {
+    const { generations } = runDirWith({}, {}, ended);
+    assert.equal(generations.newest()?.number, 2);
+  });
+});
+
+describe('openGenerations prune', () => {
+  it('removes ended generations but the newest of them', () => {
+    const { runDir, generations } = runDirWith(ended, ended, {}, ended, ended, {});
+    generations.prune();
+    const left = [1, 2, 3, 4, 5, 6].filter((n) => existsSync(join(runDir, 'generations', `${n}`)));
+    assert.deepEqual(left, [3, 5, 6]);
+  });
+
+  it('keeps how the only one that has ended did so', () => {
+    const { runDir, generations } = runDirWith(ended);
+    writeFileSync(join(runDir, 'generations', '1', 'shutdown.json'), '{}');
+    generations.prune();
+    generations.prune();
+    assert.ok(existsSync(join(runDir, 'generations', '1', 'shutdown.json')));
+  });
+
+  it('does nothing where there is nothing', () => {
+    assert.doesNotThrow(() => openGenerations('/nowhere/at/all').prune());
+  });
+});
+
+describe('isAttended', () => {
+  const attended = (more: Partial<Generation>): boolean =>
+    isAttended(runDirWith(more).generations.live()[0] ?? assert.fail());
+
+  it('holds while the runner lives and has not lost pm2', () => {
+    assert.equal(attended({}), true);
+    assert.equal(attended({ orphaned: true }), false);
+    assert.equal(attended({ runner: deadIdentity }), false);
+  });
+});
+
+describe('isRunBy', () => {
+  it('goes by what the run directory says now', () => {
+    const { generations } = runDirWith({});
+    const [generation = assert.fail()] = generations.live();
+    const other = { pid: 77, startTime: 'x' };
+    assert.equal(isRunBy(generation, me), true);
+    assert.equal(isRunBy(generation, other), false);
+    generations.write({ ...generation, runner: other });
+    assert.equal(isRunBy(generation, me), false);
+    assert.equal(isRunBy(generation, other), true);
+  });
+
+  it('holds where the run directory says nothing', () => {
+    const { generations } = runDirWith({});
+    const [generation = assert.fail()] = generations.live();
+    assert.equal(isRunBy({ ...generation, directory: '/nowhere' }, me), true);
+  });
+});
