@@ -1,0 +1,266 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative, resolve } from 'node:path';
+import { describe, it } from 'node:test';
+import { pathToFileURL } from 'node:url';
+import { DrainPlugin } from '../../src/commands/drain.js';
+import { FORMATS } from '../../src/config/formats.js';
+import { loadConfig } from '../../src/config/load.js';
+import { SCHEMA } from '../../src/config/schema.js';
+import type { DrainRun } from '../../src/drain/run.js';
+import { SHUTDOWN_EVENTS } from '../../src/drain/state.js';
+import { type ErrorCode, Pm2EnvoyError } from '../../src/errors.js';
+import { EXIT, exitCodeOf } from '../../src/exit-codes.js';
+import { silentLog } from '../../src/log.js';
+import { createPluginHost } from '../../src/plugins/host.js';
+import { loadPlugins } from '../../src/plugins/load.js';
+import type { PluginHost } from '../../src/plugins/types.js';
+import { makeFolder } from '../support/folder.js';
+
+const ROOT = resolve(import.meta.dirname, '../..');
+const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
+
+describe('docs/configuration.md', () => {
+  it('is what scripts/configuration-page.js makes of the schema', async () => {
+    const { renderPage, profileTable } = await pageScript();
+    const page = read('docs/configuration.md');
+    const fresh = renderPage(page, { schema: SCHEMA, formats: FORMATS, profiles: profileTable() });
+    assert.equal(unpadded(page), unpadded(fresh), 'see CONTRIBUTING.md on how to write it anew');
+  });
+
+  it('has a row for each key', () => {
+    const rows = tableRows(section(read('docs/configuration.md'), 'Keys')).map(([key]) => key);
+    assert.deepEqual(
+      rows,
+      Object.keys(SCHEMA).map((key) => `\`${key}\``),
+    );
+  });
+});
+
+describe('docs/errors.md', () => {
+  const rows = tableRows(read('docs/errors.md').split('\n## ')[0] ?? '');
+  const codes = [
+    ...(/export type ErrorCode =([^;]*);/
+      .exec(read('src/errors.ts'))?.[1]
+      ?.matchAll(/'([\w-]+)'/g) ?? []),
+  ].map(([, code]) => String(code));
+
+  it('has a row for each error code, and no other', () => {
+    assert.ok(codes.length > 0, 'no ErrorCode found in src/errors.ts');
+    assert.deepEqual(rows.map(([code]) => code).sort(), codes.map((code) => `\`${code}\``).sort());
+  });
+
+  it('names the exit code that each error ends with', () => {
+    for (const code of codes) {
+      const exit = rows.find(([cell]) => cell === `\`${code}\``)?.[3];
+      assert.equal(exit, String(exitCodeOf(new Pm2EnvoyError(code as ErrorCode, ''))), code);
+    }
+  });
+});
+
+describe('README.md', () => {
+  const readme = read('README.md');
+
+  it('names in its command table only what --help names', () => {
+    const commands = tableRows(section(readme, 'Commands').split('\n### ')[0] ?? '').map(
+      ([cell]) => /^`pm2-envoy ([a-z ]+[a-z])/.exec(cell ?? '')?.[1]?.split(' ') ?? [],
+    );
+    assert.ok(commands.length > 0);
+    for (const words of commands) {
+      const name = words.at(-1) ?? '';
+      const known = helpOf(words.slice(0, -1));
+      assert.ok(known.includes(name), `${words.join(' ')} is not among ${known.join(', ')}`);
+    }
+  });
+
+  it('has a row for each exit code of the command line', () => {
+    const rows = tableRows(section(readme, 'Exit codes')).map(([code]) => Number(code));
+    const { stoppedBeforeLive: _, ...ofCommands } = EXIT;
+    assert.deepEqual(rows, Object.values(ofCommands));
+  });
+});
+
+describe('relative links', () => {
+  for (const file of markdownFiles(ROOT)) {
+    const path = relative(ROOT, file);
+    it(`in ${path} lead somewhere`, () => {
+      for (const link of linksIn(readFileSync(file, 'utf8'))) {
+        const [target = '', anchor] = link.split('#');
+        const to = target === '' ? file : resolve(dirname(file), target);
+        assert.ok(existsSync(to), `${path}: ${link} points nowhere`);
+        if (anchor === undefined) continue;
+        const anchors = headings(readFileSync(to, 'utf8')).map(slugOf);
+        assert.ok(anchors.includes(anchor), `${path}: ${link} names no heading`);
+      }
+    });
+  }
+});
+
+describe('docs/plugins.md', () => {
+  const page = read('docs/plugins.md');
+
+  it('shows the example as it is', () => {
+    assert.equal(block(page, 'js'), read('docs/examples/announce-plugin.js'));
+  });
+
+  it('shows a configuration that loads the example, which announces each event once', async () => {
+    const folder = makeFolder();
+    try {
+      const file = join(folder.path, 'announce.jsonl');
+      const host = await hostOf(page, folder.path, { file });
+      await host.run('shutdown', { drain: stubDrain() });
+      await host.settled();
+      const lines = readFileSync(file, 'utf8').trim().split('\n');
+      const said = lines.map((line): unknown => JSON.parse(line).event);
+      assert.deepEqual(said, SHUTDOWN_EVENTS);
+      assert.equal(host.failures.size, 0);
+    } finally {
+      folder.remove();
+    }
+  });
+
+  it('has an example that announces the drain before Envoy is told', async () => {
+    const folder = makeFolder();
+    try {
+      const file = join(folder.path, 'announce.jsonl');
+      const host = await hostOf(page, folder.path, { file });
+      let before = '';
+      const failHealth = async (): Promise<void> => {
+        before = readFileSync(file, 'utf8');
+      };
+      await host.run('shutdown', { drain: { ...stubDrain(), failHealth } });
+      await host.settled();
+      assert.equal(JSON.parse(before).event, 'fail-health');
+    } finally {
+      folder.remove();
+    }
+  });
+
+  it('has an example that refuses to start without a file', async () => {
+    const folder = makeFolder();
+    try {
+      await assert.rejects(hostOf(page, folder.path, {}), /its option "file" must be a path/);
+    } finally {
+      folder.remove();
+    }
+  });
+});
+
+/** The plugin host that the configuration in docs/plugins.md leads to, with other options. */
+async function hostOf(
+  page: string,
+  folder: string,
+  options: Readonly<Record<string, unknown>>,
+): Promise<PluginHost> {
+  const configFile = join(folder, 'config.json');
+  writeFileSync(configFile, block(page, 'json'));
+  const { config } = loadConfig({ configFile, env: {}, cwd: ROOT });
+  const loaded = await loadPlugins(config.plugins);
+  const own = { name: 'drain', create: DrainPlugin, options: {}, builtIn: true };
+  const plugins = [own, ...loaded.map((plugin) => ({ ...plugin, options }))];
+  return createPluginHost({ config, log: silentLog, plugins });
+}
+
+function stubDrain(): DrainRun {
+  const nothing = async (): Promise<void> => undefined;
+  return {
+    command: 'shutdown',
+    phase: 'fail-health',
+    startedAt: new Date(0).toISOString(),
+    timeLeftMs: () => 1_000,
+    connectionsAtStart: 1,
+    connectionsLeft: 0,
+    outcome: undefined,
+    lastError: () => undefined,
+    failHealth: nothing,
+    delay: nothing,
+    close: nothing,
+    wait: nothing,
+  };
+}
+
+interface PageScript {
+  renderPage(page: string, from: { schema: object; formats: object; profiles: string }): string;
+  profileTable(): string;
+}
+
+async function pageScript(): Promise<PageScript> {
+  return await import(pathToFileURL(join(ROOT, 'scripts/configuration-page.js')).href);
+}
+
+/** Commands that the help names, of the program or of a group of commands. */
+function helpOf(group: readonly string[]): string[] {
+  const args = [join(ROOT, 'bin/pm2-envoy.js'), ...group, '--help'];
+  const help = execFileSync(process.execPath, args, { encoding: 'utf8' });
+  const list = help.split('Commands:\n')[1] ?? '';
+  return [...list.matchAll(/^ {2}([a-z-]+)/gm)].map(([, name]) => String(name));
+}
+
+/** The text below a heading, up to the next one of its level or above. */
+function section(page: string, heading: string): string {
+  const [, marks = '#', rest = ''] =
+    new RegExp(`^(#+) ${heading}$([\\s\\S]*)`, 'm').exec(page) ??
+    assert.fail(`no heading ${heading}`);
+  return rest.split(new RegExp(`^#{1,${marks.length}} `, 'm'))[0] ?? '';
+}
+
+/** The cells of every row of every table, without the headers. */
+function tableRows(text: string): string[][] {
+  return text
+    .split('\n')
+    .filter((line, index, lines) => line.startsWith('|') && !isHeader(line, lines[index + 1]))
+    .map((line) =>
+      line
+        .split(/(?<!\\)\|/)
+        .slice(1, -1)
+        .map((cell) => cell.trim()),
+    );
+}
+
+function isHeader(line: string, next: string | undefined): boolean {
+  return /^\|[-|: ]+\|$/.test(line) || /^\|[-|: ]+\|$/.test(next ?? '');
+}
+
+/** Tables without the padding that the formatter gives them. */
+function unpadded(page: string): string {
+  return page.replace(/ {2,}/g, ' ').replace(/\| ?-+ ?(?=\|)/g, '|---');
+}
+
+/** The first code block of a language. */
+function block(page: string, language: string): string {
+  return new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\``, 'm').exec(page)?.[1] ?? '';
+}
+
+function markdownFiles(folder: string): string[] {
+  const skipped = ['node_modules', 'dist', 'coverage'];
+  return readdirSync(folder, { withFileTypes: true })
+    .filter(({ name }) => !name.startsWith('.') && !skipped.includes(name))
+    .flatMap((entry) => {
+      const path = join(folder, entry.name);
+      if (entry.isDirectory()) return markdownFiles(path);
+      return entry.name.endsWith('.md') ? [path] : [];
+    });
+}
+
+function linksIn(page: string): string[] {
+  return [...proseOf(page).matchAll(/\]\(([^)\s]+)\)/g)]
+    .map(([, link]) => String(link))
+    .filter((link) => !/^[a-z]+:/.test(link));
+}
+
+function headings(page: string): string[] {
+  return [...proseOf(page).matchAll(/^#+ (.+)$/gm)].map(([, text]) => String(text));
+}
+
+function proseOf(page: string): string {
+  return page.replace(/^```[\s\S]*?^```/gm, '');
+}
+
+/** A heading's anchor, as GitHub makes it. */
+function slugOf(heading: string): string {
+  return heading
+    .toLowerCase()
+    .replace(/[^\p{L}\p{N} _-]/gu, '')
+    .replaceAll(' ', '-');
+}
