@@ -33,11 +33,14 @@ export async function boot(name: string, run: (app: App) => Promise<void>): Prom
     await channel.flush();
     process.exit(code);
   };
-  const fail = async (error: unknown): Promise<never> => {
+  let failed = false;
+  const fail = async (error: unknown): Promise<void> => {
+    if (failed) return;
+    failed = true;
     for (const line of messageOf(error).split('\n')) log.fatal(line);
     const code = exitCodeOf(error);
     if (code === EXIT.unexpected && error instanceof Error) log.debug(error.stack ?? '');
-    return exit(code);
+    await exit(code);
   };
   process.on('uncaughtException', (error) => void fail(error));
   try {

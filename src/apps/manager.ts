@@ -10,6 +10,7 @@ import { watchHealth } from '../manager/health.js';
 import { type ManagerServer, serve } from '../manager/serve.js';
 import { readStatus } from '../manager/status.js';
 import { drainLimitMs } from '../pm2/apps.js';
+import { shareInFlight } from '../share.js';
 import { type App, boot, createDrainHost } from './boot.js';
 
 /** How long a manager that pm2 stops looks for a drain that begins at the same moment. */
@@ -20,15 +21,18 @@ await boot('envoy-manager', async (app) => {
   const { config, log, channel, exit } = app;
   const runDir = prepareRunDirOrWarn(app);
   const host = await createDrainHost(config, log);
+  // Two connections to Envoy: the drain must not queue behind somebody who watches.
+  const drainLocator = createEnvoyLocator({ config, runDir, log });
   const locator = createEnvoyLocator({ config, runDir, log });
-  const hostDrain = createHostDrain({ locator, config, host, log, limitMs: drainLimitMs() });
+  const limitMs = drainLimitMs();
+  const hostDrain = createHostDrain({ locator: drainLocator, config, host, log, limitMs });
   const health = watchHealth({ config, locator, hostDrain });
   const listener = createApp({
     config,
     hostDrain,
     health,
     log,
-    readStatus: () => readStatus({ config, locator, hostDrain }),
+    readStatus: shareInFlight(() => readStatus({ config, locator, hostDrain })),
   });
   let server: ManagerServer | undefined;
   let isLeaving = false;

@@ -11,7 +11,7 @@ export interface ManagerClient {
   readonly url: string;
   /** Starts or joins the drain and resolves at its end. */
   shutdown(): Promise<DrainResult>;
-  status(): Promise<Status>;
+  status(signal?: AbortSignal): Promise<Status>;
 }
 
 const STATUS_LIMIT_MS = 15_000;
@@ -28,14 +28,19 @@ export function createManagerClient(config: Config, runDir: string): ManagerClie
     port: config.servePort,
   };
   const url = `http://${reachable(address)}:${port}`;
-  const call = async (method: string, path: string, limitMs: number): Promise<unknown> => {
+  const call = async (
+    [method, path]: [string, string],
+    limitMs: number,
+    signal?: AbortSignal,
+  ): Promise<unknown> => {
+    const limit = AbortSignal.timeout(limitMs);
     try {
       const reply = await axios.request<unknown>({
         method,
         url: `${url}${path}`,
         proxy: false,
         maxRedirects: 0,
-        signal: AbortSignal.timeout(limitMs),
+        signal: signal ? AbortSignal.any([signal, limit]) : limit,
         validateStatus: () => true,
         ...(config.shutdownToken
           ? { headers: { authorization: `Bearer ${config.shutdownToken}` } }
@@ -58,12 +63,12 @@ export function createManagerClient(config: Config, runDir: string): ManagerClie
   return {
     url,
     shutdown: async () => {
-      const body = await call('POST', '/shutdown', config.drainTimeoutMs + CONNECT_SLACK_MS);
+      const body = await call(['POST', '/shutdown'], config.drainTimeoutMs + CONNECT_SLACK_MS);
       if (!isDrainResult(body)) throw strange(url, body);
       return body;
     },
-    status: async () => {
-      const body = await call('GET', '/status', STATUS_LIMIT_MS);
+    status: async (signal) => {
+      const body = await call(['GET', '/status'], STATUS_LIMIT_MS, signal);
       if (typeof body !== 'object' || body === null || !('phase' in body)) throw strange(url, body);
       return body as Status;
     },

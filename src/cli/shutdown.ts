@@ -44,7 +44,7 @@ export function exitCodeOfOutcome(outcome: DrainOutcome): number {
 async function drainSomehow(cli: CliContext, config: Config): Promise<DrainResult> {
   const manager = createManagerClient(config, findRunDir(config.runDir));
   try {
-    return await withProgress(cli, manager.shutdown(), () => manager.status());
+    return await withProgress(cli, manager.shutdown(), manager.status);
   } catch (error) {
     if (!isPm2EnvoyError(error, 'manager-unreachable')) throw error;
     cli.io.note(`${error.message}: draining Envoy directly`);
@@ -93,27 +93,28 @@ const PROGRESS_MS = 500;
 async function withProgress(
   cli: CliContext,
   drain: Promise<DrainResult>,
-  status: () => Promise<Status>,
+  status: (signal: AbortSignal) => Promise<Status>,
 ): Promise<DrainResult> {
-  let over = false;
+  const over = new AbortController();
   let phase = '';
   const show = async (): Promise<void> => {
     try {
-      const now = await status();
-      if (over || now.phase === 'idle' || now.outcome !== null) return;
+      const now = await status(over.signal);
+      if (over.signal.aborted || now.phase === 'idle' || now.outcome !== null) return;
       if (cli.io.isTerminal) cli.io.live(describeProgress(now));
       else if (now.phase !== phase) cli.io.note(describeProgress(now));
       phase = now.phase;
     } catch (error) {
-      cli.io.live(messageOf(error));
+      if (!over.signal.aborted) cli.io.live(messageOf(error));
     }
   };
   const timer = setInterval(() => void show(), PROGRESS_MS);
   try {
     return await drain;
   } finally {
-    over = true;
     clearInterval(timer);
+    // An answer under way would keep the command from ending.
+    over.abort();
   }
 }
 

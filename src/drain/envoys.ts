@@ -51,6 +51,8 @@ export interface Envoys {
 
 const FIRST_RETRY_MS = 100;
 const LONGEST_RETRY_MS = 2_000;
+/** What a call may take at the deadline: the last look decides between `timeout` and `admin-unreachable`. */
+const LAST_CALL_MS = 500;
 /** A foreign Envoy counts as gone after this many refused connections in this time. */
 const REFUSALS = 3;
 const REFUSED_FOR_MS = 1_000;
@@ -75,7 +77,7 @@ export function createEnvoys(options: {
     said.add(message);
   };
   const timeLeft = (): AbortSignal =>
-    AbortSignal.timeout(Math.max(1, Math.ceil(deadlineMs - clock.nowMs())));
+    AbortSignal.timeout(Math.max(LAST_CALL_MS, Math.ceil(deadlineMs - clock.nowMs())));
 
   const ask = async <T>(member: Member, call: () => Promise<T>): Promise<T | undefined> => {
     try {

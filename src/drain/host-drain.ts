@@ -1,6 +1,7 @@
 import { sameProcess } from '../envoy/process-identity.js';
 import type { Log } from '../log.js';
 import type { PluginHost } from '../plugins/types.js';
+import { shareInFlight } from '../share.js';
 import { createDrainer, type Drainer } from './drainer.js';
 import type { EnvoyLocator, Located } from './locate.js';
 import type { DrainConfig, DrainRun } from './run.js';
@@ -32,14 +33,7 @@ export function createHostDrain(options: {
 }): HostDrain {
   const { locator, limitMs, ...rest } = options;
   let last: { located: Located; drainer: Drainer } | undefined;
-  let locating: Promise<Located | undefined> | undefined;
-
-  const locate = (): Promise<Located | undefined> => {
-    locating ??= locator.locate().finally(() => {
-      locating = undefined;
-    });
-    return locating;
-  };
+  const locate = shareInFlight(() => locator.locate());
   const drainerFor = (located: Located): Drainer => {
     if (last && isSameEnvoy(last.located, located)) return last.drainer;
     const drainer = createDrainer({

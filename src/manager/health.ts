@@ -4,6 +4,7 @@ import { formatDuration } from '../config/duration.js';
 import type { HostDrain } from '../drain/host-drain.js';
 import type { EnvoyLocator, Located } from '../drain/locate.js';
 import { isPm2EnvoyError, messageOf } from '../errors.js';
+import { shareInFlight } from '../share.js';
 
 /** Answers of the two health endpoints: undefined is well, else the reason. */
 export interface Health {
@@ -42,7 +43,7 @@ export function watchHealth(options: {
       if (lostForMs <= envoyLostAfterMs || envoyLostAfterMs === 0) return undefined;
       return `Envoy has been gone for ${formatDuration(Math.round(lostForMs / 1_000) * 1_000)}: neither its process nor its admin interface is there`;
     },
-    unready: async () => {
+    unready: shareInFlight(async () => {
       const located = await locator.locate();
       const drain = hostDrain.state(located);
       if (drain.kind === 'draining') {
@@ -59,7 +60,7 @@ export function watchHealth(options: {
         const code = isPm2EnvoyError(error) ? error.code : 'admin-failed';
         return { code, message: messageOf(error) };
       }
-    },
+    }),
   };
 }
 

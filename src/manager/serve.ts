@@ -73,11 +73,13 @@ function listen(
   at: { host: string; port: number; backlog: number },
 ): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(at, () => {
-      server.removeListener('error', reject);
-      resolve();
-    });
+    const settle = (error?: Error): void => {
+      server.removeListener('error', settle).removeListener('listening', settle);
+      if (error) reject(error);
+      else resolve();
+    };
+    server.once('error', settle).once('listening', settle);
+    server.listen(at);
   });
 }
 

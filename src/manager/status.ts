@@ -45,15 +45,18 @@ export interface EnvoyStatus {
 }
 
 /** Asks the Envoy in service, and puts what it says beside the drain. Never rejects. */
-export async function readStatus(options: {
-  config: Pick<Config, 'ignoreListeners'>;
-  locator: EnvoyLocator;
-  hostDrain: HostDrain;
-  clock?: Clock;
-}): Promise<Status> {
+export async function readStatus(
+  options: {
+    config: Pick<Config, 'ignoreListeners'>;
+    locator: EnvoyLocator;
+    hostDrain: HostDrain;
+    clock?: Clock;
+  },
+  signal?: AbortSignal,
+): Promise<Status> {
   const { config, locator, hostDrain, clock = systemClock } = options;
   const located = await locator.locate();
-  const asked = located && (await ask(located.newest.admin, config));
+  const asked = located && (await ask(located.newest.admin, config, signal));
   return {
     ...drainPart(hostDrain, located, clock),
     connections: asked?.count ? pickCount(asked.count) : null,
@@ -71,15 +74,19 @@ interface Answers {
   error?: string;
 }
 
-async function ask(admin: AdminClient, config: Pick<Config, 'ignoreListeners'>): Promise<Answers> {
+async function ask(
+  admin: AdminClient,
+  config: Pick<Config, 'ignoreListeners'>,
+  signal?: AbortSignal,
+): Promise<Answers> {
   const answers: Answers = {};
   try {
     const at = new Date().toISOString();
-    const { stats, tookMs } = await admin.stats({ type: 'Gauges', filter: DETAIL_FILTER });
+    const { stats, tookMs } = await admin.stats({ type: 'Gauges', filter: DETAIL_FILTER }, signal);
     answers.poll = { at, tookMs: Number(tookMs.toFixed(3)) };
     const reading = readConnections(stats, listenerMatcher(config.ignoreListeners));
     if (reading.kind === 'known') answers.count = reading.count;
-    const { version, state, uptimeSeconds, concurrency } = await admin.serverInfo();
+    const { version, state, uptimeSeconds, concurrency } = await admin.serverInfo(signal);
     answers.info = { version, state, uptimeSeconds, concurrency };
   } catch (error) {
     answers.error = messageOf(error);

@@ -21,6 +21,8 @@ const FLUSH_LIMIT_MS = 500;
 export function openPm2Channel(): Pm2Channel {
   // A message to a daemon that has just died must not end an app: Node reports it as 'error' here.
   process.on('error', () => undefined);
+  // Nor must a line of the log: a forked app's stdout is a pipe to the daemon.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
   const send = (message: unknown): void => {
     if (process.connected) process.send?.(message);
   };

@@ -16,6 +16,8 @@ const require = createRequire(import.meta.url);
 const PM2 = require.resolve('pm2/bin/pm2');
 const PM2_RUNTIME = require.resolve('pm2/bin/pm2-runtime');
 const ROOT = resolve(import.meta.dirname, '../..');
+/** No pm2 command of a test takes this long; one that does is a fault. */
+const COMMAND_LIMIT_MS = 60_000;
 const CLI = join(ROOT, 'bin/pm2-envoy.js');
 
 /** A real pm2 with a home and a run directory of its own, and what it supervises. */
@@ -41,6 +43,8 @@ export interface TestPm2 {
   /** pid of a pm2 app; 0 when it is not running. */
   pidOf(app: string): Promise<number>;
   daemonPid(): number;
+  /** What pm2 itself has said so far. */
+  ownLog(): string;
   /** What an app has logged so far. */
   log(app: string): string;
   /** Ends everything that was started, by its pid. */
@@ -79,9 +83,14 @@ export async function preparePm2(settings: Record<string, unknown> = {}): Promis
   const children: ChildProcess[] = [];
   const generations = openGenerations(join(folder.path, 'run'));
   const seen = new Set<number>();
+  let runtimeOutput = '';
 
   const pm2 = async (...args: string[]): Promise<string> => {
-    const { stdout } = await run(process.execPath, [PM2, ...args], { env, cwd: folder.path });
+    const { stdout } = await run(process.execPath, [PM2, ...args], {
+      env,
+      cwd: folder.path,
+      timeout: COMMAND_LIMIT_MS,
+    });
     return stdout;
   };
   const http_ = async (method: string, path: string) => {
@@ -110,8 +119,11 @@ export async function preparePm2(settings: Record<string, unknown> = {}): Promis
         detached: true,
         stdio: ['ignore', 'pipe', 'pipe'],
       });
-      child.stdout?.resume();
-      child.stderr?.resume();
+      for (const stream of [child.stdout, child.stderr]) {
+        stream?.on('data', (chunk: Buffer) => {
+          runtimeOutput += chunk;
+        });
+      }
       children.push(child);
       return child;
     },
@@ -125,6 +137,7 @@ export async function preparePm2(settings: Record<string, unknown> = {}): Promis
         const { stdout, stderr } = await run(process.execPath, [CLI, ...args], {
           env,
           cwd: folder.path,
+          timeout: COMMAND_LIMIT_MS,
         });
         return { code: 0, stdout, stderr };
       } catch (error) {
@@ -139,6 +152,10 @@ export async function preparePm2(settings: Record<string, unknown> = {}): Promis
       return list.find(({ name }) => name === app)?.pid ?? 0;
     },
     daemonPid,
+    ownLog: () => {
+      const file = join(folder.path, 'pm2', 'pm2.log');
+      return runtimeOutput + (existsSync(file) ? readFileSync(file, 'utf8') : '');
+    },
     log: (app) => {
       const files = [0, 1, 2, 3].flatMap((id) => [
         `${app}-out-${id}.log`,

@@ -1,0 +1,137 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { isAlive } from '../../src/envoy/process-identity.js';
+import { holdTcp, request } from '../support/clients.js';
+import { preparePm2, type TestPm2 } from '../support/pm2.js';
+import { eventually } from '../support/wait.js';
+
+describe('an Envoy that fails', { concurrency: 2 }, () => {
+  it('crashed in service: the runner says why and exits non-zero, pm2 brings up another', () =>
+    withPm2({}, async (pm2) => {
+      const [crashed] = pm2.generations();
+      assert.ok(crashed);
+      process.kill(crashed.envoy.pid, 'SIGKILL');
+      await eventually('the runner to end', () => !isAlive(crashed.runner));
+      await pm2.untilReady();
+      assert.equal((await request(pm2.ports.http)).status, 200);
+      assert.match(pm2.log('envoy'), /Envoy ended by SIGKILL by itself: generation 1 is gone/);
+      assert.match(pm2.ownLog(), /App \[envoy:0\] exited with code \[1\]/);
+    }));
+
+  it('killed in the middle of a drain: envoy-gone, at once', () =>
+    withPm2({}, async (pm2) => {
+      const held = await holdTcp(pm2.ports.tcp);
+      const answer = pm2.http('POST', '/shutdown');
+      await eventually('the drain to wait', async () => (await status(pm2)).phase === 'wait');
+      process.kill(pm2.generations()[0]?.envoy.pid ?? 0, 'SIGKILL');
+      const { status: code, body } = await answer;
+      held.close();
+      assert.deepEqual([code, JSON.parse(body).outcome], [200, 'envoy-gone']);
+      assert.ok(JSON.parse(body).durationMs < 20_000);
+    }));
+
+  it('hung before a drain: admin-unreachable within drain-timeout, from HTTP and the command line', () =>
+    withPm2({ 'drain-timeout': '3s' }, async (pm2) => {
+      const pid = pm2.generations()[0]?.envoy.pid ?? 0;
+      process.kill(pid, 'SIGSTOP');
+      const started = Date.now();
+      const [http, cli] = await Promise.all([
+        pm2.http('POST', '/shutdown'),
+        pm2.cli('shutdown', '--json'),
+      ]);
+      assert.ok(Date.now() - started < 8_000, `it took ${Date.now() - started} ms`);
+      assert.deepEqual([http.status, JSON.parse(http.body).outcome], [502, 'admin-unreachable']);
+      assert.deepEqual([cli.code, JSON.parse(cli.stdout).outcome], [5, 'admin-unreachable']);
+      await pm2.pm2('stop', 'envoy');
+      assert.equal(pm2.generations().length, 0, 'a hung Envoy is ended too');
+    }));
+
+  it('hung for a while in a drain: the drain goes on when it answers again', () =>
+    withPm2({}, async (pm2) => {
+      const held = await holdTcp(pm2.ports.tcp);
+      const pid = pm2.generations()[0]?.envoy.pid ?? 0;
+      const answer = pm2.http('POST', '/shutdown');
+      await eventually('the drain to wait', async () => (await status(pm2)).phase === 'wait');
+      process.kill(pid, 'SIGSTOP');
+      held.close();
+      await eventually('a failed call', async () => (await status(pm2)).lastError !== null);
+      process.kill(pid, 'SIGCONT');
+      assert.equal(JSON.parse((await answer).body).outcome, 'drained');
+    }));
+
+  it('never started: /shutdown says envoy-gone', () =>
+    withPm2({}, async (pm2) => {
+      await pm2.pm2('delete', 'envoy');
+      await pm2.pm2('restart', 'envoy-manager');
+      const { status: code, body } = await eventually('the manager', () =>
+        pm2.http('POST', '/shutdown'),
+      );
+      assert.deepEqual([code, JSON.parse(body).outcome], [200, 'envoy-gone']);
+    }));
+});
+
+describe('a runner or daemon that is killed', { concurrency: 2 }, () => {
+  it('runner killed -9: Envoy serves on, the next runner hands over from it, nothing is cut', () =>
+    withPm2({}, async (pm2) => {
+      const [orphan] = pm2.generations();
+      assert.ok(orphan);
+      const held = await holdTcp(pm2.ports.tcp);
+      const slow = request(pm2.ports.http, '/slow?ms=3000');
+      process.kill(orphan.runner.pid, 'SIGKILL');
+      await eventually('a second generation', () =>
+        pm2.generations().some(({ number, ready }) => number > orphan.number && ready),
+      );
+      assert.equal((await slow).body, 'slow and whole');
+      await held.echo('still here');
+      held.close();
+      await eventually('the orphan to end', () => !isAlive(orphan.envoy));
+      assert.equal(pm2.generations().length, 1);
+      assert.equal((await request(pm2.ports.http)).status, 200);
+    }));
+
+  it('daemon killed -9: everything serves on; the next pm2 start takes over, nothing is cut', () =>
+    withPm2({}, async (pm2) => {
+      const [orphan] = pm2.generations();
+      assert.ok(orphan);
+      const held = await holdTcp(pm2.ports.tcp);
+      process.kill(pm2.daemonPid(), 'SIGKILL');
+      await eventually('the runner to notice', () => pm2.generations()[0]?.orphaned);
+      assert.equal((await request(pm2.ports.http)).status, 200);
+      await pm2.start();
+      await eventually('a second generation', () =>
+        pm2.generations().some(({ number, ready }) => number > orphan.number && ready),
+      );
+      await held.echo('still here');
+      held.close();
+      await eventually('the orphan to end', () => !isAlive(orphan.envoy));
+      await eventually('its runner to end', () => !isAlive(orphan.runner));
+      assert.equal((await request(pm2.ports.http)).status, 200);
+    }));
+
+  it('with no manager and no runner the command line drains by itself', () =>
+    withPm2({}, async (pm2) => {
+      const [orphan] = pm2.generations();
+      assert.ok(orphan);
+      await pm2.pm2('stop', 'envoy-manager');
+      const { code, stdout, stderr } = await pm2.cli('shutdown', '--json');
+      assert.deepEqual([code, JSON.parse(stdout).outcome], [0, 'drained']);
+      assert.match(stderr, /draining Envoy directly/);
+      await assert.rejects(request(pm2.ports.http), /ECONNREFUSED/);
+      await pm2.pm2('stop', 'envoy');
+      assert.equal(isAlive(orphan.envoy), false, 'the runner joins the drain that has ended');
+    }));
+});
+
+async function withPm2(settings: Record<string, unknown>, use: (pm2: TestPm2) => Promise<void>) {
+  const pm2 = await preparePm2(settings);
+  try {
+    await pm2.start();
+    await use(pm2);
+  } finally {
+    await pm2.stop();
+  }
+}
+
+async function status(pm2: TestPm2) {
+  return JSON.parse((await pm2.http('GET', '/status')).body);
+}
