@@ -1,0 +1,318 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, describe, it } from 'node:test';
+import { createDrainer } from '../../src/drain/drainer.js';
+import { type DrainLedger, openLedger } from '../../src/drain/record.js';
+import type { DrainConfig } from '../../src/drain/run.js';
+import { type DrainCommand, eventsOf } from '../../src/drain/state.js';
+import { identify, ownIdentity } from '../../src/envoy/process-identity.js';
+import type { PluginHost } from '../../src/plugins/types.js';
+import {
+  adminError,
+  createFakeClock,
+  createFakeEnvoy,
+  createFakeLog,
+  deadIdentity,
+  drainConfig,
+  type FakeEnvoy,
+  makeRecord,
+  makeResult,
+  makeTempFolder,
+  setOpen,
+  targetOf,
+} from './fakes.js';
+
+const children: ChildProcess[] = [];
+after(() => {
+  for (const child of children) child.kill('SIGKILL');
+});
+
+/** Goes through the steps of a drain without any hooks around them. */
+const steps: Pick<PluginHost, 'run'> = {
+  run: async (command, call = {}) => {
+    const events: readonly string[] = eventsOf(command as DrainCommand);
+    for (const event of events.slice(events.indexOf(call.from ?? events[0] ?? ''))) {
+      call.onEvent?.(event);
+      if (event === 'fail-health') await call.drain?.failHealth();
+      if (event === 'delay') await call.drain?.delay();
+      if (event === 'close') await call.drain?.close();
+      if (event === 'wait') await call.drain?.wait();
+    }
+  },
+};
+
+function setUp(
+  options: {
+    envoy?: FakeEnvoy;
+    config?: Partial<DrainConfig>;
+    command?: DrainCommand;
+    host?: Pick<PluginHost, 'run'>;
+    file?: string;
+    ledger?: DrainLedger;
+    limitMs?: number;
+  } = {},
+) {
+  const envoy = options.envoy ?? createFakeEnvoy(3);
+  const clock = createFakeClock();
+  const fakeLog = createFakeLog();
+  const file = options.file ?? join(makeTempFolder(), 'shutdown.json');
+  const drainer = createDrainer({
+    command: options.command ?? 'shutdown',
+    targets: [targetOf(envoy)],
+    ledger: options.ledger ?? openLedger({ file, log: fakeLog.log }),
+    config: { ...drainConfig, ...options.config },
+    host: options.host ?? steps,
+    log: fakeLog.log,
+    clock,
+    ...(options.limitMs === undefined ? {} : { limitMs: options.limitMs }),
+  });
+  const startMs = clock.nowMs();
+  return {
+    envoy,
+    clock,
+    fakeLog,
+    file,
+    drainer,
+    startMs,
+    passedMs: () => clock.nowMs() - startMs,
+    record: (): Record<string, unknown> => JSON.parse(readFileSync(file, 'utf8')),
+  };
+}
+
+describe('createDrainer drain', () => {
+  it('is drained: with its duration, and connections at the start and left', async () => {
+    const { drainer, envoy, clock, startMs } = setUp();
+    clock.at(startMs + 15_000, () => setOpen(envoy, 0));
+    const { startedAt, durationMs, ...result } = await drainer.drain();
+    assert.deepEqual(result, {
+      outcome: 'drained',
+      phase: 'finish',
+      connectionsAtStart: 3,
+      connectionsLeft: 0,
+    });
+    assert.equal(new Date(startedAt).toISOString(), startedAt);
+    assert.ok(durationMs >= 15_000 && durationMs < 15_500, `${durationMs} ms`);
+  });
+
+  it('fails the health check, then closes the listeners, then waits', async () => {
+    const { drainer, envoy } = setUp({ envoy: createFakeEnvoy(0) });
+    await drainer.drain();
+    const order = envoy.calls.filter((call) => call === 'fail' || call === 'close');
+    assert.deepEqual(order, ['fail', 'close']);
+    assert.equal(envoy.calls.at(-1), 'Gauges');
+  });
+
+  it('does not touch the health of the host in a hand-over, nor wait for load balancers', async () => {
+    const { drainer, envoy, passedMs } = setUp({
+      envoy: createFakeEnvoy(0),
+      command: 'handover',
+    });
+    assert.equal((await drainer.drain()).outcome, 'drained');
+    assert.ok(!envoy.calls.includes('fail'));
+    assert.ok(envoy.calls.includes('close'));
+    assert.ok(passedMs() < 1_000);
+  });
+
+  it('times out within drain-timeout, counted from its start', async () => {
+    const { drainer, passedMs } = setUp();
+    const result = await drainer.drain();
+    assert.equal(result.outcome, 'timeout');
+    assert.equal(result.connectionsLeft, 3);
+    assert.equal(result.durationMs, 60_000);
+    assert.equal(passedMs(), 60_000);
+  });
+
+  it('ends within a shorter limit than drain-timeout, but not with a longer one', async () => {
+    assert.equal((await setUp({ limitMs: 20_000 }).drainer.drain()).durationMs, 20_000);
+    assert.equal((await setUp({ limitMs: 900_000 }).drainer.drain()).durationMs, 60_000);
+  });
+
+  it('is admin-unreachable, and bounded, where Envoy does not answer', async () => {
+    const { drainer, envoy, passedMs } = setUp();
+    envoy.fault = adminError('admin-timeout');
+    const result = await drainer.drain();
+    assert.equal(result.outcome, 'admin-unreachable');
+    assert.equal(result.connectionsAtStart, null);
+    assert.equal(result.connectionsLeft, null);
+    assert.ok(passedMs() >= 60_000 && passedMs() < 61_000, `${passedMs()} ms`);
+  });
+
+  it('is envoy-gone where Envoy dies', async () => {
+    const { drainer, envoy, clock, startMs } = setUp();
+    clock.at(startMs + 12_000, () => envoy.die());
+    const result = await drainer.drain();
+    assert.equal(result.outcome, 'envoy-gone');
+    assert.equal(result.connectionsLeft, 0);
+    assert.ok(result.durationMs < 13_000);
+  });
+
+  it('goes on to the end where Envoy forbids every path that drains', async () => {
+    const { drainer, envoy, clock, startMs } = setUp();
+    envoy.failFault = adminError('admin-refused');
+    envoy.closeFault = adminError('admin-refused');
+    clock.at(startMs + 20_000, () => setOpen(envoy, 0));
+    assert.equal((await drainer.drain()).outcome, 'drained');
+  });
+
+  it('gives every caller the same promise, also after the end', async () => {
+    const { drainer, envoy, clock } = setUp({ envoy: createFakeEnvoy(0) });
+    const promises = [drainer.drain(), drainer.drain()];
+    const result = await promises[0];
+    const calls = envoy.calls.length;
+    const endMs = clock.nowMs();
+    assert.equal(drainer.drain(), promises[0]);
+    assert.equal(promises[1], promises[0]);
+    assert.equal(await drainer.drain(), result);
+    assert.equal(envoy.calls.length, calls);
+    assert.equal(clock.nowMs(), endMs);
+  });
+
+  it('gives an outcome though the hooks’ host fails, and logs why', async () => {
+    const host = { run: () => Promise.reject(new Error('broken host')) };
+    const { drainer, fakeLog } = setUp({ host });
+    const result = await drainer.drain();
+    assert.equal(result.outcome, 'admin-unreachable');
+    assert.match(fakeLog.of('error').join(), /broken host/);
+  });
+
+  it('ends with one log line: information when all went well, else a warning', async () => {
+    const endings = (lines: string[]) => lines.filter((line) => line.includes('shutdown ended'));
+    const fine = setUp({ envoy: createFakeEnvoy(0) });
+    await fine.drainer.drain();
+    assert.equal(endings(fine.fakeLog.of('info')).length, 1);
+    assert.match(endings(fine.fakeLog.of('info'))[0] ?? '', /drained .* 0 connections left/);
+    const late = setUp();
+    await late.drainer.drain();
+    assert.match(endings(late.fakeLog.of('warn'))[0] ?? '', /timeout .* 3 connections left/);
+  });
+});
+
+describe('createDrainer state', () => {
+  it('is idle, then draining through the phases, then ended', async () => {
+    const seen: string[] = [];
+    const host: Pick<PluginHost, 'run'> = {
+      run: (command, call = {}) =>
+        steps.run(command, {
+          ...call,
+          onEvent: (event) => {
+            call.onEvent?.(event);
+            const state = drainer.state();
+            seen.push(state.kind === 'draining' ? state.phase : state.kind);
+          },
+        }),
+    };
+    const { drainer, startMs } = setUp({ envoy: createFakeEnvoy(0), host });
+    assert.deepEqual(drainer.state(), { kind: 'idle' });
+    assert.equal(drainer.current(), undefined);
+    const promise = drainer.drain();
+    const state = drainer.state();
+    assert.equal(state.kind, 'draining');
+    assert.equal(state.kind === 'draining' && state.deadlineMs, startMs + 60_000);
+    const result = await promise;
+    assert.deepEqual(seen, ['fail-health', 'delay', 'close', 'wait', 'finish']);
+    assert.deepEqual(drainer.state(), { kind: 'ended', result });
+    assert.equal(drainer.current()?.outcome, 'drained');
+  });
+});
+
+describe('createDrainer with a record that is there already', () => {
+  it('writes progress and the result down for others', async () => {
+    const { drainer, record, envoy, clock, startMs } = setUp();
+    let half: Record<string, unknown> = {};
+    clock.at(startMs + 5_000, () => {
+      half = record();
+    });
+    clock.at(startMs + 20_000, () => setOpen(envoy, 0));
+    const result = await drainer.drain();
+    assert.equal(half['phase'], 'delay');
+    assert.equal(half['connectionsAtStart'], 3);
+    assert.equal(half['result'], undefined);
+    assert.deepEqual(record()['result'], result);
+    assert.equal(record()['phase'], 'finish');
+  });
+
+  it('gives the result of a drain that has ended at once, without calling Envoy', async () => {
+    const file = join(makeTempFolder(), 'shutdown.json');
+    const ledger = openLedger({ file, log: createFakeLog().log });
+    const result = makeResult({ outcome: 'timeout', connectionsLeft: 9 });
+    ledger.claim(makeRecord(900_000), 900_000);
+    ledger.update(makeRecord(900_000, { phase: 'finish', result }));
+    const { drainer, envoy, passedMs } = setUp({ file });
+    assert.deepEqual(await drainer.drain(), result);
+    assert.deepEqual(envoy.calls, []);
+    assert.equal(passedMs(), 0);
+    assert.equal(drainer.state().kind, 'ended');
+  });
+
+  it('follows another leader to its result, and leaves Envoy to it', async () => {
+    const child = spawn('sleep', ['60'], { stdio: 'ignore' });
+    children.push(child);
+    await once(child, 'spawn');
+    const leader = identify(child.pid ?? 0) ?? assert.fail();
+    const file = join(makeTempFolder(), 'shutdown.json');
+    const theirs = openLedger({ file, self: leader, log: createFakeLog().log });
+    const first = makeRecord(1_000_000 - 5_000, { leader, phase: 'wait', connectionsAtStart: 8 });
+    theirs.claim(first, 1_000_000);
+    const { drainer, envoy, clock, startMs, passedMs } = setUp({ file });
+    clock.at(startMs + 4_000, () => {
+      theirs.update({ ...first, phase: 'finish', result: makeResult({ connectionsAtStart: 8 }) });
+    });
+    const promise = drainer.drain();
+    const state = drainer.state();
+    assert.equal(state.kind === 'draining' && state.phase, 'wait');
+    assert.equal(state.kind === 'draining' && state.deadlineMs, first.deadlineMs);
+    assert.equal((await promise).connectionsAtStart, 8);
+    assert.deepEqual(envoy.calls, []);
+    assert.ok(passedMs() >= 4_000 && passedMs() < 4_200);
+    assert.equal(drainer.current(), undefined);
+  });
+
+  it('takes over when the leader dies: from its phase, with its deadline', async () => {
+    const file = join(makeTempFolder(), 'shutdown.json');
+    const dead = openLedger({ file, self: deadIdentity, log: createFakeLog().log });
+    dead.claim(
+      makeRecord(1_000_000 - 50_000, {
+        leader: deadIdentity,
+        phase: 'close',
+        connectionsAtStart: 8,
+        startedAt: '2026-02-02T00:00:00.000Z',
+      }),
+      1_000_000,
+    );
+    const { drainer, envoy, passedMs, record } = setUp({ file });
+    const result = await drainer.drain();
+    assert.equal(result.outcome, 'timeout');
+    assert.equal(result.connectionsAtStart, 8);
+    assert.equal(result.startedAt, '2026-02-02T00:00:00.000Z');
+    assert.equal(result.durationMs, 60_000);
+    assert.equal(passedMs(), 10_000);
+    assert.ok(!envoy.calls.includes('fail'));
+    assert.ok(envoy.calls.includes('close'));
+    assert.deepEqual(record()['leader'], ownIdentity());
+  });
+
+  it('ends with its own result where another process has taken over, and leaves the record to it', async () => {
+    const { drainer, clock, envoy, startMs, file, record } = setUp();
+    const other = { pid: process.ppid, startTime: 'other' };
+    clock.at(startMs + 12_000, () => {
+      writeFileSync(file, JSON.stringify({ ...record(), leader: other }));
+    });
+    clock.at(startMs + 20_000, () => setOpen(envoy, 0));
+    assert.equal((await drainer.drain()).outcome, 'drained');
+    assert.deepEqual(record()['leader'], other);
+    assert.equal(record()['result'], undefined);
+  });
+
+  it('drains where no record can be written', async () => {
+    const { drainer, fakeLog, envoy } = setUp({
+      file: '/nowhere/shutdown.json',
+      envoy: createFakeEnvoy(0),
+    });
+    assert.equal((await drainer.drain()).outcome, 'drained');
+    assert.ok(envoy.calls.includes('close'));
+    assert.equal(fakeLog.of('warn').length, 1);
+  });
+});

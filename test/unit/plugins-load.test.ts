@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, realpathSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { describe, it } from 'node:test';
+import { isPm2EnvoyError } from '../../src/errors.js';
+import { loadPlugins } from '../../src/plugins/load.js';
+import { makeTempFolder } from './fakes.js';
+
+const folder = realpathSync(makeTempFolder());
+
+/** Writes a module and gives its path. */
+function moduleAt(name: string, source: string): string {
+  const path = join(folder, name);
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, source);
+  return path;
+}
+
+async function nameOfClassIn(path: string): Promise<string> {
+  const [loaded = assert.fail()] = await loadPlugins([{ path, options: {} }]);
+  return loaded.create.name;
+}
+
+async function assertInvalid(path: string, reason: RegExp): Promise<void> {
+  await assert.rejects(loadPlugins([{ path, options: {} }]), (error: unknown) => {
+    assert.ok(isPm2EnvoyError(error, 'plugin-invalid'), String(error));
+    assert.ok(error.message.includes(path));
+    assert.match(error.message, reason);
+    return true;
+  });
+}
+
+describe('loadPlugins', () => {
+  it('takes the default export', async () => {
+    const path = moduleAt('default.mjs', 'export default class Tidy {}\nexport class Other {}');
+    assert.equal(await nameOfClassIn(path), 'Tidy');
+  });
+
+  it('takes the export named plugin', async () => {
+    const path = moduleAt('named.mjs', 'export class plugin { hooks = {} }');
+    assert.equal(await nameOfClassIn(path), 'plugin');
+  });
+
+  it('takes module.exports of CommonJS', async () => {
+    const path = moduleAt('common.cjs', 'module.exports = class Classic {};');
+    assert.equal(await nameOfClassIn(path), 'Classic');
+  });
+
+  it('hands on name and options, in the order of the configuration', async () => {
+    const first = moduleAt('first.mjs', 'await null; export default class First {}');
+    const second = moduleAt('second.cjs', 'module.exports = class Second {};');
+    const loaded = await loadPlugins([
+      { path: first, options: { a: 1 } },
+      { path: second, options: {} },
+      { path: first, options: { a: 2 } },
+    ]);
+    assert.deepEqual(
+      loaded.map(({ name, options, create }) => [name, options, create.name]),
+      [
+        [first, { a: 1 }, 'First'],
+        [second, {}, 'Second'],
+        [first, { a: 2 }, 'First'],
+      ],
+    );
+    for (const { builtIn } of loaded) assert.notEqual(builtIn, true);
+  });
+
+  it('loads nothing for no entries', async () => {
+    assert.deepEqual(await loadPlugins([]), []);
+  });
+
+  it('takes a path with characters that mean something in a URL', async () => {
+    const path = moduleAt('a b#c?d%20e/plugin.mjs', 'export default class Odd {}');
+    assert.equal(await nameOfClassIn(path), 'Odd');
+  });
+
+  it('looks a package up from the working directory', async (t) => {
+    const before = process.cwd();
+    t.after(() => process.chdir(before));
+    process.chdir(folder);
+    moduleAt('node_modules/my-plugin/package.json', '{"main": "lib.cjs"}');
+    moduleAt('node_modules/my-plugin/lib.cjs', 'module.exports = class Packaged {};');
+    assert.equal(await nameOfClassIn('my-plugin'), 'Packaged');
+  });
+
+  it('refuses a file or package that is not there', async () => {
+    await assertInvalid(join(folder, 'missing.mjs'), /can't be loaded/);
+    await assertInvalid('no-such-package', /can't be loaded/);
+    await assertInvalid(folder, /can't be loaded/);
+  });
+
+  it('refuses a module that fails while it is loaded, with its reason', async () => {
+    await assertInvalid(moduleAt('throws.mjs', "throw new Error('no luck');"), /no luck/);
+    await assertInvalid(moduleAt('syntax.mjs', 'export default class {'), /can't be loaded/);
+    await assertInvalid(
+      moduleAt('imports.mjs', "import 'no-such-dependency';"),
+      /no-such-dependency/,
+    );
+  });
+
+  const classless = {
+    'nothing.mjs': '',
+    'object.mjs': 'export default { hooks: {} };',
+    'arrow.mjs': 'export default () => ({});',
+    'instance.mjs': 'class A {}\nexport default new A();',
+    'text.mjs': "export default 'plugin';",
+    'null.mjs': 'export default null;',
+    'other.mjs': 'export class Plugin {}',
+    'empty.cjs': '',
+  };
+  for (const [name, source] of Object.entries(classless)) {
+    it(`refuses a module without a class (${name})`, async () => {
+      await assertInvalid(moduleAt(name, source), /exports no class/);
+    });
+  }
+
+  it('refuses all when one of several can’t be loaded', async () => {
+    const good = moduleAt('good.mjs', 'export default class Good {}');
+    await assert.rejects(
+      loadPlugins([
+        { path: good, options: {} },
+        { path: join(folder, 'missing.mjs'), options: {} },
+      ]),
+      (error: unknown) => isPm2EnvoyError(error, 'plugin-invalid'),
+    );
+  });
+});
