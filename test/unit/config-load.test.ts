@@ -42,7 +42,8 @@ let files = 0;
 
 /** Writes a configuration file; an object as JSON, a text as it is. */
 function fileWith(content: object | string): string {
-  const path = join(folder, `config-${(files += 1)}.json`);
+  files += 1;
+  const path = join(folder, `config-${files}.json`);
   writeFileSync(path, typeof content === 'string' ? content : JSON.stringify(content));
   return path;
 }

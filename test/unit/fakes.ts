@@ -182,7 +182,7 @@ export function adminError(code: ErrorCode): Pm2EnvoyError {
 /** A drain of at most 60 s that polls at least each second. */
 export const drainConfig: DrainConfig = {
   checkIntervalMs: 1_000,
-  checkIntervalMinMs: 100,
+  checkIntervalMinMs: 250,
   checkDelayMs: 10_000,
   quietPeriodMs: 0,
   minOpenConnections: 0,
