@@ -1,8 +1,10 @@
+import { createAdminClient } from '../admin/client.js';
 import { until } from '../clock.js';
+import type { Config } from '../config/config.js';
 import { createHostDrain } from '../drain/host-drain.js';
 import { createEnvoyLocator } from '../drain/locate.js';
 import { findRunDir, prepareRunDir } from '../envoy/run-dir.js';
-import { messageOf } from '../errors.js';
+import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
 import { createApp } from '../http/app.js';
 import { readEndpoint, writeEndpoint } from '../manager/endpoint.js';
@@ -34,6 +36,7 @@ await boot('envoy-manager', async (app) => {
     log,
     readStatus: shareInFlight(() => readStatus({ config, locator, hostDrain })),
   });
+  await refuseWhatIsNoEnvoy(config);
   let server: ManagerServer | undefined;
   let isLeaving = false;
 
@@ -81,6 +84,17 @@ await boot('envoy-manager', async (app) => {
   const unready = await health.unready();
   if (unready) log.info(`Envoy: ${unready.message}`);
 });
+
+/** An admin-address that answers, but not as Envoy does, is a mistake; one that is silent may just be early. */
+async function refuseWhatIsNoEnvoy({ adminAddress }: Config): Promise<void> {
+  if (!adminAddress) return;
+  const admin = createAdminClient(adminAddress);
+  await admin.state().catch((error: unknown) => {
+    if (!isPm2EnvoyError(error, 'admin-payload')) return;
+    throw new Pm2EnvoyError('config-invalid', `admin-address: ${error.message}`, { cause: error });
+  });
+  admin.close();
+}
 
 /** The manager works without a run directory; only others can't join its drain then. */
 function prepareRunDirOrWarn({ config, log }: App): string {

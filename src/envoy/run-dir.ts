@@ -1,7 +1,7 @@
-import { chmodSync, lstatSync, mkdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, lstatSync, mkdirSync, unlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { messageOf, Pm2EnvoyError } from '../errors.js';
+import { dirname, join } from 'node:path';
+import { messageOf, Pm2EnvoyError, systemCodeOf } from '../errors.js';
 
 /** Longest path of a unix socket that Linux and macOS take, less the part below the run directory. */
 const LONGEST_PATH = 104 - '/generations/999999/admin.sock'.length;
@@ -52,7 +52,14 @@ function makePrivate(directory: string): void {
   if (directory.length > LONGEST_PATH) {
     throw new Error(`its path is longer than ${LONGEST_PATH} bytes, too long for a unix socket`);
   }
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  // Node 20 never comes back from a recursive mkdir below a folder that refuses with ENOENT, as /proc does.
+  const recursive = !existsSync(dirname(directory));
+  try {
+    mkdirSync(directory, { recursive, mode: 0o700 });
+  } catch (error) {
+    // There already, or made just now by the other app.
+    if (systemCodeOf(error) !== 'EEXIST') throw error;
+  }
   if (!isOurs(directory)) throw new Error('it is not a folder that belongs to this user');
   chmodSync(directory, 0o700);
 }

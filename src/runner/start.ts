@@ -58,7 +58,11 @@ export async function startGeneration(
     drainTimeMs: config.envoyDrainTimeMs,
     args: config.envoyArgs,
   });
-  const envoy = await startEnvoy(binary, args, pipes.stdio).finally(pipes.closeChildEnds);
+  const envoy = await startEnvoy(binary, args, pipes.stdio)
+    .catch(async (error: unknown) => {
+      throw (await isEnvoy(binary)) ? error : notAnEnvoy(binary);
+    })
+    .finally(pipes.closeChildEnds);
   const generation: Generation = {
     ...slot,
     envoy: envoy.identity,

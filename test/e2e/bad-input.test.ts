@@ -1,0 +1,254 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { type AddressInfo, createServer as createTcpServer } from 'node:net';
+import { join, resolve } from 'node:path';
+import { describe, it } from 'node:test';
+import { request } from '../support/clients.js';
+import { preparePm2, type TestPm2 } from '../support/pm2.js';
+import { eventually } from '../support/wait.js';
+
+const ROOT = resolve(import.meta.dirname, '../..');
+const RUNNER = join(ROOT, 'dist/apps/runner.js');
+const MANAGER = join(ROOT, 'dist/apps/manager.js');
+
+/** Settings that can't work, and the one line that says so. */
+const REFUSED: readonly {
+  what: string;
+  app: string;
+  settings: Record<string, unknown>;
+  says: RegExp;
+}[] = [
+  {
+    what: 'an unknown key',
+    app: MANAGER,
+    settings: { 'check-intervall': '5s' },
+    says: /"check-intervall" \(from file .*\) is not a known key; did you mean "check-interval"\?/,
+  },
+  {
+    what: 'a bare number for a duration',
+    app: MANAGER,
+    settings: { 'check-delay': 5 },
+    says: /check-delay: 5 \(from file .*\) must be a duration with a unit.*did you mean "5s"/,
+  },
+  {
+    what: 'a negative port',
+    app: MANAGER,
+    settings: { 'serve-port': -1 },
+    says: /serve-port: -1 \(from file .*\) must be a port, 0 to 65535/,
+  },
+  {
+    what: 'a check-delay as long as the drain',
+    app: RUNNER,
+    settings: { 'check-delay': '40s' },
+    says: /check-delay 40s .* must be below drain-timeout 40s/,
+  },
+  {
+    what: 'a missing bootstrap',
+    app: RUNNER,
+    settings: { 'envoy-config': '/nowhere/envoy.yaml' },
+    says: /the bootstrap file \/nowhere\/envoy.yaml \(envoy-config\).*(no such file|Invalid path)/,
+  },
+  {
+    what: 'an Envoy that is not there',
+    app: RUNNER,
+    settings: { 'envoy-bin': '/nowhere/envoy' },
+    says: /envoy-bin \/nowhere\/envoy: there is no such file/,
+  },
+  {
+    what: 'a binary that is no Envoy and says no to everything',
+    app: RUNNER,
+    settings: { 'envoy-bin': '/bin/false' },
+    says: /\/bin\/false is not an Envoy that runs here/,
+  },
+  {
+    what: 'a binary that is no Envoy and says yes to everything',
+    app: RUNNER,
+    settings: { 'envoy-bin': '/bin/true' },
+    says: /\/bin\/true is not an Envoy that runs here/,
+  },
+  {
+    what: 'a plugin that is not there',
+    app: MANAGER,
+    settings: { plugins: ['./nowhere.js'] },
+    says: /plugin .*nowhere.js can't be loaded/,
+  },
+];
+
+describe('bad input is refused with one line and exit code 78', { concurrency: 3 }, () => {
+  for (const { what, app, settings, says } of REFUSED) {
+    it(what, () =>
+      withPrepared(settings, async (pm2) => {
+        const { code, lines } = await runApp(app, pm2);
+        assert.equal(code, 78, lines.join('\n'));
+        assert.equal(lines.length, 1, lines.join('\n'));
+        assert.match(lines[0] ?? '', says);
+      }),
+    );
+  }
+
+  it('an invalid bootstrap, with the reason that Envoy gives', () =>
+    withPrepared({}, async (pm2) => {
+      writeFileSync(
+        join(pm2.folder, 'envoy.yaml'),
+        'static_resources: {listeners: [{nonsense: 1}]}\n',
+      );
+      const { code, lines } = await runApp(RUNNER, pm2);
+      assert.equal(code, 78);
+      assert.equal(lines.length, 1, lines.join('\n'));
+      assert.match(lines[0] ?? '', /Envoy refuses the bootstrap file .*nonsense/);
+    }));
+
+  it('a busy serve-port', () =>
+    withPrepared({}, async (pm2) => {
+      const other = createTcpServer().listen(pm2.ports.serve, '127.0.0.1');
+      await once(other, 'listening');
+      const { code, lines } = await runApp(MANAGER, pm2);
+      other.close();
+      assert.equal(code, 78);
+      assert.match(
+        lines.at(-1) ?? '',
+        /can't listen on 127.0.0.1 port \d+ \(another program uses it\)/,
+      );
+    }));
+
+  it('an unwritable run-dir stops a runner, but not a manager', () =>
+    withPrepared({ 'run-dir': '/proc/pm2-envoy' }, async (pm2) => {
+      const { code, lines } = await runApp(RUNNER, pm2);
+      assert.equal(code, 78);
+      assert.match(
+        lines[0] ?? '',
+        /the run directory can't be used \(\/proc\/pm2-envoy: .*\): set run-dir/,
+      );
+      const manager = startApp(MANAGER, pm2);
+      await once(manager.child.stdout ?? manager.child, 'data');
+      await eventually(
+        'the manager',
+        async () => (await pm2.http('GET', '/healthz')).status === 200,
+      );
+      assert.equal((await pm2.http('GET', '/healthz')).status, 200);
+      manager.child.kill('SIGINT');
+      assert.equal((await manager.ended).code, 0);
+    }));
+
+  it('an admin address that answers HTML', async () => {
+    const server = createServer((_request, response) => response.end('<html>hello</html>'));
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const settings = { 'admin-address': `http://127.0.0.1:${port}` };
+    await withPrepared(settings, async (pm2) => {
+      const manager = await runApp(MANAGER, pm2);
+      assert.equal(manager.code, 78);
+      assert.equal(manager.lines.length, 1, manager.lines.join('\n'));
+      assert.match(manager.lines[0] ?? '', /admin-address.*gave an answer that no Envoy gives/);
+      const cli = await pm2.cli('shutdown');
+      assert.equal(cli.code, 78);
+      assert.match(cli.stderr, /admin-address: .*is this an Envoy admin address\?/);
+    });
+    server.close();
+  });
+
+  it('an ecosystem whose configuration is wrong: pm2 starts nothing', () =>
+    withPrepared({ 'check-delay': 5, 'serve-port': 'x' }, async (pm2) => {
+      await assert.rejects(
+        pm2.pm2('start', join(ROOT, 'ecosystem.config.js')),
+        (error: unknown) => {
+          const { code, stdout, stderr } = error as {
+            code: number;
+            stdout: string;
+            stderr: string;
+          };
+          assert.notEqual(code, 0);
+          assert.match(stdout + stderr, /check-delay: 5 .*\n.*serve-port: "x"/);
+          return true;
+        },
+      );
+      assert.equal(pm2.generations().length, 0);
+    }));
+
+  it('a command line that is mistyped ends in 2 with a suggestion', () =>
+    withPrepared({}, async (pm2) => {
+      for (const [args, says] of [
+        [['shutdwn'], /unknown command 'shutdwn'[\s\S]*Did you mean shutdown\?/],
+        [
+          ['shutdown', '--chek-delay', '5s'],
+          /unknown option '--chek-delay'[\s\S]*Did you mean --check-delay\?/,
+        ],
+        [['shutdown', '--check-delay'], /argument missing/],
+      ] as const) {
+        const { code, stderr } = await pm2.cli(...args);
+        assert.equal(code, 2, args.join(' '));
+        assert.match(stderr, says);
+      }
+      for (const command of [
+        [],
+        ['shutdown'],
+        ['status'],
+        ['config'],
+        ['envoy', 'install'],
+        ['envoy', 'which'],
+      ]) {
+        const { code, stdout } = await pm2.cli(...command, '--help');
+        assert.equal(code, 0);
+        assert.match(stdout, new RegExp(`^Usage: pm2-envoy ${command.join(' ')}`));
+      }
+    }));
+});
+
+describe('bad input leaves an Envoy that runs as it is', () => {
+  it('a restart of the manager with a wrong configuration', () =>
+    withPrepared({}, async (pm2) => {
+      await pm2.start();
+      writeFileSync(pm2.env['PM2_ENVOY_CONFIG'] ?? '', '{"check-delay": 5}');
+      chmodSync(pm2.folder, 0o755);
+      await pm2.pm2('restart', 'envoy-manager');
+      assert.equal((await request(pm2.ports.http)).status, 200);
+      assert.equal(pm2.generations().length, 1);
+    }));
+});
+
+async function withPrepared(
+  settings: Record<string, unknown>,
+  use: (pm2: TestPm2) => Promise<void>,
+) {
+  const pm2 = await preparePm2(settings);
+  try {
+    await use(pm2);
+  } finally {
+    await pm2.stop();
+  }
+}
+
+async function runApp(
+  script: string,
+  pm2: TestPm2,
+): Promise<{ code: number | null; lines: string[] }> {
+  return startApp(script, pm2).ended;
+}
+
+/** Runs an app without pm2, as somebody who debugs it would. */
+function startApp(
+  script: string,
+  { env, folder }: TestPm2,
+): { child: ChildProcess; ended: Promise<{ code: number | null; lines: string[] }> } {
+  const child = spawn(process.execPath, [script], {
+    env,
+    cwd: folder,
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let output = '';
+  child.stdout?.on('data', (chunk: Buffer) => {
+    output += chunk;
+  });
+  const ended = once(child, 'close').then(([code]) => ({
+    code: typeof code === 'number' ? code : null,
+    lines: output
+      .trim()
+      .split('\n')
+      .map((line) => String(JSON.parse(line).msg)),
+  }));
+  return { child, ended };
+}
