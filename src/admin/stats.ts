@@ -69,29 +69,31 @@ export function readConnections(
   stats: readonly Stat[],
   isIgnored: (listener: string) => boolean = () => false,
 ): CountReading {
-  const byListener: Record<string, number> = {};
+  const open = new Map<string, number>();
   const negative: string[] = [];
   let seen = false;
   for (const { name, value } of stats) {
     const listener = LISTENER.exec(name)?.[1];
     seen ||= listener !== undefined;
     const counted = countedName(name, listener);
-    if (counted === undefined || isIgnored(counted)) continue;
-    if (value < 0) negative.push(name);
-    byListener[counted] = (byListener[counted] ?? 0) + Math.max(0, value);
+    if (counted === undefined) continue;
+    if (value < 0 && !isIgnored(counted)) negative.push(name);
+    open.set(counted, (open.get(counted) ?? 0) + Math.max(0, value));
   }
   if (!seen) return { kind: 'unknown' };
-  return { kind: 'known', count: addKinds(stats, { byListener, negative }) };
+  return { kind: 'known', count: addKinds(stats, { open, isIgnored, negative }) };
 }
 
 /** Open connections by `http.*` alone, where `listener.*` is hidden: TCP proxies are not in it. */
 export function readHttpConnections(stats: readonly Stat[]): CountReading {
   const http = httpGauges(stats);
   if (!http.seen) return { kind: 'unknown' };
-  const byListener = Object.fromEntries(
-    [...http.openByPrefix].map(([prefix, open]) => [`http.${prefix}`, open]),
-  );
-  return { kind: 'known', count: addKinds(stats, { byListener, negative: [] }) };
+  const open = new Map([...http.openByPrefix].map(([prefix, count]) => [`http.${prefix}`, count]));
+  for (const { name, value } of stats) {
+    const sessions = UDP.exec(name)?.[1];
+    if (sessions) open.set(sessions, Math.max(0, value));
+  }
+  return { kind: 'known', count: addKinds(stats, { open, isIgnored: () => false, negative: [] }) };
 }
 
 /** Connections accepted so far; grows with each new one. */
@@ -122,9 +124,10 @@ export function listenerMatcher(patterns: readonly string[]): (listener: string)
 /**
  * What a drain by `drain-until: requests` waits for: everything but idle HTTP connections. Where the
  * requests can't be seen, every open connection may carry one.
+ * With `ignore-listeners` it errs towards waiting: requests on ignored listeners can't be told apart.
  */
 export function busyOf(count: ConnectionCount): number {
-  if (count.activeRequests === undefined) return count.open;
+  if (count.activeRequests === undefined || count.open === 0) return count.open;
   return count.activeRequests + count.byKind.tcp + count.byKind.udp;
 }
 
@@ -135,28 +138,36 @@ function isStat(entry: unknown): entry is Stat {
 
 function countedName(name: string, listener: string | undefined): string | undefined {
   if (listener === undefined) return UDP.exec(name)?.[1];
-  return listener === 'admin' || listener.startsWith('admin.') || PART.test(listener)
-    ? undefined
-    : listener;
+  return listener === 'admin' || PART.test(listener) ? undefined : listener;
 }
 
 function addKinds(
   stats: readonly Stat[],
-  count: Pick<ConnectionCount, 'byListener' | 'negative'>,
+  found: {
+    open: ReadonlyMap<string, number>;
+    isIgnored: (listener: string) => boolean;
+    negative: readonly string[];
+  },
 ): ConnectionCount {
   const http = httpGauges(stats);
-  const entries = Object.entries(count.byListener);
-  const sum = (pairs: [string, number][]): number => pairs.reduce((total, [, n]) => total + n, 0);
-  const udp = sum(entries.filter(([name]) => name.startsWith('udp.')));
-  const open = sum(entries);
+  const sum = (pairs: readonly [string, number][]): number =>
+    pairs.reduce((total, [, count]) => total + count, 0);
+  const isUdp = ([name]: readonly [string, number]): boolean => name.startsWith('udp.');
+  const all = [...found.open];
+  const counted = all.filter(([name]) => !found.isIgnored(name));
+  const udp = sum(counted.filter(isUdp));
+  const open = sum(counted);
+  // http.* does not tell listeners apart, so what is no HTTP is known for all of them together only.
+  const tcpOfAll = sum(all.filter((pair) => !isUdp(pair))) - http.totals.cx_active;
   return {
-    ...count,
+    byListener: Object.fromEntries(counted),
+    negative: found.negative,
     open,
     byKind: {
       http1: http.totals.cx_http1_active,
       http2: http.totals.cx_http2_active,
       http3: http.totals.cx_http3_active,
-      tcp: Math.max(0, open - udp - http.totals.cx_active),
+      tcp: Math.max(0, Math.min(tcpOfAll, open - udp)),
       websocket: http.totals.cx_upgrades_active,
       udp,
     },

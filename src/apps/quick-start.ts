@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import axios from 'axios';
 import { until } from '../clock.js';
@@ -11,6 +12,7 @@ import { isPm2EnvoyError, messageOf } from '../errors.js';
 import { exitCodeOf } from '../exit-codes.js';
 import { readEndpoint } from '../manager/endpoint.js';
 import { PACKAGE_ROOT } from '../package-root.js';
+import { checkLaunch } from '../runner/start.js';
 
 const READY_LIMIT_MS = 120_000;
 
@@ -24,6 +26,7 @@ try {
   };
   const loaded = loadConfig({ env, cwd: PACKAGE_ROOT });
   await ensureEnvoy(loaded);
+  await checkLaunch(loaded.config, tmpdir());
   await runEcosystem(loaded, env);
 } catch (error) {
   for (const line of messageOf(error).split('\n')) console.error(`pm2-envoy: ${line}`);

@@ -10,6 +10,11 @@ export interface Io {
   readonly isTerminal: boolean;
 }
 
+/** `1 connection`, `2 connections`. */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
+
 /** The terminal, or whatever stdout and stderr are redirected to. */
 export function createIo(): Io {
   const isTerminal = process.stderr.isTTY === true;

@@ -32,7 +32,8 @@ export async function main(argv: readonly string[]): Promise<void> {
     },
   };
   try {
-    const plugins = [...ownPlugins(cli), ...(await userPlugins(argv))];
+    const own = ownPlugins(cli);
+    const plugins = [...own, ...(await userPlugins(argv, own))];
     const program = createProgram(plugins, { cli, call });
     await program.parseAsync([...argv], { from: 'user' });
   } catch (error) {
@@ -73,12 +74,18 @@ function ownPlugins(cli: CliContext): LoadedPlugin[] {
   ];
 }
 
-/** A configuration that can't be read is reported by the command that needs it, not by `--help`. */
-async function userPlugins(argv: readonly string[]): Promise<LoadedPlugin[]> {
-  const at = argv.indexOf('--config');
+/** A configuration or plugin that can't be used is reported by the command that needs it, not by `--help`. */
+async function userPlugins(
+  argv: readonly string[],
+  own: readonly LoadedPlugin[],
+): Promise<LoadedPlugin[]> {
+  const at = argv.findIndex((word) => word === '--config' || word.startsWith('--config='));
+  const configFile = argv[at]?.split('=')[1] ?? (at < 0 ? undefined : argv[at + 1]);
   try {
-    const { config } = loadConfig({ configFile: at < 0 ? undefined : argv[at + 1] });
-    return await loadPlugins(config.plugins);
+    const { config } = loadConfig({ configFile });
+    const plugins = await loadPlugins(config.plugins);
+    createPluginHost({ config, log: silentLog, plugins: [...own, ...plugins] });
+    return plugins;
   } catch {
     return [];
   }

@@ -10,6 +10,7 @@ import { EXIT } from '../exit-codes.js';
 import { createLog } from '../log.js';
 import { readStatus, type Status } from '../manager/status.js';
 import type { CliContext } from './context.js';
+import { counted } from './io.js';
 import { createManagerClient } from './manager-client.js';
 
 /**
@@ -21,6 +22,9 @@ export async function runShutdown(cli: CliContext): Promise<number> {
   const result = await drainSomehow(cli, config);
   if (cli.json) cli.io.out(JSON.stringify(result));
   else cli.io.out(describeResult(result));
+  if (result.outcome === 'drained' || result.outcome === 'timeout') {
+    cli.io.note('Envoy takes no more connections; `pm2 restart envoy` brings up a new one.');
+  }
   return exitCodeOfOutcome(result.outcome);
 }
 
@@ -119,7 +123,9 @@ async function withProgress(
 }
 
 function describeProgress({ phase, connections, timeLeftMs }: Status): string {
-  const open = connections ? `${connections.open} connections open` : 'connections unknown';
+  const open = connections
+    ? `${counted(connections.open, 'connection')} open`
+    : 'connections unknown';
   const left = formatDuration(Math.round((timeLeftMs ?? 0) / 1_000) * 1_000);
   return `${phase}: ${open}, at most ${left} left`;
 }
@@ -128,6 +134,6 @@ function describeResult({ outcome, durationMs, connectionsLeft }: DrainResult): 
   const left =
     connectionsLeft === null
       ? 'an unknown number of connections'
-      : `${connectionsLeft} connections`;
+      : counted(connectionsLeft, 'connection');
   return `${outcome} after ${formatDuration(durationMs)}, ${left} left`;
 }

@@ -1,4 +1,5 @@
 import type { CliContext } from '../cli/context.js';
+import { counted } from '../cli/io.js';
 import { createManagerClient } from '../cli/manager-client.js';
 import { formatDuration } from '../config/duration.js';
 import { createHostDrain } from '../drain/host-drain.js';
@@ -72,7 +73,7 @@ function describeEnvoy(envoy: EnvoyStatus): string {
     envoy.generation === null ? envoy.admin : `generation ${envoy.generation}`,
     ...(envoy.pid === null ? [] : [`pid ${envoy.pid}`]),
     ...(envoy.uptimeSeconds === null ? [] : [`up ${formatDuration(envoy.uptimeSeconds * 1_000)}`]),
-    ...(envoy.concurrency ? [`${envoy.concurrency} workers`] : []),
+    ...(envoy.concurrency ? [counted(envoy.concurrency, 'worker')] : []),
   ];
   return parts.join(', ');
 }
@@ -83,7 +84,7 @@ function describeConnections({ connections, activeRequests }: Status): string[] 
     .filter(([, count]) => count > 0)
     .map(([kind, count]) => `${count} ${kind}`);
   const detail = kinds.length > 0 ? ` (${kinds.join(', ')})` : '';
-  const requests = activeRequests === null ? '' : `, ${activeRequests} requests active`;
+  const requests = activeRequests === null ? '' : `, ${counted(activeRequests, 'active request')}`;
   const rows = Object.entries(connections.byListener)
     .filter(([, count]) => count > 0)
     .sort(([, a], [, b]) => b - a)

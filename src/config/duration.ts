@@ -34,6 +34,8 @@ export function parseDuration(text: unknown): number {
   if (end === 0 || end !== trimmed.length) {
     throw new Error(`must be a duration with a unit, such as 5s, 1m30s or 500ms${hint(trimmed)}`);
   }
+  // Sums of decimal fractions: 1.001s is 1001 ms, not 1000.9999999999999.
+  totalMs = Number(totalMs.toFixed(6));
   if (totalMs > LONGEST_MS) throw new Error('must be at most 596h (24 days)');
   return totalMs;
 }
@@ -51,5 +53,6 @@ export function formatDuration(ms: number): string {
 function hint(value: unknown): string {
   const bare =
     typeof value === 'number' || (typeof value === 'string' && /^\d+(\.\d+)?$/.test(value));
+  if (typeof value === 'number' && !(value >= 0)) return '';
   return bare ? ` (did you mean ${JSON.stringify(`${value}s`)}?)` : '';
 }

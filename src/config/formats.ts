@@ -71,6 +71,7 @@ export const FORMATS: Readonly<Record<FormatName, Format>> = {
   'drain rule': oneOf(['connections', 'requests']),
   text: {
     allowed: 'text',
+    fromText: (text) => text.trim(),
     validate: (value) =>
       must(
         value === null || (typeof value === 'string' && value !== ''),
@@ -145,12 +146,11 @@ function numberFromText(text: string): unknown {
 }
 
 function listFromText(text: string): unknown {
-  if (text.trim().startsWith('[')) {
-    try {
-      return JSON.parse(text);
-    } catch {
-      return text;
-    }
+  try {
+    if (text.trim().startsWith('[')) return JSON.parse(text);
+  } catch {
+    // Broken JSON is refused as it stands; `[__1]_10000` is the name of an IPv6 listener.
+    if (/^\s*\[\s*["[]/.test(text)) return text;
   }
   return text
     .split(',')

@@ -35,8 +35,14 @@ export interface ConfigSources {
   cwd?: string;
 }
 
-/** Variables with our prefix that are no keys: our own two, and what Kubernetes adds for a Service named pm2-envoy. */
-const OTHER_VARIABLES = /^PM2_ENVOY_(CONFIG|PROFILE|PORT|PORT_\d+_.*|SERVICE_(HOST|PORT(_.*)?))$/;
+/** Variables with our prefix that are no keys. */
+const OTHER_VARIABLES = /^PM2_ENVOY_(CONFIG|PROFILE)$/;
+/** What Kubernetes adds to every container for a Service named pm2-envoy, or pm2-envoy-SOMETHING. */
+const SERVICE_LINK = /_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$/;
+
+function isServiceLink(name: string, text: string): boolean {
+  return SERVICE_LINK.test(name) || (name.endsWith('_PORT') && /^(tcp|udp|sctp):/.test(text));
+}
 
 /**
  * Reads the configuration: defaults < profile < file < environment < flags (contract 5).
@@ -64,8 +70,8 @@ export function loadConfig(sources: ConfigSources = {}): LoadedConfig {
   const token = readToken(settings, cwd, problems);
   if (problems.length > 0) throw new Pm2EnvoyError('config-invalid', problems.join('\n'));
 
-  const record = Object.fromEntries(settings) as Record<Key, Setting>;
-  return { config: toConfig(record, token, cwd), settings: record };
+  const values = effective(settings);
+  return { config: toConfig(values, token, cwd), settings: values };
 }
 
 /** Values of one source, by key. */
@@ -98,7 +104,7 @@ function fileLayer(
   cwd: string,
   problems: string[],
 ): Layer[] {
-  const path = flag ?? variable;
+  const path = flag || variable;
   if (path === undefined || path === '') return [];
   return jsonLayer(resolve(cwd, path), `file ${path}`, problems);
 }
@@ -117,17 +123,24 @@ function jsonLayer(file: string, source: string, problems: string[]): Layer[] {
       },
     ];
   } catch (error) {
-    problems.push(`configuration ${source} (${file}) can't be read: ${messageOf(error)}`);
+    problems.push(`configuration ${source} (${file}) can't be read: ${reasonOf(error)}`);
     return [];
   }
+}
+
+/** Node's own message for broken JSON quotes the text around the fault, which may be a secret. */
+function reasonOf(error: unknown): string {
+  if (!(error instanceof SyntaxError)) return messageOf(error);
+  const place = /line \d+ column \d+|position \d+/.exec(error.message)?.[0];
+  return place ? `it is not valid JSON (at ${place})` : 'it is not valid JSON';
 }
 
 function environmentLayer(env: Readonly<Record<string, string | undefined>>): Layer {
   const values: Record<string, unknown> = {};
   for (const [name, text] of Object.entries(env)) {
-    if (!name.startsWith('PM2_ENVOY_') || OTHER_VARIABLES.test(name)) continue;
     // An empty variable is an unset one, as a manifest with an empty value means it.
-    if (text === undefined || text === '') continue;
+    if (!name.startsWith('PM2_ENVOY_') || text === undefined || text === '') continue;
+    if (OTHER_VARIABLES.test(name) || isServiceLink(name, text)) continue;
     const key = name.slice('PM2_ENVOY_'.length).toLowerCase().replaceAll('_', '-');
     values[key] = fromText(key, text);
   }
@@ -155,7 +168,8 @@ function merge(settings: Map<string, Setting>, layer: Layer, problems: string[])
     }
     const near = closest(key, KEYS);
     const hint = near ? `; did you mean ${layer.nameOf(near)}?` : '; see `pm2-envoy config --help`';
-    problems.push(`${layer.nameOf(key)} (from ${layer.sourceOf(key)}) is not a known key${hint}`);
+    const [name, source] = [layer.nameOf(key), layer.sourceOf(key)];
+    problems.push(`${name}${name === source ? '' : ` (from ${source})`} is not a known key${hint}`);
   }
 }
 
@@ -166,26 +180,45 @@ function validate(
 ): void {
   const spec = specOf(key);
   const value = setting?.value;
-  try {
-    convict({ [key]: { format: spec.format, default: spec.default, nullable: true } })
-      .load({ [key]: value })
-      .validate({ allowed: 'strict' });
-  } catch {
-    found.invalid.add(key);
-    found.problems.push(
-      `${key}: ${spec.secret ? 'its value' : JSON.stringify(value)} (from ${setting?.source}) ${reasonOf(key, value)}`,
-    );
-  }
+  const reason = refusalOf(key, value);
+  if (reason === undefined) return;
+  found.invalid.add(key);
+  const shown = spec.secret ? 'its value' : JSON.stringify(value);
+  found.problems.push(`${key}: ${shown} (from ${setting?.source}) ${reason}`);
 }
 
-/** The format's own message: convict puts the value into its message, secrets too. */
-function reasonOf(key: Key, value: unknown): string {
+/**
+ * Why a value is refused. Asked of each format by itself, because convict stops at one message for
+ * all, and puts values into it, secrets too.
+ */
+function refusalOf(key: Key, value: unknown): string | undefined {
+  const spec = specOf(key);
+  if (value === null && spec.default !== null) {
+    return `must not be null; allowed: ${FORMATS[spec.format].allowed}`;
+  }
   try {
-    FORMATS[specOf(key).format].validate(value);
-    return 'is not allowed';
+    FORMATS[spec.format].validate(value);
+    return undefined;
   } catch (error) {
     return messageOf(error);
   }
+}
+
+/** The effective values, as convict hands them out. */
+function effective(settings: ReadonlyMap<string, Setting>): Record<Key, Setting> {
+  const schema = Object.fromEntries(
+    KEYS.map((key) => {
+      const { format, default: fallback, doc } = specOf(key);
+      return [key, { format, default: fallback, doc, nullable: fallback === null }];
+    }),
+  );
+  const config = convict<Record<string, unknown>>(schema);
+  config.load(Object.fromEntries([...settings].map(([key, { value }]) => [key, value])));
+  config.validate({ allowed: 'strict' });
+  const entries = KEYS.map((key) => {
+    return [key, { value: config.get(key), source: settings.get(key)?.source ?? 'default' }];
+  });
+  return Object.fromEntries(entries) as Record<Key, Setting>;
 }
 
 function checkCombinations(
@@ -316,6 +349,6 @@ export function maskSettings(settings: Readonly<Record<Key, Setting>>): Record<K
 /** The variables that hand a loaded configuration file on to a child with another working directory. */
 export function configVariables(sources: ConfigSources): Record<string, string> {
   const { env = process.env, cwd = process.cwd() } = sources;
-  const file = sources.configFile ?? env['PM2_ENVOY_CONFIG'];
+  const file = sources.configFile || env['PM2_ENVOY_CONFIG'];
   return file ? { PM2_ENVOY_CONFIG: resolve(cwd, file) } : {};
 }

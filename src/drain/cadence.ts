@@ -1,6 +1,9 @@
 /** Envoy's main thread may be busy with our polls for one part in fifty (2 %, contract 3). */
 const COST_FACTOR = 50;
-/** Replies that the cost of a poll is taken from. */
+/**
+ * Replies that the cost of a poll is taken from. Each is an upper bound of what Envoy worked for it (it
+ * may have queued, or the machine was busy), so the smallest is the best estimate.
+ */
 const REPLIES = 5;
 /** Up to this many connections above the threshold the end counts as near. */
 const NEAR = 1_000;
@@ -29,15 +32,9 @@ export function createCadence(limits: {
       if (costsMs.length > REPLIES) costsMs.shift();
     },
     nextDelayMs: (left) => {
-      const affordableMs = median(costsMs) * COST_FACTOR;
+      const affordableMs = (costsMs.length > 0 ? Math.min(...costsMs) : 0) * COST_FACTOR;
       const fastestMs = Math.max(limits.checkIntervalMinMs, affordableMs);
       return Math.min(limits.checkIntervalMs, fastestMs * Math.max(1, left / NEAR));
     },
   };
-}
-
-/** The middle value: one reply that queued behind somebody's full scrape is no measure of ours. */
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? 0;
 }

@@ -122,8 +122,7 @@ function progressOf(record: DrainRecord): Omit<Extract<DrainState, { kind: 'drai
 function logResult(command: DrainCommand, result: DrainResult, run: DrainRun, log: Log): void {
   const { outcome, durationMs, connectionsLeft } = result;
   const fine = outcome === 'drained' || outcome === 'envoy-gone';
-  const left = connectionsLeft === null ? 'an unknown number of' : connectionsLeft;
-  const message = `${command} ended: ${outcome} after ${durationMs} ms, ${left} connections left`;
+  const message = `${command} ended: ${outcome} after ${durationMs} ms, connections left: ${connectionsLeft ?? 'unknown'}`;
   if (fine) log.info({ command, ...result }, message);
   else log.warn({ command, ...result, lastError: run.lastError() }, message);
 }

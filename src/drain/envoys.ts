@@ -106,7 +106,7 @@ export function createEnvoys(options: {
       sayOnce(
         `${name} shows no listener gauges (a stats_matcher hides them): counting http.*, without TCP proxies`,
       );
-      return { ...http.count, tookMs };
+      return { ...http.count, tookMs: tookMs + detail.tookMs };
     }
     const byPort = envoy && countConnections(envoy.pid, await admin.listenerPorts(timeLeft()));
     if (!byPort) {
@@ -119,7 +119,14 @@ export function createEnvoys(options: {
     );
     const open = Object.values(byPort).reduce((sum, n) => sum + n, 0);
     const byKind = { http1: 0, http2: 0, http3: 0, tcp: open, websocket: 0, udp: 0 };
-    return { byListener: byPort, open, byKind, activeRequests: undefined, negative: [], tookMs };
+    return {
+      byListener: byPort,
+      open,
+      byKind,
+      activeRequests: undefined,
+      negative: [],
+      tookMs: tookMs + detail.tookMs,
+    };
   };
 
   return {

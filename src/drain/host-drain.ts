@@ -70,9 +70,10 @@ export function createHostDrain(options: {
   };
 }
 
+/** A foreign Envoy is the same only if both starts are known: an old result must not pass for a new Envoy. */
 function isSameEnvoy(a: Located, b: Located): boolean {
   if (a.generation || b.generation) return sameProcess(a.generation?.envoy, b.generation?.envoy);
-  if (a.envoyStartedAtMs === undefined || b.envoyStartedAtMs === undefined) return true;
+  if (a.envoyStartedAtMs === undefined || b.envoyStartedAtMs === undefined) return false;
   return Math.abs(a.envoyStartedAtMs - b.envoyStartedAtMs) <= SAME_START_MS;
 }
 

@@ -104,7 +104,11 @@ async function locateForeign(
     targets: [target],
     newest: target,
     generation: undefined,
-    ledger: openLedger({ file: join(runDir, `shutdown-${id}.json`), log, envoyStartedAtMs }),
+    ledger: openLedger({
+      file: join(runDir, `shutdown-${id}.json`),
+      log,
+      foreign: { envoyStartedAtMs },
+    }),
     envoyStartedAtMs,
   };
 }

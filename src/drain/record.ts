@@ -60,17 +60,27 @@ const START_TOLERANCE_MS = 3_000;
 export function openLedger(options: {
   file: string;
   log: Log;
-  /** When the live Envoy started, if a record must be compared with it. */
-  envoyStartedAtMs?: number | undefined;
+  /**
+   * For an Envoy that pm2-envoy did not start: when the live one started (undefined: it could not be
+   * asked). The record is compared with it. A generation's record lies in its own folder instead.
+   */
+  foreign?: { envoyStartedAtMs: number | undefined };
   self?: ProcessIdentity;
 }): DrainLedger {
-  const { file, log, envoyStartedAtMs, self = ownIdentity() } = options;
+  const { file, log, foreign, self = ownIdentity() } = options;
+  const envoyStartedAtMs = foreign?.envoyStartedAtMs;
   let warned = false;
 
-  const isStale = (record: DrainRecord): boolean =>
-    envoyStartedAtMs !== undefined &&
-    record.envoyStartedAtMs !== undefined &&
-    Math.abs(record.envoyStartedAtMs - envoyStartedAtMs) > START_TOLERANCE_MS;
+  const isStale = (record: DrainRecord): boolean => {
+    if (!foreign) return false;
+    // The monotonic clock begins anew with each boot; a start time names its boot.
+    if (bootOf(record.leader) !== bootOf(self)) return true;
+    if (envoyStartedAtMs === undefined || record.envoyStartedAtMs === undefined) {
+      // What can't be compared may be joined while it runs, but never says how it ended.
+      return record.result !== undefined;
+    }
+    return Math.abs(record.envoyStartedAtMs - envoyStartedAtMs) > START_TOLERANCE_MS;
+  };
   const read = (): DrainRecord | undefined => {
     const json = readJson(file);
     return isRecord(json) && !isStale(json) ? json : undefined;
@@ -116,8 +126,12 @@ function follows(record: DrainRecord, self: ProcessIdentity, nowMs: number): boo
   return leads && nowMs < record.deadlineMs + OVERDUE_MS;
 }
 
+function bootOf({ startTime }: ProcessIdentity): string {
+  return startTime.split(':')[0] ?? '';
+}
+
 function isRecord(json: unknown): json is DrainRecord {
-  const { phase, startedAt, startedAtMs, deadlineMs, leader } = (json ??
+  const { phase, startedAt, startedAtMs, deadlineMs, leader, result } = (json ??
     {}) as Partial<DrainRecord>;
   return (
     phase !== undefined &&
@@ -125,6 +139,8 @@ function isRecord(json: unknown): json is DrainRecord {
     typeof startedAt === 'string' &&
     Number.isFinite(startedAtMs) &&
     Number.isFinite(deadlineMs) &&
-    typeof leader?.pid === 'number'
+    typeof leader?.pid === 'number' &&
+    typeof leader.startTime === 'string' &&
+    (result === undefined || typeof result?.outcome === 'string')
   );
 }

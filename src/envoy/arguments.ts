@@ -25,7 +25,8 @@ const RESERVED: Readonly<Record<string, string>> = {
 
 /** Why an argument can't stand in `envoy-args`, if it can't. */
 export function reservedArgument(argument: string): string | undefined {
-  return RESERVED[argument.split('=')[0] ?? ''];
+  const name = argument.split('=')[0] ?? '';
+  return Object.hasOwn(RESERVED, name) ? RESERVED[name] : undefined;
 }
 
 /**

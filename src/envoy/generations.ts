@@ -1,4 +1,4 @@
-import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemCodeOf } from '../errors.js';
 import { readJson, writeJson } from '../files.js';
@@ -48,6 +48,8 @@ export interface Generations {
   /** Removes folders of ended generations but the newest: others may still read how its drain ended. */
   prune(): void;
 }
+
+const RESERVED_FOR_MS = 10 * 60_000;
 
 /** Opens the generations below a run directory. */
 export function openGenerations(runDir: string): Generations {
@@ -144,8 +146,20 @@ function isIdentity(value: unknown): value is ProcessIdentity {
   return Number.isInteger(pid) && typeof startTime === 'string';
 }
 
+/** A folder without a generation yet: its runner is about to start Envoy, or has died over it. */
+function isReserved(directory: string): boolean {
+  try {
+    const isWritten = existsSync(join(directory, 'generation.json'));
+    return !isWritten && Date.now() - statSync(directory).mtimeMs < RESERVED_FOR_MS;
+  } catch {
+    return false;
+  }
+}
+
 function prune(root: string, numbers: readonly number[], live: readonly Generation[]): void {
   const kept = new Set(live.map(({ number }) => number));
-  const ended = numbers.filter((number) => !kept.has(number)).slice(0, -1);
+  const ended = numbers
+    .filter((number) => !kept.has(number) && !isReserved(join(root, String(number))))
+    .slice(0, -1);
   for (const number of ended) rmSync(join(root, String(number)), { recursive: true, force: true });
 }

@@ -1,10 +1,20 @@
-import { chmodSync, existsSync, lstatSync, mkdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { dirname, isAbsolute, join } from 'node:path';
 import { messageOf, Pm2EnvoyError, systemCodeOf } from '../errors.js';
 
 /** Longest path of a unix socket that Linux and macOS take, less the part below the run directory. */
 const LONGEST_PATH = 104 - '/generations/999999/admin.sock'.length;
+
+const OWN_FILES = /^(generations|manager\.json|shutdown-.*\.json|validate-.*\.log|\.probe-.*)/;
 
 /** The default places, best first (contract 5). */
 export function defaultRunDirs(env: NodeJS.ProcessEnv = process.env): string[] {
@@ -12,7 +22,7 @@ export function defaultRunDirs(env: NodeJS.ProcessEnv = process.env): string[] {
   const user = process.getuid?.() ?? 'user';
   return [
     '/run/pm2-envoy',
-    ...(runtime ? [join(runtime, 'pm2-envoy')] : []),
+    ...(runtime && isAbsolute(runtime) ? [join(runtime, 'pm2-envoy')] : []),
     join(tmpdir(), `pm2-envoy-${user}`),
   ];
 }
@@ -49,7 +59,7 @@ export function findRunDir(configured: string | undefined): string {
 }
 
 function makePrivate(directory: string): void {
-  if (directory.length > LONGEST_PATH) {
+  if (Buffer.byteLength(directory) > LONGEST_PATH) {
     throw new Error(`its path is longer than ${LONGEST_PATH} bytes, too long for a unix socket`);
   }
   // Node 20 never comes back from a recursive mkdir below a folder that refuses with ENOENT, as /proc does.
@@ -61,6 +71,12 @@ function makePrivate(directory: string): void {
     if (systemCodeOf(error) !== 'EEXIST') throw error;
   }
   if (!isOurs(directory)) throw new Error('it is not a folder that belongs to this user');
+  if ((lstatSync(directory).mode & 0o077) === 0) return;
+  // Closing somebody's own folder (/tmp, a home) to everybody else would be no kindness.
+  const strange = readdirSync(directory).find((name) => !OWN_FILES.test(name));
+  if (strange) {
+    throw new Error(`others may look into it, and it holds more than ours (${strange})`);
+  }
   chmodSync(directory, 0o700);
 }
 

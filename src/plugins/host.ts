@@ -1,4 +1,5 @@
 import type { Config } from '../config/config.js';
+import { LONGEST_MS } from '../config/duration.js';
 import { messageOf, Pm2EnvoyError } from '../errors.js';
 import type { Log } from '../log.js';
 import type {
@@ -43,7 +44,12 @@ export function createPluginHost(options: {
     failures,
     run: (command, call = {}) => runCommand(command, call),
     settled: async () => {
-      await Promise.all(underWay);
+      let timer: NodeJS.Timeout | undefined;
+      const limit = new Promise<void>((resolve) => {
+        timer = setTimeout(resolve, HOOK_TIMEOUT_MS);
+      });
+      await Promise.race([Promise.all(underWay), limit]);
+      clearTimeout(timer);
     },
   };
   for (const plugin of plugins) register(plugin);
@@ -56,12 +62,22 @@ export function createPluginHost(options: {
       if (commands.has(name)) {
         throw invalid(loaded.name, `its command ${name} exists already`);
       }
+      if (!isTextList(spec?.lifecycleEvents)) {
+        throw invalid(loaded.name, `its command ${name} has no list of lifecycleEvents`);
+      }
       commands.set(name, spec);
     }
     for (const [name, hook] of Object.entries(plugin.hooks ?? {})) {
       const spec = typeof hook === 'function' ? { run: hook } : hook;
       if (typeof spec?.run !== 'function') {
         throw invalid(loaded.name, `its hook ${name} is neither a function nor has it one as run`);
+      }
+      const { timeoutMs = HOOK_TIMEOUT_MS } = spec;
+      if (!(timeoutMs > 0 && timeoutMs <= LONGEST_MS)) {
+        throw invalid(
+          loaded.name,
+          `its hook ${name} has timeoutMs ${timeoutMs}; allowed: 1 to ${LONGEST_MS}`,
+        );
       }
       const run: HookFunction = (context) => spec.run.call(plugin, context);
       const entry = { ...spec, run, plugin: loaded.name, builtIn: loaded.builtIn === true };
@@ -148,6 +164,10 @@ interface HookCall {
   command: string;
   event: string;
   call: HostCall;
+}
+
+function isTextList(value: unknown): boolean {
+  return Array.isArray(value) && value.every((entry) => typeof entry === 'string');
 }
 
 function construct(loaded: LoadedPlugin, host: PluginHost): Plugin {

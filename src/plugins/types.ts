@@ -84,7 +84,7 @@ export interface PluginHost {
    * hooks run one after another and the first failure ends the command.
    */
   run(command: string, call?: HostCall): Promise<void>;
-  /** Resolves when hooks that are still under way have ended; each has its time limit. */
+  /** Resolves when hooks that are still under way have ended, at the latest after 10 s. */
   settled(): Promise<void>;
   /** How many hooks failed or hung, by hook name. */
   readonly failures: ReadonlyMap<string, number>;

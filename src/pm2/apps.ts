@@ -1,6 +1,11 @@
 import { resolve } from 'node:path';
 import type { Config } from '../config/config.js';
-import { type ConfigSources, configVariables, loadConfig } from '../config/load.js';
+import {
+  type ConfigSources,
+  configVariables,
+  type LoadedConfig,
+  loadConfig,
+} from '../config/load.js';
 import { TERMINATE_LIMIT_MS } from '../envoy/process.js';
 import { EXIT } from '../exit-codes.js';
 import { PACKAGE_ROOT } from '../package-root.js';
@@ -53,11 +58,10 @@ export function envoyApps(options: EnvoyAppsOptions = {}): Pm2App[] {
   const cwd = resolve(options.cwd ?? process.cwd());
   const env = { ...process.env, ...options.env };
   const sources: ConfigSources = { env, cwd };
-  const { config } = loadConfig({
-    ...sources,
-    // A relative PM2_ENVOY_CONFIG was typed in the shell's folder, not in the ecosystem's.
-    configFile: configVariables({ env })['PM2_ENVOY_CONFIG'],
-  });
+  // A relative PM2_ENVOY_CONFIG of the shell was typed in the shell's folder, not in the ecosystem's.
+  const isShells = options.env?.['PM2_ENVOY_CONFIG'] === undefined;
+  const variables = configVariables(isShells ? { env } : sources);
+  const { config } = loadOrThrow({ ...sources, configFile: variables['PM2_ENVOY_CONFIG'] });
   const shared = {
     cwd,
     kill_timeout: killTimeoutMs(config),
@@ -66,7 +70,7 @@ export function envoyApps(options: EnvoyAppsOptions = {}): Pm2App[] {
     // pm2's injected module exits the process when the daemon dies.
     pmx: false as const,
     exp_backoff_restart_delay: 100,
-    env: { ...options.env, ...configVariables({ env }) },
+    env: { ...options.env, ...variables },
   };
   const manager: Pm2App = {
     ...shared,
@@ -88,6 +92,16 @@ export function envoyApps(options: EnvoyAppsOptions = {}): Pm2App[] {
     stop_exit_codes: [EXIT.stoppedBeforeLive, EXIT.configuration],
   };
   return [runner, manager];
+}
+
+/** Reads the configuration; pm2 prints the stack of what an ecosystem file throws, and that says nothing here. */
+function loadOrThrow(sources: ConfigSources): LoadedConfig {
+  try {
+    return loadConfig(sources);
+  } catch (error) {
+    if (error instanceof Error) error.stack = `${error.name}: ${error.message}`;
+    throw error;
+  }
 }
 
 /** How long pm2 must wait before SIGKILL: a whole drain, and what comes after it. */
