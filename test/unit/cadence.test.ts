@@ -44,6 +44,12 @@ describe('createCadence', () => {
     assert.equal(cadenceAfter(0.4, 4_200, 0.4, 0.4, 4_200).nextDelayMs(1), 100);
   });
 
+  it('takes the cheapest of the last five replies for what a poll costs', () => {
+    assert.equal(cadenceAfter(40, 20, 30, 90, 60).nextDelayMs(1), 1_000);
+    assert.equal(cadenceAfter(0.4, 40, 40, 40, 40).nextDelayMs(1), 100);
+    assert.equal(cadenceAfter(0.4, 40, 40, 40, 40, 40).nextDelayMs(1), 2_000);
+  });
+
   it('follows when polls become dear, and forgets when they become cheap again', () => {
     const cadence = cadenceAfter(0.4, 0.4, 0.4, 0.4, 0.4);
     for (let i = 0; i < 5; i += 1) cadence.noteCost(40);

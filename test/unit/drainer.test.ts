@@ -7,7 +7,7 @@ import { after, describe, it } from 'node:test';
 import { createDrainer } from '../../src/drain/drainer.js';
 import { type DrainLedger, openLedger } from '../../src/drain/record.js';
 import type { DrainConfig } from '../../src/drain/run.js';
-import { type DrainCommand, eventsOf } from '../../src/drain/state.js';
+import type { DrainCommand } from '../../src/drain/state.js';
 import { identify, ownIdentity } from '../../src/envoy/process-identity.js';
 import type { PluginHost } from '../../src/plugins/types.js';
 import {
@@ -17,6 +17,7 @@ import {
   createFakeLog,
   deadIdentity,
   drainConfig,
+  drainSteps,
   type FakeEnvoy,
   makeRecord,
   makeResult,
@@ -29,20 +30,6 @@ const children: ChildProcess[] = [];
 after(() => {
   for (const child of children) child.kill('SIGKILL');
 });
-
-/** Goes through the steps of a drain without any hooks around them. */
-const steps: Pick<PluginHost, 'run'> = {
-  run: async (command, call = {}) => {
-    const events: readonly string[] = eventsOf(command as DrainCommand);
-    for (const event of events.slice(events.indexOf(call.from ?? events[0] ?? ''))) {
-      call.onEvent?.(event);
-      if (event === 'fail-health') await call.drain?.failHealth();
-      if (event === 'delay') await call.drain?.delay();
-      if (event === 'close') await call.drain?.close();
-      if (event === 'wait') await call.drain?.wait();
-    }
-  },
-};
 
 function setUp(
   options: {
@@ -64,7 +51,7 @@ function setUp(
     targets: [targetOf(envoy)],
     ledger: options.ledger ?? openLedger({ file, log: fakeLog.log }),
     config: { ...drainConfig, ...options.config },
-    host: options.host ?? steps,
+    host: options.host ?? drainSteps,
     log: fakeLog.log,
     clock,
     ...(options.limitMs === undefined ? {} : { limitMs: options.limitMs }),
@@ -183,10 +170,10 @@ describe('createDrainer drain', () => {
     const fine = setUp({ envoy: createFakeEnvoy(0) });
     await fine.drainer.drain();
     assert.equal(endings(fine.fakeLog.of('info')).length, 1);
-    assert.match(endings(fine.fakeLog.of('info'))[0] ?? '', /drained .* 0 connections left/);
+    assert.match(endings(fine.fakeLog.of('info'))[0] ?? '', /drained .* connections left: 0/);
     const late = setUp();
     await late.drainer.drain();
-    assert.match(endings(late.fakeLog.of('warn'))[0] ?? '', /timeout .* 3 connections left/);
+    assert.match(endings(late.fakeLog.of('warn'))[0] ?? '', /timeout .* connections left: 3/);
   });
 });
 
@@ -195,7 +182,7 @@ describe('createDrainer state', () => {
     const seen: string[] = [];
     const host: Pick<PluginHost, 'run'> = {
       run: (command, call = {}) =>
-        steps.run(command, {
+        drainSteps.run(command, {
           ...call,
           onEvent: (event) => {
             call.onEvent?.(event);

@@ -31,6 +31,11 @@ describe('parseDuration', () => {
     });
   }
 
+  it('adds decimal fractions up to whole milliseconds', () => {
+    assert.equal(parseDuration('1.001s'), 1_001);
+    assert.equal(parseDuration('0.1s0.2s'), 300);
+  });
+
   const refused: readonly unknown[] = [
     '',
     ' ',
@@ -78,7 +83,7 @@ describe('parseDuration', () => {
   }
 
   it('gives no hint where no number was meant', () => {
-    for (const value of ['soon', '5sec', '', null, {}]) {
+    for (const value of ['soon', '5sec', '', null, {}, -5, Number.NaN]) {
       assert.throws(
         () => parseDuration(value),
         (error: Error) => !error.message.includes('did you mean'),

@@ -135,6 +135,22 @@ describe('createEnvoys sample with hidden gauges', () => {
     assert.match(fakeLog.of('warn')[0] ?? '', /generation 1 shows no listener gauges/);
   });
 
+  it('counts UDP sessions beside http gauges', async () => {
+    const envoy = createFakeEnvoy();
+    hide(envoy, 'listener.');
+    envoy.gauges['udp.dns.downstream_sess_active'] = 4;
+    const sample = await setUp([envoy]).envoys.sample();
+    assert.equal(sample.kind === 'known' && sample.open, 4);
+  });
+
+  it('takes the time of both calls for the cost of a fallback', async () => {
+    const envoy = createFakeEnvoy(3);
+    hide(envoy, 'listener.');
+    envoy.tookMs = 10;
+    const sample = await setUp([envoy]).envoys.sample();
+    assert.equal(sample.kind === 'known' && sample.tookMs, 20);
+  });
+
   it('falls back to the sockets of the process where http gauges are hidden too', async () => {
     const envoy = createFakeEnvoy(4);
     hide(envoy, 'listener.', 'http.');
@@ -293,6 +309,22 @@ describe('createEnvoys with an Envoy whose process is not known', () => {
       clock.advance(3_000);
     }
     assert.equal(envoys.allGone(), false);
+  });
+});
+
+describe('createEnvoys calls', () => {
+  it('may take as long as the drain, and at its deadline still half a second', async (t) => {
+    const limitsMs: number[] = [];
+    t.mock.method(AbortSignal, 'timeout', (ms: number) => {
+      limitsMs.push(ms);
+      return new AbortController().signal;
+    });
+    const { envoys, clock } = setUp([createFakeEnvoy(5)]);
+    for (const passedMs of [0, 59_000, 900, 100, 5_000]) {
+      clock.advance(passedMs);
+      assert.equal((await envoys.sample()).kind, 'known');
+    }
+    assert.deepEqual(limitsMs, [60_000, 1_000, 500, 500, 500]);
   });
 });
 

@@ -9,10 +9,11 @@ import type { Clock } from '../../src/clock.js';
 import type { EnvoyTarget } from '../../src/drain/envoys.js';
 import type { DrainRecord } from '../../src/drain/record.js';
 import type { DrainConfig } from '../../src/drain/run.js';
-import type { DrainResult } from '../../src/drain/state.js';
+import { type DrainCommand, type DrainResult, eventsOf } from '../../src/drain/state.js';
 import { ownIdentity, type ProcessIdentity } from '../../src/envoy/process-identity.js';
 import { type ErrorCode, Pm2EnvoyError } from '../../src/errors.js';
 import type { Log } from '../../src/log.js';
+import type { PluginHost } from '../../src/plugins/types.js';
 
 /** A clock whose sleeps take no time, but advance it. */
 export interface FakeClock extends Clock {
@@ -189,6 +190,20 @@ export const drainConfig: DrainConfig = {
   drainTimeoutMs: 60_000,
   drainUntil: 'connections',
   ignoreListeners: [],
+};
+
+/** Goes through the steps of a drain without any hooks around them. */
+export const drainSteps: Pick<PluginHost, 'run'> = {
+  run: async (command, call = {}) => {
+    const events: readonly string[] = eventsOf(command as DrainCommand);
+    for (const event of events.slice(events.indexOf(call.from ?? events[0] ?? ''))) {
+      call.onEvent?.(event);
+      if (event === 'fail-health') await call.drain?.failHealth();
+      if (event === 'delay') await call.drain?.delay();
+      if (event === 'close') await call.drain?.close();
+      if (event === 'wait') await call.drain?.wait();
+    }
+  },
 };
 
 /** A record of a drain that begins at `nowMs` and is led by this process. */

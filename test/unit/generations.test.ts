@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import {
@@ -209,6 +209,44 @@ describe('openGenerations prune', () => {
     generations.prune();
     generations.prune();
     assert.ok(existsSync(join(runDir, 'generations', '1', 'shutdown.json')));
+  });
+
+  it('keeps a folder that was reserved just now for an Envoy that is about to start', () => {
+    const { runDir, generations } = runDirWith();
+    const { directory } = generations.reserve();
+    for (let i = 0; i < 2; i += 1) {
+      generations.write({
+        ...generations.reserve(),
+        envoy: deadIdentity,
+        runner: me,
+        startedAt: '2026-01-01T00:00:00.000Z',
+        ready: true,
+        orphaned: false,
+      });
+    }
+    openGenerations(runDir).prune();
+    const left = [1, 2, 3].filter((n) => existsSync(join(runDir, 'generations', `${n}`)));
+    assert.deepEqual(left, [1, 3]);
+    assert.ok(existsSync(directory));
+  });
+
+  it('removes a folder that was reserved more than 10 minutes ago for nothing', () => {
+    const { runDir, generations } = runDirWith();
+    const folders = [generations.reserve(), generations.reserve(), generations.reserve()];
+    const [early = assert.fail(), late = assert.fail(), newest = assert.fail()] = folders;
+    const nowSeconds = Date.now() / 1_000;
+    for (const [{ directory }, minutes] of [
+      [early, 11],
+      [late, 9],
+      [newest, 11],
+    ] as const) {
+      utimesSync(directory, nowSeconds - minutes * 60, nowSeconds - minutes * 60);
+    }
+    openGenerations(runDir).prune();
+    assert.deepEqual(
+      folders.map(({ directory }) => existsSync(directory)),
+      [false, true, true],
+    );
   });
 
   it('does nothing where there is nothing', () => {

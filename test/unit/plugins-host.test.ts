@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
+import { LONGEST_MS } from '../../src/config/duration.js';
 import { loadConfig } from '../../src/config/load.js';
 import type { DrainRun } from '../../src/drain/run.js';
 import { createDrainRun } from '../../src/drain/run.js';
@@ -159,6 +160,36 @@ describe('createPluginHost', () => {
         pluginOf('odd', { hooks }),
       );
     }
+  });
+
+  it('refuses a command without a list of lifecycle events', () => {
+    for (const spec of [
+      { usage: 'x' },
+      { lifecycleEvents: 'one' },
+      { lifecycleEvents: [5] },
+      null,
+    ]) {
+      const commands = { odd: spec } as unknown as NonNullable<Plugin['commands']>;
+      assertInvalid(
+        /plugin careless .*command odd has no list of lifecycleEvents/,
+        pluginOf('careless', { commands, hooks: { 'odd:one': () => undefined } }),
+      );
+    }
+  });
+
+  it('refuses a time limit that no timer can wait for', () => {
+    for (const timeoutMs of [Infinity, LONGEST_MS + 1, 0, -1, Number.NaN]) {
+      assertInvalid(
+        new RegExp(`plugin patient .*hook shutdown:one has timeoutMs ${timeoutMs}; allowed: 1 to`),
+        shutdownPlugin([]),
+        pluginOf('patient', { hooks: { 'shutdown:one': { run: () => undefined, timeoutMs } } }),
+      );
+    }
+  });
+
+  it('takes the longest time limit there is', () => {
+    const hooks = { 'shutdown:one': { run: () => undefined, timeoutMs: LONGEST_MS } };
+    assert.doesNotThrow(() => hostOf(shutdownPlugin([]), pluginOf('patient', { hooks })));
   });
 
   it('takes a plugin with neither commands nor hooks', () => {
@@ -427,6 +458,26 @@ describe('PluginHost run with time limits', () => {
     mock.timers.tick(HOOK_TIMEOUT_MS);
     await done;
     assert.equal(settled, true);
+  });
+
+  it('settles after 10 s, however long a hook may still take', async () => {
+    const slow = { run: () => never, timeoutMs: 10 * HOOK_TIMEOUT_MS };
+    const { host } = hostOf(
+      shutdownPlugin([]),
+      pluginOf('a', { hooks: { 'shutdown:three': slow } }),
+    );
+    await host.run('shutdown', { drain: makeDrain() });
+    let settled = false;
+    const done = host.settled().then(() => {
+      settled = true;
+    });
+    await settle();
+    mock.timers.tick(HOOK_TIMEOUT_MS - 1);
+    await settle();
+    assert.equal(settled, false);
+    mock.timers.tick(1);
+    await done;
+    assert.equal(host.failures.size, 0);
   });
 });
 

@@ -46,6 +46,21 @@ describe('loadPlugins', () => {
     assert.equal(await nameOfClassIn(path), 'Classic');
   });
 
+  it('takes exports.plugin of CommonJS', async () => {
+    const path = moduleAt('exports.cjs', 'exports.plugin = class Plain {};');
+    assert.equal(await nameOfClassIn(path), 'Plain');
+  });
+
+  it('takes the default export as TypeScript compiles it to CommonJS', async () => {
+    const path = moduleAt(
+      'compiled.cjs',
+      `Object.defineProperty(exports, '__esModule', { value: true });
+      class Compiled {}
+      exports.default = Compiled;`,
+    );
+    assert.equal(await nameOfClassIn(path), 'Compiled');
+  });
+
   it('hands on name and options, in the order of the configuration', async () => {
     const first = moduleAt('first.mjs', 'await null; export default class First {}');
     const second = moduleAt('second.cjs', 'module.exports = class Second {};');
@@ -107,6 +122,7 @@ describe('loadPlugins', () => {
     'null.mjs': 'export default null;',
     'other.mjs': 'export class Plugin {}',
     'empty.cjs': '',
+    'nested.cjs': 'exports.default = { plugin: {} };',
   };
   for (const [name, source] of Object.entries(classless)) {
     it(`refuses a module without a class (${name})`, async () => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { existsSync, writeFileSync } from 'node:fs';
-import { isAbsolute, join } from 'node:path';
+import { isAbsolute, join, relative } from 'node:path';
 import { describe, it } from 'node:test';
 import { isPm2EnvoyError } from '../../src/errors.js';
 import {
@@ -104,6 +104,24 @@ describe('envoyApps', () => {
     }
   });
 
+  it('take a relative configuration file of the options from their folder', () => {
+    writeFileSync(join(cwd, 'relative.json'), '{"drain-timeout": "20m"}');
+    for (const app of appsWith({ PM2_ENVOY_CONFIG: 'relative.json' })) {
+      assert.equal(app.env['PM2_ENVOY_CONFIG'], join(cwd, 'relative.json'));
+      assert.equal(app.kill_timeout, killTimeoutMs({ drainTimeoutMs: 1_200_000 }));
+    }
+  });
+
+  it('take a relative configuration file of the shell from the shell’s folder', (t) => {
+    const file = join(cwd, 'shell.json');
+    writeFileSync(file, '{}');
+    process.env['PM2_ENVOY_CONFIG'] = relative(process.cwd(), file);
+    t.after(() => delete process.env['PM2_ENVOY_CONFIG']);
+    for (const app of envoyApps({ cwd: '/' })) {
+      assert.equal(app.env['PM2_ENVOY_CONFIG'], file);
+    }
+  });
+
   it('do not copy the whole environment of the shell into pm2', () => {
     for (const app of appsWith({ A: 'b' })) assert.deepEqual(app.env, { A: 'b' });
   });
@@ -124,6 +142,13 @@ describe('envoyApps', () => {
     refused({ PM2_ENVOY_CHECK_DELAY: '5' }, /did you mean "5s"/);
     refused({ PM2_ENVOY_CONFIG: join(cwd, 'missing.json') }, /missing\.json/);
     refused({ PM2_ENVOY_NONSENSE: '1' }, /not a known key/);
+  });
+
+  it('refuse it with the message alone, for pm2 prints the stack', () => {
+    assert.throws(
+      () => appsWith({ PM2_ENVOY_NONSENSE: '1' }),
+      (error: Error) => error.stack === `${error.name}: ${error.message}`,
+    );
   });
 });
 

@@ -33,8 +33,13 @@ function newFile(): string {
   return join(makeTempFolder(), 'shutdown.json');
 }
 
-function open(file: string, self = me, envoyStartedAtMs?: number): DrainLedger {
-  return openLedger({ file, self, envoyStartedAtMs, log: createFakeLog().log });
+function open(file: string, self = me): DrainLedger {
+  return openLedger({ file, self, log: createFakeLog().log });
+}
+
+/** As for an Envoy that pm2-envoy did not start; undefined: it could not be asked. */
+function openForeign(file: string, envoyStartedAtMs: number | undefined, self = me): DrainLedger {
+  return openLedger({ file, self, foreign: { envoyStartedAtMs }, log: createFakeLog().log });
 }
 
 /** A record as `self` would make it. */
@@ -151,7 +156,10 @@ describe('openLedger claim', () => {
     JSON.stringify({ ...by(me), deadlineMs: '5' }),
     JSON.stringify({ ...by(me), leader: null }),
     JSON.stringify({ ...by(me), leader: { pid: '1' } }),
+    JSON.stringify({ ...by(me), leader: { pid: 1 } }),
     JSON.stringify({ result: makeResult() }),
+    JSON.stringify({ ...by(me), result: null }),
+    JSON.stringify({ ...by(me), result: 'drained' }),
   ];
   for (const content of unreadable) {
     it(`starts afresh over a file that holds ${JSON.stringify(content.slice(0, 60))}`, () => {
@@ -167,7 +175,7 @@ describe('openLedger claim', () => {
 describe('openLedger with the start of a foreign Envoy', () => {
   it('notes the start in the record, also when it is updated', () => {
     const file = newFile();
-    const ledger = open(file, me, 500_000);
+    const ledger = openForeign(file, 500_000);
     assert.equal(ledger.claim(by(me), NOW_MS).record.envoyStartedAtMs, 500_000);
     ledger.update(by(me, { phase: 'wait' }));
     assert.equal(ledger.read()?.envoyStartedAtMs, 500_000);
@@ -175,10 +183,10 @@ describe('openLedger with the start of a foreign Envoy', () => {
 
   it('does not take the drain of an earlier Envoy for that of this one', () => {
     const file = newFile();
-    const earlier = open(file, me, 500_000);
+    const earlier = openForeign(file, 500_000);
     earlier.claim(by(me), NOW_MS);
     earlier.update(by(me, { phase: 'finish', result: makeResult() }));
-    const ledger = open(file, me, 900_000);
+    const ledger = openForeign(file, 900_000);
     assert.equal(ledger.read(), undefined);
     const claimed = ledger.claim(by(me), NOW_MS);
     assert.equal(claimed.lead, true);
@@ -189,18 +197,62 @@ describe('openLedger with the start of a foreign Envoy', () => {
   it('starts afresh beside a leader that still drains an earlier Envoy', async () => {
     const file = newFile();
     const { identity } = await startLeader();
-    open(file, identity, 500_000).claim(by(identity), NOW_MS);
-    assert.equal(open(file, me, 900_000).claim(by(me), NOW_MS).lead, true);
+    openForeign(file, 500_000, identity).claim(by(identity), NOW_MS);
+    assert.equal(openForeign(file, 900_000).claim(by(me), NOW_MS).lead, true);
   });
 
   it('knows the Envoy again though its start is told to the second', () => {
     const file = newFile();
-    const ledger = open(file, me, 500_000);
+    const ledger = openForeign(file, 500_000);
     ledger.claim(by(me), NOW_MS);
     ledger.update(by(me, { phase: 'finish', result: makeResult() }));
     for (const startedAtMs of [499_000, 501_000]) {
-      assert.equal(open(file, me, startedAtMs).read()?.result?.outcome, 'drained');
+      assert.equal(openForeign(file, startedAtMs).read()?.result?.outcome, 'drained');
     }
+  });
+
+  it('does not take the end of a drain that noted no start for that of the Envoy that answers', () => {
+    const file = newFile();
+    const silent = openForeign(file, undefined);
+    silent.claim(by(me), NOW_MS);
+    silent.update(by(me, { phase: 'finish', result: makeResult({ outcome: 'envoy-gone' }) }));
+    const ledger = openForeign(file, 900_000);
+    assert.equal(ledger.read(), undefined);
+    assert.equal(ledger.claim(by(me), NOW_MS).lead, true);
+  });
+
+  it('gives no result while the Envoy can’t be asked whether it is the same', () => {
+    const file = newFile();
+    const ledger = openForeign(file, 500_000);
+    ledger.claim(by(me), NOW_MS);
+    ledger.update(by(me, { phase: 'finish', result: makeResult() }));
+    const { record, lead } = openForeign(file, undefined).claim(by(me), NOW_MS);
+    assert.equal(lead, true);
+    assert.equal(record.result, undefined);
+  });
+
+  it('joins a drain that is under way though the starts can’t be compared', async () => {
+    const { identity } = await startLeader();
+    const pairs: readonly [number | undefined, number | undefined][] = [
+      [undefined, 500_000],
+      [500_000, undefined],
+      [undefined, undefined],
+    ];
+    for (const [theirs, ours] of pairs) {
+      const file = newFile();
+      openForeign(file, theirs, identity).claim(by(identity), NOW_MS);
+      assert.equal(openForeign(file, ours).claim(by(me), NOW_MS).lead, false);
+    }
+  });
+
+  it('forgets the record of an earlier boot, whose clock may have shown the same time', () => {
+    const file = newFile();
+    const leader = { pid: 77, startTime: 'deadbeef:12345' };
+    const old = by(leader, { phase: 'finish', result: makeResult(), envoyStartedAtMs: 10_000 });
+    writeFileSync(file, JSON.stringify(old));
+    const ledger = openForeign(file, 10_500);
+    assert.equal(ledger.read(), undefined);
+    assert.equal(ledger.claim(by(me), NOW_MS).lead, true);
   });
 });
 

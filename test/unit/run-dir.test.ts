@@ -73,6 +73,28 @@ describe('prepareRunDir', () => {
     assert.equal(modeOf(directory), 0o700);
   });
 
+  it('closes a folder that others may look into where it holds only ours', () => {
+    const directory = makeTempFolder();
+    mkdirSync(join(directory, 'generations'));
+    for (const name of ['manager.json', 'shutdown-0123456789ab.json', '.probe-1']) {
+      writeFileSync(join(directory, name), '');
+    }
+    chmodSync(directory, 0o755);
+    prepareRunDir(directory);
+    assert.equal(modeOf(directory), 0o700);
+  });
+
+  it('refuses a folder that others may look into and that holds somebody’s files', () => {
+    for (const mode of [0o755, 0o750, 0o701]) {
+      const directory = makeTempFolder();
+      mkdirSync(join(directory, 'generations'));
+      writeFileSync(join(directory, 'notes.txt'), '');
+      chmodSync(directory, mode);
+      assertUnusable(directory, /others may look into it.*notes\.txt/);
+      assert.equal(modeOf(directory), mode);
+    }
+  });
+
   it('can be called again and keeps what is in it', () => {
     const directory = prepareRunDir(makeTempFolder());
     writeFileSync(join(directory, 'x'), '');
@@ -113,6 +135,12 @@ describe('prepareRunDir', () => {
     assert.deepEqual(readdirSync(folder), []);
   });
 
+  it('measures the path in bytes, as sockets do', () => {
+    const folder = makeTempFolder();
+    assertUnusable(join(folder, 'ü'.repeat(50)), /too long for a unix socket/);
+    assert.deepEqual(readdirSync(folder), []);
+  });
+
   it('takes every path that leaves room for a socket', () => {
     const folder = makeTempFolder();
     const room = 108 - 1 - '/generations/999999/admin.sock'.length - folder.length - 1;
@@ -143,6 +171,7 @@ describe('defaultRunDirs', () => {
     ]);
     assert.deepEqual(defaultRunDirs({}), ['/run/pm2-envoy', own]);
     assert.deepEqual(defaultRunDirs({ XDG_RUNTIME_DIR: '' }), ['/run/pm2-envoy', own]);
+    assert.deepEqual(defaultRunDirs({ XDG_RUNTIME_DIR: 'run' }), ['/run/pm2-envoy', own]);
   });
 });
 

@@ -114,6 +114,25 @@ describe('readConnections', () => {
     assert.equal(count.open, 31);
   });
 
+  it('counts a listener whose stat_prefix begins with admin', () => {
+    const count = countOf({
+      'listener.admin.downstream_cx_active': 1,
+      'listener.admin.web.downstream_cx_active': 5,
+    });
+    assert.deepEqual(count.byListener, { 'admin.web': 5 });
+  });
+
+  for (const name of ['constructor', '__proto__', 'toString']) {
+    it(`counts a listener named ${name}`, () => {
+      const count = countOf({
+        [`listener.${name}.downstream_cx_active`]: 2,
+        [`listener.${name}.downstream_pre_cx_active`]: 1,
+      });
+      assert.equal(count.open, 3);
+      assert.deepEqual(Object.entries(count.byListener), [[name, 3]]);
+    });
+  }
+
   it('takes names with dots, brackets and dollars whole', () => {
     const count = countOf({
       'listener.[__1]_10000.downstream_cx_active': 1,
@@ -235,6 +254,33 @@ describe('readConnections', () => {
     });
   });
 
+  it('does not let an ignored HTTP listener hide TCP connections', () => {
+    const count = countOf(
+      {
+        'listener.web.downstream_cx_active': 5,
+        'listener.tcp.downstream_cx_active': 5,
+        'http.web.downstream_cx_active': 5,
+        'http.web.downstream_rq_active': 0,
+      },
+      listenerMatcher(['web']),
+    );
+    assert.equal(count.byKind.tcp, 5);
+    assert.equal(busyOf(count), 5);
+  });
+
+  it('does not count TCP connections of an ignored listener', () => {
+    const count = countOf(
+      {
+        'listener.web.downstream_cx_active': 3,
+        'listener.tcp.downstream_cx_active': 5,
+        'http.web.downstream_cx_active': 3,
+      },
+      listenerMatcher(['tcp']),
+    );
+    assert.ok(count.byKind.tcp <= count.open);
+    assert.equal(count.open, 3);
+  });
+
   it('adds the requests of all connection managers but admin’s', () => {
     const count = countOf({ ...typical, 'http.other.v1.downstream_rq_active': 4 });
     assert.equal(count.activeRequests, 9);
@@ -271,6 +317,17 @@ describe('readHttpConnections', () => {
     assert.equal(reading.count.open, 7);
     assert.deepEqual(reading.count.byListener, { 'http.web': 3, 'http.api.v2': 4 });
     assert.equal(reading.count.activeRequests, 2);
+    assert.equal(reading.count.byKind.tcp, 0);
+  });
+
+  it('adds UDP sessions, which have gauges of their own', () => {
+    const reading = readHttpConnections(
+      statsOf({ 'http.web.downstream_cx_active': 3, 'udp.dns.downstream_sess_active': 4 }),
+    );
+    assert.equal(reading.kind, 'known');
+    if (reading.kind !== 'known') return;
+    assert.equal(reading.count.open, 7);
+    assert.equal(reading.count.byKind.udp, 4);
     assert.equal(reading.count.byKind.tcp, 0);
   });
 
@@ -313,6 +370,18 @@ describe('busyOf', () => {
       'http.web.downstream_rq_active': 0,
     });
     assert.equal(busyOf(count), 1);
+  });
+
+  it('is zero where everything open is ignored, though requests go on there', () => {
+    const count = countOf(
+      {
+        'listener.web.downstream_cx_active': 5,
+        'http.web.downstream_cx_active': 5,
+        'http.web.downstream_rq_active': 5,
+      },
+      () => true,
+    );
+    assert.equal(busyOf(count), 0);
   });
 
   it('is every open connection where requests can’t be seen', () => {

@@ -1,0 +1,138 @@
+import assert from 'node:assert/strict';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { createHostDrain, type HostDrain } from '../../src/drain/host-drain.js';
+import type { Located } from '../../src/drain/locate.js';
+import { openLedger } from '../../src/drain/record.js';
+import {
+  createFakeEnvoy,
+  createFakeLog,
+  drainConfig,
+  drainSteps,
+  type FakeEnvoy,
+  makeTempFolder,
+  targetOf,
+} from './fakes.js';
+
+/** A host with an Envoy that pm2-envoy did not start; tests put another one in its place. */
+function setUp(envoy?: FakeEnvoy) {
+  const file = join(makeTempFolder(), 'shutdown.json');
+  const { log } = createFakeLog();
+  const now: { envoy: FakeEnvoy | undefined; startedAtMs: number | undefined } = {
+    envoy,
+    startedAtMs: 1_000_000,
+  };
+  let runs = 0;
+  const locate = async (): Promise<Located | undefined> => {
+    if (!now.envoy) return undefined;
+    const newest = targetOf(now.envoy, 'Envoy at unix:/fake.sock');
+    const { startedAtMs: envoyStartedAtMs } = now;
+    const ledger = openLedger({ file, log, foreign: { envoyStartedAtMs } });
+    return { targets: [newest], newest, generation: undefined, ledger, envoyStartedAtMs };
+  };
+  const hostDrain: HostDrain = createHostDrain({
+    locator: { locate },
+    config: { ...drainConfig, checkDelayMs: 0, drainTimeoutMs: 5_000 },
+    host: {
+      run: (command, call) => {
+        runs += 1;
+        return drainSteps.run(command, call);
+      },
+    },
+    log,
+  });
+  return { hostDrain, now, locate, runs: () => runs };
+}
+
+describe('createHostDrain drain', () => {
+  it('drains the Envoy that lives now', async () => {
+    const envoy = createFakeEnvoy();
+    const { hostDrain } = setUp(envoy);
+    assert.equal((await hostDrain.drain()).outcome, 'drained');
+    const told = envoy.calls.filter((call) => call === 'fail' || call === 'close');
+    assert.deepEqual(told, ['fail', 'close']);
+  });
+
+  it('is envoy-gone at once where there is no Envoy', async () => {
+    const { hostDrain, runs } = setUp();
+    const { outcome, connectionsLeft } = await hostDrain.drain();
+    assert.deepEqual({ outcome, connectionsLeft }, { outcome: 'envoy-gone', connectionsLeft: 0 });
+    assert.equal(runs(), 0);
+  });
+
+  it('is one drain for callers that come at once', async () => {
+    const { hostDrain, runs } = setUp(createFakeEnvoy());
+    const [first, second] = await Promise.all([hostDrain.drain(), hostDrain.drain()]);
+    assert.equal(first, second);
+    assert.equal(runs(), 1);
+  });
+
+  it('is not run again for the same Envoy', async () => {
+    const { hostDrain, runs } = setUp(createFakeEnvoy());
+    const result = await hostDrain.drain();
+    assert.equal(await hostDrain.drain(), result);
+    assert.equal(runs(), 1);
+  });
+
+  it('keeps its result when Envoy has ended since', async () => {
+    const { hostDrain, now } = setUp(createFakeEnvoy());
+    const result = await hostDrain.drain();
+    now.envoy = undefined;
+    assert.equal(await hostDrain.drain(), result);
+  });
+
+  it('drains an Envoy that was started again', async () => {
+    const { hostDrain, now } = setUp(createFakeEnvoy());
+    await hostDrain.drain();
+    const next = createFakeEnvoy();
+    now.envoy = next;
+    now.startedAtMs = 2_000_000;
+    assert.equal((await hostDrain.drain()).outcome, 'drained');
+    assert.ok(next.calls.includes('close'));
+  });
+
+  it('drains an Envoy that was started again after the last drain had found it gone', async () => {
+    const ended = createFakeEnvoy();
+    ended.die();
+    const { hostDrain, now } = setUp(ended);
+    now.startedAtMs = undefined;
+    assert.equal((await hostDrain.drain()).outcome, 'envoy-gone');
+    const next = createFakeEnvoy();
+    now.envoy = next;
+    now.startedAtMs = 2_000_000;
+    assert.equal((await hostDrain.drain()).outcome, 'drained');
+    assert.ok(next.calls.includes('close'));
+  });
+});
+
+describe('createHostDrain state', () => {
+  it('is idle, then draining, then ended', async () => {
+    const { hostDrain, locate } = setUp(createFakeEnvoy());
+    assert.deepEqual(hostDrain.state(await locate()), { kind: 'idle' });
+    const drain = hostDrain.drain();
+    const located = await locate();
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(hostDrain.state(located).kind, 'draining');
+    const result = await drain;
+    assert.deepEqual(hostDrain.state(await locate()), { kind: 'ended', result });
+  });
+
+  it('is idle for an Envoy that was started since the last drain', async () => {
+    const { hostDrain, locate, now } = setUp(createFakeEnvoy());
+    await hostDrain.drain();
+    now.startedAtMs = 2_000_000;
+    assert.deepEqual(hostDrain.state(await locate()), { kind: 'idle' });
+  });
+
+  it('is that of another process where the record tells of one', async () => {
+    const { hostDrain, locate } = setUp(createFakeEnvoy());
+    const result = await hostDrain.drain();
+    const other = createHostDrain({
+      locator: { locate },
+      config: drainConfig,
+      host: drainSteps,
+      log: createFakeLog().log,
+    });
+    assert.deepEqual(other.state(await locate()), { kind: 'ended', result });
+  });
+});
