@@ -69,6 +69,7 @@ async function runEcosystem(loaded: LoadedConfig, env: NodeJS.ProcessEnv): Promi
   const isOver = (): true | undefined => (stopping || child.exitCode !== null ? true : undefined);
   void sayWhatToTry(loaded, isOver);
   process.exitCode = await ended;
+  if (stopping) console.log(`pm2-envoy: everything has ended (exit code ${process.exitCode}).`);
 }
 
 async function sayWhatToTry(

@@ -4,7 +4,7 @@ import { formatDuration } from '../config/duration.js';
 import { createHostDrain } from '../drain/host-drain.js';
 import { createEnvoyLocator } from '../drain/locate.js';
 import type { DrainOutcome, DrainResult } from '../drain/state.js';
-import { findRunDir } from '../envoy/run-dir.js';
+import { findRunDir, prepareRunDir } from '../envoy/run-dir.js';
 import { isPm2EnvoyError, messageOf, Pm2EnvoyError, unreachable } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
 import { createLog } from '../log.js';
@@ -57,7 +57,7 @@ async function drainSomehow(cli: CliContext, config: Config): Promise<DrainResul
 }
 
 async function drainDirectly(cli: CliContext, config: Config): Promise<DrainResult> {
-  const runDir = findRunDir(config.runDir);
+  const runDir = chooseRunDir(cli, config);
   const log = await createLog({
     name: 'pm2-envoy',
     level: 'warn',
@@ -89,6 +89,17 @@ async function drainDirectly(cli: CliContext, config: Config): Promise<DrainResu
   const result = await drain;
   await host.settled();
   return result;
+}
+
+/** A foreign Envoy's drain is recorded where nothing else may have made the folder. */
+function chooseRunDir(cli: CliContext, config: Config): string {
+  if (!config.adminAddress) return findRunDir(config.runDir);
+  try {
+    return prepareRunDir(config.runDir);
+  } catch (error) {
+    cli.io.note(messageOf(error));
+    return findRunDir(config.runDir);
+  }
 }
 
 const PROGRESS_MS = 500;

@@ -1,0 +1,81 @@
+import assert from 'node:assert/strict';
+import { resolve } from 'node:path';
+import { describe, it } from 'node:test';
+import { holdTcp, request } from '../support/clients.js';
+import { envoyBinary, startTestEnvoy, type TestEnvoy } from '../support/envoy.js';
+import { preparePm2, type TestPm2 } from '../support/pm2.js';
+import { eventually } from '../support/wait.js';
+
+const ECOSYSTEM = resolve(import.meta.dirname, '../../ecosystem.config.js');
+
+describe('an Envoy that pm2-envoy did not start (admin-address)', { concurrency: 2 }, () => {
+  for (const name of ['ENVOY_BIN', 'OLDER_ENVOY_BIN'] as const) {
+    it(`drains through the manager and stays up, for whoever started it to end (${name})`, () =>
+      withForeign(name, async (envoy, pm2) => {
+        await pm2.pm2('start', ECOSYSTEM);
+        await pm2.untilReady();
+        assert.equal(await pm2.pidOf('envoy'), 0, 'there is no runner');
+        const held = await holdTcp(envoy.ports.tcp);
+        const answer = pm2.http('POST', '/shutdown');
+        await eventually('the drain to wait', async () => (await status(pm2)).phase === 'wait');
+        await assert.rejects(request(envoy.ports.http), /ECONNREFUSED/);
+        assert.equal((await status(pm2)).connections.open, 1);
+        await held.echo('still here');
+        held.close();
+        const { status: code, body } = await answer;
+        assert.deepEqual([code, JSON.parse(body).outcome], [200, 'drained']);
+        assert.equal(await envoy.admin.state(), 'DRAINING');
+      }));
+  }
+
+  it('drains by the command line alone; once gone it is unreachable', () =>
+    withForeign('ENVOY_BIN', async (envoy, pm2) => {
+      const first = await pm2.cli('shutdown', '--json');
+      assert.deepEqual([first.code, JSON.parse(first.stdout).outcome], [0, 'drained']);
+      const again = await pm2.cli('shutdown', '--json');
+      assert.deepEqual(
+        [again.code, again.stdout],
+        [0, first.stdout],
+        'a drain that has ended is not run again',
+      );
+      envoy.kill('SIGKILL');
+      const gone = await eventually('Envoy to be gone', async () => {
+        const reply = await pm2.cli('shutdown');
+        return reply.code === 5 && reply;
+      });
+      assert.match(gone.stderr, /nothing listens there/);
+    }));
+
+  it('killed by its owner: envoy-gone', () =>
+    withForeign('ENVOY_BIN', async (envoy, pm2) => {
+      await pm2.pm2('start', ECOSYSTEM);
+      await pm2.untilReady();
+      envoy.kill('SIGKILL');
+      await eventually('Envoy to be gone', async () => {
+        const { body } = await pm2.http('GET', '/readyz');
+        return body.includes('admin-gone');
+      });
+      const { status: code, body } = await pm2.http('POST', '/shutdown');
+      assert.deepEqual([code, JSON.parse(body).outcome], [200, 'envoy-gone']);
+    }));
+});
+
+async function withForeign(
+  name: 'ENVOY_BIN' | 'OLDER_ENVOY_BIN',
+  use: (envoy: TestEnvoy, pm2: TestPm2) => Promise<void>,
+): Promise<void> {
+  const envoy = await startTestEnvoy({ binary: envoyBinary(name) });
+  const pm2 = await preparePm2({ 'admin-address': envoy.adminUrl });
+  // Admin calls and calls of the manager must not go through a proxy.
+  pm2.env['HTTP_PROXY'] = 'http://127.0.0.1:9';
+  try {
+    await use(envoy, pm2);
+  } finally {
+    await pm2.stop();
+    await envoy.stop();
+  }
+}
+
+async function status(pm2: TestPm2) {
+  return JSON.parse((await pm2.http('GET', '/status')).body);
+}

@@ -1,0 +1,102 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { describe, it } from 'node:test';
+import { startBackend } from '../support/backend.js';
+import { writeBootstrap } from '../support/bootstrap.js';
+import { holdTcp, request } from '../support/clients.js';
+import { envoyBinary } from '../support/envoy.js';
+import { makeFolder } from '../support/folder.js';
+import { pidsWith } from '../support/pm2.js';
+import { freePorts } from '../support/ports.js';
+import { eventually } from '../support/wait.js';
+
+const ROOT = resolve(import.meta.dirname, '../..');
+
+describe('npm start', { concurrency: 2 }, () => {
+  it('says what to try, and on Ctrl-C in its terminal drains and ends with nothing left', () =>
+    withTerminal({}, async ({ terminal, output, ports, folder }) => {
+      await eventually('what to try', () => output().includes('Envoy serves.'), 60_000);
+      assert.equal((await request(ports.http)).status, 200);
+      const held = await holdTcp(ports.tcp);
+      const slow = request(ports.http, '/slow?ms=2000');
+      await eventually('a later request', async () => (await request(ports.http)).status === 200);
+      terminal.stdin?.write('\u0003');
+      await eventually('the drain', () => output().includes('draining, then ending'));
+      assert.equal((await slow).body, 'slow and whole');
+      await held.echo('still here');
+      held.close();
+      await ended(terminal);
+      assert.match(output(), /everything has ended \(exit code 0\)/);
+      // npm itself, in the same terminal, was interrupted too.
+      assert.ok([0, 130].includes(terminal.exitCode ?? -1), `exit code ${terminal.exitCode}`);
+      await eventually('no process to be left', () => pidsWith(folder).length === 0);
+    }));
+
+  it('with a bootstrap that Envoy refuses ends at once, says why, and starts nothing', () =>
+    withTerminal({ bootstrap: 'static_resources: 1\n' }, async ({ terminal, output, folder }) => {
+      await ended(terminal);
+      assert.notEqual(terminal.exitCode, 0);
+      assert.match(output(), /Envoy refuses the bootstrap file/);
+      assert.deepEqual(pidsWith(folder), []);
+    }));
+});
+
+interface Terminal {
+  terminal: ChildProcess;
+  output(): string;
+  ports: { http: number; tcp: number };
+  folder: string;
+}
+
+/** Runs `npm start` in a real pseudo-terminal (util-linux's script), as a person would. */
+async function withTerminal(
+  options: { bootstrap?: string },
+  use: (terminal: Terminal) => Promise<void>,
+): Promise<void> {
+  const folder = makeFolder();
+  const backend = await startBackend();
+  const [http = 0, tcp = 0, serve = 0] = await freePorts(3);
+  const bootstrap = join(folder.path, 'envoy.yaml');
+  if (options.bootstrap) writeFileSync(bootstrap, options.bootstrap);
+  else writeBootstrap(bootstrap, { http, tcp }, backend);
+  mkdirSync(join(folder.path, 'pm2'));
+  const terminal = spawn('script', ['-qefc', 'npm start', '/dev/null'], {
+    cwd: ROOT,
+    env: {
+      ...process.env,
+      ENVOY_BIN: envoyBinary(),
+      PM2_HOME: join(folder.path, 'pm2'),
+      PM2_ENVOY_SERVE_PORT: String(serve),
+      PM2_ENVOY_RUN_DIR: join(folder.path, 'run'),
+      PM2_ENVOY_ENVOY_CONFIG: bootstrap,
+    },
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+  let text = '';
+  for (const stream of [terminal.stdout, terminal.stderr]) {
+    stream?.on('data', (chunk: Buffer) => {
+      text += chunk;
+    });
+  }
+  try {
+    await use({ terminal, output: () => text, ports: { http, tcp }, folder: folder.path });
+  } finally {
+    for (const pid of pidsWith(folder.path)) {
+      try {
+        process.kill(pid, 'SIGKILL');
+      } catch {
+        // It has ended.
+      }
+    }
+    await backend.close();
+    folder.remove();
+  }
+}
+
+async function ended(terminal: ChildProcess): Promise<void> {
+  if (terminal.exitCode === null)
+    await once(terminal, 'exit', { signal: AbortSignal.timeout(45_000) });
+}
