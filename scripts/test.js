@@ -14,6 +14,7 @@ const files = suites.flatMap((suite) =>
 );
 if (files.length === 0) throw new Error(`no tests in ${suites.join(', ')}`);
 
+const reporter = ['--test-reporter', 'spec'];
 const env = { ...process.env };
 // Settings of the caller's own must not leak into what is tested.
 for (const name of Object.keys(env)) if (name.startsWith('PM2_ENVOY_')) delete env[name];
@@ -29,7 +30,17 @@ if (suites.some((suite) => suite !== 'unit')) {
 
 const { status } = spawnSync(
   process.execPath,
-  ['--import', 'tsx', '--test', '--test-reporter', 'spec', '--test-concurrency', '3', ...files],
+  // A test that fails may leave a server open: that must not keep the suite from ending.
+  [
+    '--import',
+    'tsx',
+    '--test',
+    '--test-force-exit',
+    ...reporter,
+    '--test-concurrency',
+    '3',
+    ...files,
+  ],
   { cwd: root, env, stdio: 'inherit' },
 );
 process.exitCode = status ?? 1;

@@ -56,6 +56,7 @@ async function withTerminal(
   options: { bootstrap?: string },
   use: (terminal: Terminal) => Promise<void>,
 ): Promise<void> {
+  const envoy = envoyBinary();
   const folder = makeFolder();
   const backend = await startBackend();
   const [http = 0, tcp = 0, serve = 0] = await freePorts(3);
@@ -67,7 +68,7 @@ async function withTerminal(
     cwd: ROOT,
     env: {
       ...process.env,
-      ENVOY_BIN: envoyBinary(),
+      ENVOY_BIN: envoy,
       PM2_HOME: join(folder.path, 'pm2'),
       PM2_ENVOY_SERVE_PORT: String(serve),
       PM2_ENVOY_RUN_DIR: join(folder.path, 'run'),

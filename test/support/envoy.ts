@@ -33,6 +33,7 @@ export function envoyBinary(name: 'ENVOY_BIN' | 'OLDER_ENVOY_BIN' = 'ENVOY_BIN')
 export async function startTestEnvoy(
   options: { binary?: string; bootstrap?: Record<string, unknown>; args?: string[] } = {},
 ): Promise<TestEnvoy> {
+  const binary = options.binary ?? envoyBinary();
   const folder = makeFolder();
   const backend = await startBackend();
   const [http = 0, tcp = 0, admin = 0] = await freePorts(3);
@@ -41,7 +42,7 @@ export async function startTestEnvoy(
   writeBootstrap(file, ports, backend, options.bootstrap);
   const log = openSync(join(folder.path, 'envoy.log'), 'w');
   const child: ChildProcess = spawn(
-    options.binary ?? envoyBinary(),
+    binary,
     ['-c', file, '--disable-hot-restart', '--concurrency', '2', ...(options.args ?? [])],
     { stdio: ['ignore', log, log] },
   );

@@ -53,6 +53,7 @@ export interface TestPm2 {
 
 /** Prepares a pm2 of the test's own; `settings` is pm2-envoy's configuration file. */
 export async function preparePm2(settings: Record<string, unknown> = {}): Promise<TestPm2> {
+  const envoy = envoyBinary();
   const folder = makeFolder();
   const backend = await startBackend();
   const [http = 0, tcp = 0, admin = 0, serve = 0] = await freePorts(4);
@@ -76,7 +77,7 @@ export async function preparePm2(settings: Record<string, unknown> = {}): Promis
     ...process.env,
     PM2_HOME: join(folder.path, 'pm2'),
     PM2_ENVOY_CONFIG: configFile,
-    ENVOY_BIN: envoyBinary(),
+    ENVOY_BIN: envoy,
     NO_COLOR: '1',
   };
   const ecosystem = join(ROOT, 'ecosystem.config.js');
