@@ -61,6 +61,15 @@ describe('loadPlugins', () => {
     assert.equal(await nameOfClassIn(path), 'Compiled');
   });
 
+  it('takes that export as Node shows it without tsx: one default further down', async () => {
+    // tsx, which runs these tests, unwraps what has __esModule; Node does not.
+    const path = moduleAt(
+      'interop.mjs',
+      'class Compiled {}\nexport default { default: Compiled };',
+    );
+    assert.equal(await nameOfClassIn(path), 'Compiled');
+  });
+
   it('hands on name and options, in the order of the configuration', async () => {
     const first = moduleAt('first.mjs', 'await null; export default class First {}');
     const second = moduleAt('second.cjs', 'module.exports = class Second {};');
