@@ -4,15 +4,19 @@ import { systemCodeOf } from './errors.js';
 /** Writes JSON so that a reader sees the old content or the new, never a part. */
 export function writeJson(path: string, value: unknown): void {
   const draft = draftOf(path);
-  writeFileSync(draft, JSON.stringify(value), { mode: 0o600 });
-  renameSync(draft, path);
+  try {
+    writeFileSync(draft, JSON.stringify(value), { mode: 0o600 });
+    renameSync(draft, path);
+  } finally {
+    rmSync(draft, { force: true });
+  }
 }
 
 /** The same, only if there is no such file yet; returns whether this call made it. */
 export function createJson(path: string, value: unknown): boolean {
   const draft = draftOf(path);
-  writeFileSync(draft, JSON.stringify(value), { mode: 0o600 });
   try {
+    writeFileSync(draft, JSON.stringify(value), { mode: 0o600 });
     linkSync(draft, path);
     return true;
   } catch (error) {

@@ -4,7 +4,7 @@ import { createEnvoyLocator } from '../drain/locate.js';
 import { readBootstrapAdmin } from '../envoy/bootstrap.js';
 import { type Generation, openGenerations } from '../envoy/generations.js';
 import { describeExit } from '../envoy/process.js';
-import { startAdminRelay } from '../envoy/relay.js';
+import { type AdminRelay, startAdminRelay } from '../envoy/relay.js';
 import { prepareRunDir } from '../envoy/run-dir.js';
 import { messageOf } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
@@ -20,7 +20,11 @@ await boot('envoy', async (app) => {
   if (cluster.worker) cluster.worker.exitedAfterDisconnect = true;
 
   const runDir = prepareRunDir(config.runDir);
-  const context = await createStopContext(app, runDir);
+  let relay: AdminRelay | undefined;
+  const context: StopContext = {
+    ...(await createStopContext(app, runDir)),
+    leaveRelay: async () => relay?.close(),
+  };
   const { generations } = context;
   const starting = new AbortController();
   let own: Generation | undefined;
@@ -61,13 +65,16 @@ await boot('envoy', async (app) => {
     );
     await exit(EXIT.unexpected);
   });
-  await relayAdmin(app, () => generations.newest()?.adminSocket);
+  relay = await relayAdmin(app, () => generations.newest()?.adminSocket);
   channel.sayReady();
   channel.showMemoryOf(running.envoy.identity.pid);
   await handOverFromOrphans(running.generation, context);
 });
 
-async function createStopContext({ config, log }: App, runDir: string): Promise<StopContext> {
+async function createStopContext(
+  { config, log }: App,
+  runDir: string,
+): Promise<Omit<StopContext, 'leaveRelay'>> {
   const host = await createDrainHost(config, log);
   const limitMs = drainLimitMs();
   if (limitMs !== undefined && limitMs < config.drainTimeoutMs) {
@@ -84,14 +91,16 @@ async function createStopContext({ config, log }: App, runDir: string): Promise<
 async function relayAdmin(
   { config, log }: App,
   newestSocket: () => string | undefined,
-): Promise<void> {
+): Promise<AdminRelay | undefined> {
   const admin = readBootstrapAdmin(config.envoyConfig);
-  if (!admin || ('port' in admin && admin.port === 0)) return;
+  if (!admin || ('port' in admin && admin.port === 0)) return undefined;
   const shown = 'path' in admin ? admin.path : `${admin.host}:${admin.port}`;
   try {
-    await startAdminRelay(admin, newestSocket);
+    const relay = await startAdminRelay(admin, newestSocket);
     log.debug(`relaying the bootstrap's admin address ${shown}`);
+    return relay;
   } catch (error) {
     log.warn(`the bootstrap's admin address ${shown} can't be relayed: ${messageOf(error)}`);
+    return undefined;
   }
 }

@@ -72,6 +72,7 @@ export function createHostDrain(options: {
 
 /** A foreign Envoy is the same only if both starts are known: an old result must not pass for a new Envoy. */
 function isSameEnvoy(a: Located, b: Located): boolean {
+  if (a === b) return true;
   if (a.generation || b.generation) return sameProcess(a.generation?.envoy, b.generation?.envoy);
   if (a.envoyStartedAtMs === undefined || b.envoyStartedAtMs === undefined) return false;
   return Math.abs(a.envoyStartedAtMs - b.envoyStartedAtMs) <= SAME_START_MS;

@@ -71,8 +71,10 @@ export function openLedger(options: {
   const envoyStartedAtMs = foreign?.envoyStartedAtMs;
   let warned = false;
 
+  let joinedAtMs: number | undefined;
+
   const isStale = (record: DrainRecord): boolean => {
-    if (!foreign) return false;
+    if (!foreign || record.startedAtMs === joinedAtMs) return false;
     // The monotonic clock begins anew with each boot; a start time names its boot.
     if (bootOf(record.leader) !== bootOf(self)) return true;
     if (envoyStartedAtMs === undefined || record.envoyStartedAtMs === undefined) {
@@ -106,6 +108,7 @@ export function openLedger(options: {
       });
       const record = made ? own : read();
       if (made || !record) return { record: own, lead: true };
+      joinedAtMs = record.startedAtMs;
       if (record.result || follows(record, self, nowMs)) return { record, lead: false };
       const taken = { ...record, leader: self };
       attempt(() => writeJson(file, taken));
@@ -127,7 +130,8 @@ function follows(record: DrainRecord, self: ProcessIdentity, nowMs: number): boo
 }
 
 function bootOf({ startTime }: ProcessIdentity): string {
-  return startTime.split(':')[0] ?? '';
+  // Only Linux counts from the boot, and names it; elsewhere a start time is a date.
+  return /^[0-9a-f]{8}(?=:\d+$)/.exec(startTime)?.[0] ?? '';
 }
 
 function isRecord(json: unknown): json is DrainRecord {

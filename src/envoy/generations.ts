@@ -1,10 +1,11 @@
-import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemCodeOf } from '../errors.js';
 import { readJson, writeJson } from '../files.js';
 import {
   findByCommandLine,
   isAlive,
+  ownIdentity,
   type ProcessIdentity,
   sameProcess,
 } from './process-identity.js';
@@ -49,8 +50,6 @@ export interface Generations {
   prune(): void;
 }
 
-const RESERVED_FOR_MS = 10 * 60_000;
-
 /** Opens the generations below a run directory. */
 export function openGenerations(runDir: string): Generations {
   const root = join(runDir, 'generations');
@@ -92,6 +91,7 @@ function reserve(root: string, from: number): GenerationSlot {
     const directory = join(root, String(number));
     try {
       mkdirSync(directory, { mode: 0o700 });
+      writeJson(join(directory, 'runner.json'), ownIdentity());
       return { number, directory, adminSocket: join(directory, 'admin.sock') };
     } catch (error) {
       if (systemCodeOf(error) !== 'EEXIST') throw error;
@@ -117,22 +117,26 @@ function readGeneration(root: string, number: number): Generation | undefined {
   return recover(number, directory);
 }
 
-/** A runner that died between starting Envoy and writing it down: Envoy's command line names the socket. */
+/**
+ * An Envoy that is not written down: its runner is just about to, or has died in between. Envoy's
+ * command line names the socket.
+ */
 function recover(number: number, directory: string): Generation | undefined {
   const adminSocket = join(directory, 'admin.sock');
   const envoy = findByCommandLine(`"path":"${adminSocket}"`);
   if (!envoy) return undefined;
-  const nobody = { pid: 0, startTime: 'unknown' };
+  const reserved = readJson(join(directory, 'runner.json'));
+  const runner = isIdentity(reserved) ? reserved : { pid: 0, startTime: 'unknown' };
   const startedAt = new Date().toISOString();
   return {
     number,
     directory,
     adminSocket,
     envoy,
-    runner: nobody,
+    runner,
     startedAt,
-    ready: true,
-    orphaned: true,
+    ready: false,
+    orphaned: false,
   };
 }
 
@@ -146,14 +150,11 @@ function isIdentity(value: unknown): value is ProcessIdentity {
   return Number.isInteger(pid) && typeof startTime === 'string';
 }
 
-/** A folder without a generation yet: its runner is about to start Envoy, or has died over it. */
+/** A folder without a generation yet, whose runner is about to start Envoy. */
 function isReserved(directory: string): boolean {
-  try {
-    const isWritten = existsSync(join(directory, 'generation.json'));
-    return !isWritten && Date.now() - statSync(directory).mtimeMs < RESERVED_FOR_MS;
-  } catch {
-    return false;
-  }
+  if (existsSync(join(directory, 'generation.json'))) return false;
+  const runner = readJson(join(directory, 'runner.json'));
+  return isIdentity(runner) && isAlive(runner);
 }
 
 function prune(root: string, numbers: readonly number[], live: readonly Generation[]): void {

@@ -1,11 +1,19 @@
 import { rmSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { type Clock, systemClock } from '../clock.js';
 import { systemCodeOf } from '../errors.js';
 import type { BootstrapAdmin } from './bootstrap.js';
 
+/** Node's cluster gives no acknowledgement when a worker stops listening. */
+const HANDED_OVER_MS = 200;
+
 /** Passes connections to the bootstrap's admin address on to the newest generation. */
 export interface AdminRelay {
-  close(): void;
+  /**
+   * Takes no more connections; those under way go on. Resolves once what pm2's daemon had already
+   * handed to this process has been given back to it: a process that ends before loses them.
+   */
+  close(): Promise<void>;
 }
 
 /**
@@ -21,6 +29,7 @@ export interface AdminRelay {
 export async function startAdminRelay(
   admin: BootstrapAdmin,
   newestSocket: () => string | undefined,
+  clock: Clock = systemClock,
 ): Promise<AdminRelay> {
   const server = createServer({ allowHalfOpen: true }, (client) => relay(client, newestSocket()));
   await listen(server, admin).catch(async (error: unknown) => {
@@ -31,7 +40,12 @@ export async function startAdminRelay(
     await listen(server, admin);
   });
   server.unref();
-  return { close: () => void server.close() };
+  return {
+    close: () => {
+      server.close();
+      return clock.sleep(HANDED_OVER_MS);
+    },
+  };
 }
 
 function relay(client: Socket, path: string | undefined): void {

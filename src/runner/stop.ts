@@ -18,6 +18,8 @@ export interface StopContext {
   host: PluginHost;
   log: Log;
   limitMs: number | undefined;
+  /** Stops relaying the bootstrap's admin address; the successor does. */
+  leaveRelay(): Promise<void>;
   clock?: Clock;
 }
 
@@ -34,7 +36,7 @@ export async function stopGeneration(
   context: StopContext,
 ): Promise<void> {
   if (own && (await hasLiveSuccessor(own, context))) {
-    await handOver(own, context);
+    await Promise.all([context.leaveRelay(), handOver(own, context)]);
     return;
   }
   await context.hostDrain.drain();
