@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util';
 import { DrainPlugin } from '../commands/drain.js';
 import type { Config } from '../config/config.js';
-import { loadConfig } from '../config/load.js';
+import { loadConfig, peekRunDir } from '../config/load.js';
 import { KEYS } from '../config/schema.js';
 import { messageOf, Pm2EnvoyError } from '../errors.js';
 import { EXIT, exitCodeOf } from '../exit-codes.js';
@@ -18,6 +18,8 @@ export interface App {
   config: Config;
   log: Log;
   channel: Pm2Channel;
+  /** Why the configuration is not the user's but the default one; only where the app asked for it. */
+  configError: unknown;
   /** Ends the process once what was logged has left it. */
   exit(code: number): Promise<never>;
 }
@@ -25,8 +27,14 @@ export interface App {
 /**
  * Runs one of the two apps: loads its configuration (flags included), and turns whatever it throws
  * into lines of the log and its exit code.
+ *
+ * @param options `evenMisconfigured`: run with the default configuration where the user's is wrong
  */
-export async function boot(name: string, run: (app: App) => Promise<void>): Promise<void> {
+export async function boot(
+  name: string,
+  run: (app: App) => Promise<void>,
+  options: { evenMisconfigured?: boolean } = {},
+): Promise<void> {
   const channel = openPm2Channel();
   let log = await createLog({ name, level: 'info', format: 'auto', stream: process.stdout });
   const exit = async (code: number): Promise<never> => {
@@ -44,16 +52,26 @@ export async function boot(name: string, run: (app: App) => Promise<void>): Prom
   };
   process.on('uncaughtException', (error) => void fail(error));
   try {
-    const { config } = loadConfig(readFlags(appArguments()));
+    const { config, configError } = loadOrDefault(options.evenMisconfigured === true);
     log = await createLog({
       name,
       level: config.logLevel,
       format: config.logFormat,
       stream: process.stdout,
     });
-    await run({ name, config, log, channel, exit });
+    await run({ name, config, configError, log, channel, exit });
   } catch (error) {
     await fail(error);
+  }
+}
+
+function loadOrDefault(evenMisconfigured: boolean): { config: Config; configError: unknown } {
+  try {
+    return { config: loadConfig(readFlags(appArguments())).config, configError: undefined };
+  } catch (configError) {
+    if (!evenMisconfigured) throw configError;
+    const { config } = loadConfig({ env: {} });
+    return { config: { ...config, runDir: peekRunDir() }, configError };
   }
 }
 

@@ -57,12 +57,7 @@ export function loadConfig(sources: ConfigSources = {}): LoadedConfig {
   const settings = new Map<string, Setting>(
     KEYS.map((key) => [key, { value: specOf(key).default, source: 'default' }]),
   );
-  const layers = [
-    ...profileLayer(env['PM2_ENVOY_PROFILE'], cwd, problems),
-    ...fileLayer(sources.configFile, env['PM2_ENVOY_CONFIG'], cwd, problems),
-    environmentLayer(env),
-    flagLayer(flags),
-  ];
+  const layers = readLayers({ ...sources, flags, env, cwd }, problems);
   for (const layer of layers) merge(settings, layer, problems);
   const invalid = new Set<string>();
   for (const key of KEYS) validate(key, settings.get(key), { problems, invalid });
@@ -72,6 +67,30 @@ export function loadConfig(sources: ConfigSources = {}): LoadedConfig {
 
   const values = effective(settings);
   return { config: toConfig(values, token, cwd), settings: values };
+}
+
+/** All sources that there are, lowest first. */
+function readLayers(
+  sources: ConfigSources & Required<Pick<ConfigSources, 'flags' | 'env' | 'cwd'>>,
+  problems: string[],
+): Layer[] {
+  const { flags, env, cwd, configFile } = sources;
+  return [
+    ...profileLayer(env['PM2_ENVOY_PROFILE'], cwd, problems),
+    ...fileLayer(configFile, env['PM2_ENVOY_CONFIG'], cwd, problems),
+    environmentLayer(env),
+    flagLayer(flags),
+  ];
+}
+
+/** The run directory of a configuration that may be wrong in everything else. */
+export function peekRunDir(sources: ConfigSources = {}): string | undefined {
+  const { flags = {}, env = process.env, cwd = process.cwd() } = sources;
+  const values = readLayers({ ...sources, flags, env, cwd }, []).map(
+    (layer) => layer.values['run-dir'],
+  );
+  const found = values.findLast((value) => typeof value === 'string' && value !== '');
+  return found === undefined ? undefined : resolve(cwd, String(found));
 }
 
 /** Values of one source, by key. */

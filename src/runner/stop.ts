@@ -4,7 +4,7 @@ import type { Config } from '../config/config.js';
 import { createDrainer } from '../drain/drainer.js';
 import type { HostDrain } from '../drain/host-drain.js';
 import { openGenerationLedger, targetOf } from '../drain/locate.js';
-import { type Generation, type Generations, isAttended } from '../envoy/generations.js';
+import { type Generation, type Generations, isAttended, isRunBy } from '../envoy/generations.js';
 import { terminateEnvoy } from '../envoy/process.js';
 import { isAlive, ownIdentity, sameProcess, signalProcess } from '../envoy/process-identity.js';
 import type { Log } from '../log.js';
@@ -35,6 +35,11 @@ export async function stopGeneration(
   own: Generation | undefined,
   context: StopContext,
 ): Promise<void> {
+  if (own && !isRunBy(own, ownIdentity())) {
+    context.log.info(`another runner answers for generation ${own.number} now: leaving it alone`);
+    await context.leaveRelay();
+    return;
+  }
   if (own && (await hasLiveSuccessor(own, context))) {
     await Promise.all([context.leaveRelay(), handOver(own, context)]);
     return;

@@ -26,6 +26,8 @@ export interface TestPm2 {
   folder: string;
   backend: Backend;
   env: NodeJS.ProcessEnv;
+  /** What the configuration file holds; written anew by whoever changes it. */
+  settings: Record<string, unknown>;
   /** Runs a pm2 command; rejects when it fails. */
   pm2(...args: string[]): Promise<string>;
   /** Starts pm2-runtime in the foreground. */
@@ -61,18 +63,16 @@ export async function preparePm2(settings: Record<string, unknown> = {}): Promis
   const bootstrap = join(folder.path, 'envoy.yaml');
   writeBootstrap(bootstrap, ports, backend);
   const configFile = join(folder.path, 'pm2-envoy.json');
-  writeFileSync(
-    configFile,
-    JSON.stringify({
-      'check-delay': '0s',
-      'drain-timeout': '40s',
-      'serve-port': serve,
-      'run-dir': join(folder.path, 'run'),
-      'envoy-config': bootstrap,
-      'envoy-args': ['--concurrency', '2'],
-      ...settings,
-    }),
-  );
+  const allSettings: Record<string, unknown> = {
+    'check-delay': '0s',
+    'drain-timeout': '40s',
+    'serve-port': serve,
+    'run-dir': join(folder.path, 'run'),
+    'envoy-config': bootstrap,
+    'envoy-args': ['--concurrency', '2'],
+    ...settings,
+  };
+  writeFileSync(configFile, JSON.stringify(allSettings));
   const env: NodeJS.ProcessEnv = {
     ...process.env,
     PM2_HOME: join(folder.path, 'pm2'),
@@ -112,6 +112,7 @@ export async function preparePm2(settings: Record<string, unknown> = {}): Promis
     folder: folder.path,
     backend,
     env,
+    settings: allSettings,
     pm2,
     runtime: () => {
       const child = spawn(process.execPath, [PM2_RUNTIME, 'start', ecosystem], {

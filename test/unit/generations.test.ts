@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import {
@@ -147,9 +147,9 @@ describe('openGenerations live', () => {
     });
   }
 
-  it('finds an Envoy that nobody wrote down, and calls it orphaned', async () => {
+  it('finds an Envoy that is not written down yet: unattended once its runner is dead', async () => {
     const { generations } = runDirWith();
-    const { number, adminSocket } = generations.reserve();
+    const { number, adminSocket, directory } = generations.reserve();
     const child = spawn('sleep', ['60'], {
       argv0: `envoy {"pipe":{"path":"${adminSocket}","mode":384}}`,
       stdio: 'ignore',
@@ -159,8 +159,11 @@ describe('openGenerations live', () => {
     const [found = assert.fail()] = generations.live();
     assert.equal(found.number, number);
     assert.deepEqual(found.envoy, identify(child.pid ?? 0));
-    assert.equal(isAttended(found), false);
-    assert.equal(found.orphaned, true);
+    assert.equal(found.ready, false);
+    assert.equal(isAttended(found), true, 'the runner that reserved the folder is about to');
+    writeFileSync(join(directory, 'runner.json'), JSON.stringify({ ...me, startTime: 'another' }));
+    const [orphan = assert.fail()] = generations.live();
+    assert.equal(isAttended(orphan), false);
   });
 });
 
@@ -230,17 +233,12 @@ describe('openGenerations prune', () => {
     assert.ok(existsSync(directory));
   });
 
-  it('removes a folder that was reserved more than 10 minutes ago for nothing', () => {
+  it('removes a folder that was reserved by a runner that is dead, but not the newest one', () => {
     const { runDir, generations } = runDirWith();
     const folders = [generations.reserve(), generations.reserve(), generations.reserve()];
-    const [early = assert.fail(), late = assert.fail(), newest = assert.fail()] = folders;
-    const nowSeconds = Date.now() / 1_000;
-    for (const [{ directory }, minutes] of [
-      [early, 11],
-      [late, 9],
-      [newest, 11],
-    ] as const) {
-      utimesSync(directory, nowSeconds - minutes * 60, nowSeconds - minutes * 60);
+    for (const index of [0, 2]) {
+      const file = join(folders[index]?.directory ?? '', 'runner.json');
+      writeFileSync(file, JSON.stringify({ ...me, startTime: 'another' }));
     }
     openGenerations(runDir).prune();
     assert.deepEqual(
