@@ -24,8 +24,10 @@ export interface AdminClient {
   serverInfo(signal?: AbortSignal): Promise<ServerInfo>;
   /** Gauges or counters whose names match `filter` (RE2), without those never touched. */
   stats(query: StatsQuery, signal?: AbortSignal): Promise<StatsReply>;
-  /** TCP ports of the configured listeners. */
+  /** Ports of the configured listeners; rejects when one is no TCP or UDP port. */
   listenerPorts(signal?: AbortSignal): Promise<number[]>;
+  /** Whether any listener is configured. */
+  hasListeners(signal?: AbortSignal): Promise<boolean>;
   /** Closes the kept connection. */
   close(): void;
 }
@@ -34,6 +36,8 @@ export interface AdminClient {
 export interface StatsQuery {
   type: 'Gauges' | 'Counters';
   filter: string;
+  /** Also those never touched, which Envoy leaves out otherwise; dearer. */
+  alsoUnused?: boolean;
 }
 
 /** Stats, and how long Envoy took to answer: its main thread was busy for at most as long. */
@@ -84,9 +88,10 @@ export function createAdminClient(address: AdminAddress, timeoutMs = 5_000): Adm
       return parsed(shown, '/server_info', text, parseServerInfo);
     },
     stats: async (query, signal) => {
-      const parameters = new URLSearchParams({ ...query, format: 'json' });
+      const { type, filter, alsoUnused } = query;
+      const parameters = new URLSearchParams({ type, filter, format: 'json' });
       const startedMs = performance.now();
-      const path = `/stats?${parameters}&usedonly`;
+      const path = `/stats?${parameters}${alsoUnused ? '' : '&usedonly'}`;
       const text = await call({ method: 'GET', path }, signal);
       const tookMs = performance.now() - startedMs;
       return { stats: parsed(shown, '/stats', text, parseStats), tookMs };
@@ -94,6 +99,10 @@ export function createAdminClient(address: AdminAddress, timeoutMs = 5_000): Adm
     listenerPorts: async (signal) => {
       const text = await call({ method: 'GET', path: '/listeners?format=json' }, signal);
       return parsed(shown, '/listeners', text, parseListenerPorts);
+    },
+    hasListeners: async (signal) => {
+      const text = await call({ method: 'GET', path: '/listeners?format=json' }, signal);
+      return parsed(shown, '/listeners', text, parseListeners).length > 0;
     },
     close: () => agent.destroy(),
   };
@@ -175,10 +184,20 @@ function badPayload(shown: string, path: string, text: string, cause?: unknown):
   );
 }
 
-function parseListenerPorts(json: unknown): number[] {
+interface ListenerStatus {
+  local_address?: { socket_address?: { port_value?: unknown } };
+}
+
+function parseListeners(json: unknown): readonly ListenerStatus[] {
   const statuses = (json as { listener_statuses?: unknown }).listener_statuses ?? [];
   if (!Array.isArray(statuses)) throw new TypeError('listener_statuses is not a list');
-  return statuses
-    .map((status) => Number(status?.local_address?.socket_address?.port_value))
-    .filter((port) => Number.isInteger(port) && port > 0);
+  return statuses;
+}
+
+function parseListenerPorts(json: unknown): number[] {
+  return parseListeners(json).map((status) => {
+    const port = Number(status?.local_address?.socket_address?.port_value);
+    if (!Number.isInteger(port) || port < 1) throw new TypeError('a listener has no port');
+    return port;
+  });
 }

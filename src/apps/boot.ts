@@ -20,6 +20,8 @@ export interface App {
   channel: Pm2Channel;
   /** Why the configuration is not the user's but the default one; only where the app asked for it. */
   configError: unknown;
+  /** Set while ending at a fault would cost more than going on: in a drain. */
+  survivesFaults: boolean;
   /** Ends the process once what was logged has left it. */
   exit(code: number): Promise<never>;
 }
@@ -42,6 +44,7 @@ export async function boot(
     process.exit(code);
   };
   let failed = false;
+  let app: App | undefined;
   const fail = async (error: unknown): Promise<void> => {
     if (failed) return;
     failed = true;
@@ -50,7 +53,11 @@ export async function boot(
     if (code === EXIT.unexpected && error instanceof Error) log.debug(error.stack ?? '');
     await exit(code);
   };
-  process.on('uncaughtException', (error) => void fail(error));
+  process.on('uncaughtException', (error) => {
+    // A plugin's timer, say: a drain under way is worth more than a clean slate.
+    if (app?.survivesFaults) log.error(`going on in spite of a fault: ${messageOf(error)}`);
+    else void fail(error);
+  });
   try {
     const { config, configError } = loadOrDefault(options.evenMisconfigured === true);
     log = await createLog({
@@ -59,7 +66,8 @@ export async function boot(
       format: config.logFormat,
       stream: process.stdout,
     });
-    await run({ name, config, configError, log, channel, exit });
+    app = { name, config, configError, log, channel, exit, survivesFaults: false };
+    await run(app);
   } catch (error) {
     await fail(error);
   }

@@ -54,10 +54,11 @@ async function runEcosystem(loaded: LoadedConfig, env: NodeJS.ProcessEnv): Promi
     stdio: 'inherit',
     detached: true,
   });
-  const ended = new Promise<number>((resolve) => {
-    child.once('exit', (code, signal) => resolve(code ?? (signal ? 1 : 0)));
-  });
   let stopping = false;
+  const ended = new Promise<number>((resolve) => {
+    // Stopped so early that pm2-runtime had no handler yet: nothing was running.
+    child.once('exit', (code, signal) => resolve(code ?? (signal && !stopping ? 1 : 0)));
+  });
   const stop = (): void => {
     if (stopping) return;
     stopping = true;

@@ -17,6 +17,8 @@ export function counted(count: number, noun: string): string {
 
 /** The terminal, or whatever stdout and stderr are redirected to. */
 export function createIo(): Io {
+  // `pm2-envoy … | head -1`: a reader that has gone must not end a drain.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
   const isTerminal = process.stderr.isTTY === true;
   let liveShown = false;
   const clear = (): void => {

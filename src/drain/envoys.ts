@@ -23,6 +23,8 @@ export interface EnvoyTarget {
   readonly admin: AdminClient;
   /** Known only for an Envoy that pm2-envoy started. */
   readonly process: ProcessIdentity | undefined;
+  /** When a foreign Envoy started, on the monotonic clock, if it could be asked. */
+  readonly startedAtMs?: number | undefined;
 }
 
 /** What the Envoys had open when they were asked. */
@@ -41,6 +43,8 @@ export interface Envoys {
     what: string,
     call: (admin: AdminClient, signal: AbortSignal) => Promise<void>,
   ): Promise<void>;
+  /** Leaves alone a foreign Envoy that its owner has restarted meanwhile: its listeners must stay open. */
+  forgetReplaced(): Promise<void>;
   /** Counts what is open now. */
   sample(): Promise<Sample>;
   /** Connections accepted so far; undefined when an Envoy could not be asked. */
@@ -53,6 +57,8 @@ const FIRST_RETRY_MS = 100;
 const LONGEST_RETRY_MS = 2_000;
 /** What a call may take at the deadline: the last look decides between `timeout` and `admin-unreachable`. */
 const LAST_CALL_MS = 500;
+/** `/server_info` tells the start to the second. */
+const SAME_START_MS = 3_000;
 /** A foreign Envoy counts as gone after this many refused connections in this time. */
 const REFUSALS = 3;
 const REFUSED_FOR_MS = 1_000;
@@ -69,6 +75,7 @@ export function createEnvoys(options: {
   const isIgnored = listenerMatcher(rule.ignoreListeners);
   const members = options.targets.map((target) => createMember(target, clock));
   const said = new Set<string>();
+  const visible = new Map<Member, boolean>();
   let lastError: string | undefined;
 
   const remaining = (): Member[] => members.filter((member) => !member.isGone());
@@ -91,6 +98,23 @@ export function createEnvoys(options: {
     }
   };
 
+  /**
+   * No listener gauge but admin's own: none was ever touched, or a stats_matcher hides just the others.
+   * Asked once for each Envoy, with the gauges never touched.
+   */
+  const areVisible = async (member: Member, { byListener }: ConnectionCount): Promise<boolean> => {
+    if (Object.keys(byListener).length > 0 || rule.ignoreListeners.length > 0) return true;
+    const known = visible.get(member);
+    if (known !== undefined) return known;
+    const { admin } = member.target;
+    const query = { type: 'Gauges', filter: CONNECTION_FILTER, alsoUnused: true } as const;
+    const reading = readConnections((await admin.stats(query, timeLeft())).stats);
+    const hasGauges = reading.kind === 'known' && Object.keys(reading.count.byListener).length > 0;
+    const found = hasGauges || !(await admin.hasListeners(timeLeft()));
+    visible.set(member, found);
+    return found;
+  };
+
   const count = async (
     member: Member,
   ): Promise<(ConnectionCount & { tookMs: number }) | undefined> => {
@@ -99,7 +123,8 @@ export function createEnvoys(options: {
     const reply = await admin.stats({ type: 'Gauges', filter }, timeLeft());
     const tookMs = reply.tookMs;
     const listeners = readConnections(reply.stats, isIgnored);
-    if (listeners.kind === 'known') return { ...listeners.count, tookMs };
+    const isKnown = listeners.kind === 'known' && (await areVisible(member, listeners.count));
+    if (isKnown) return { ...listeners.count, tookMs };
     const detail = await admin.stats({ type: 'Gauges', filter: DETAIL_FILTER }, timeLeft());
     const http = readHttpConnections(detail.stats);
     if (http.kind === 'known') {
@@ -155,6 +180,21 @@ export function createEnvoys(options: {
       );
     },
 
+    forgetReplaced: async () => {
+      await Promise.all(
+        remaining().map(async (member) => {
+          const { admin, process: known, startedAtMs, name } = member.target;
+          if (known || startedAtMs === undefined) return;
+          const info = await ask(member, () => admin.serverInfo(timeLeft()));
+          if (!info) return;
+          const shiftMs = clock.nowMs() - info.uptimeSeconds * 1_000 - startedAtMs;
+          if (Math.abs(shiftMs) <= SAME_START_MS) return;
+          log.warn(`${name} has been restarted since the drain began: leaving the new one alone`);
+          member.markGone();
+        }),
+      );
+    },
+
     sample: async () => {
       const asked = remaining();
       const counts = await Promise.all(asked.map((member) => ask(member, () => count(member))));
@@ -197,6 +237,7 @@ export function createEnvoys(options: {
 interface Member {
   readonly target: EnvoyTarget;
   isGone(): boolean;
+  markGone(): void;
   noteAnswer(): void;
   noteFailure(error: unknown): void;
 }
@@ -214,6 +255,9 @@ function createMember(target: EnvoyTarget, clock: Clock): Member {
     isGone: () => {
       gone ||= target.process !== undefined && !isAlive(target.process);
       return gone;
+    },
+    markGone: () => {
+      gone = true;
     },
     noteAnswer: () => {
       refusals = 0;

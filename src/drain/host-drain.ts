@@ -1,4 +1,4 @@
-import { sameProcess } from '../envoy/process-identity.js';
+import { conditionOf, sameProcess } from '../envoy/process-identity.js';
 import type { Log } from '../log.js';
 import type { PluginHost } from '../plugins/types.js';
 import { shareInFlight } from '../share.js';
@@ -16,6 +16,13 @@ export interface HostDrain {
   drain(): Promise<DrainResult>;
   /** The drain of the Envoy that lives now, this process's or another's. */
   state(located: Located | undefined): DrainState;
+  /** Whether a drain runs that somebody leads: this process, or another one that lives. */
+  isUnderWay(located: Located | undefined): boolean;
+  /**
+   * Goes on with a drain whose leader has died, and that nobody follows: Envoy would stay DRAINING for
+   * good. Does not wait for its end.
+   */
+  resumeAbandoned(): Promise<void>;
   /** The drain that this process leads, while it does. */
   current(): DrainRun | undefined;
 }
@@ -57,6 +64,9 @@ export function createHostDrain(options: {
       return nothingToDrain();
     },
     state: (located) => {
+      // Another Envoy lives now: what was true of the last one says nothing of it.
+      const isOver = last?.drainer.state().kind === 'ended';
+      if (located && last && isOver && !isSameEnvoy(last.located, located)) last = undefined;
       const own = last?.drainer.state() ?? { kind: 'idle' };
       if (!located) return own;
       if (last && isSameEnvoy(last.located, located) && own.kind !== 'idle') return own;
@@ -66,6 +76,18 @@ export function createHostDrain(options: {
       const { phase, startedAt, deadlineMs, connectionsAtStart } = record;
       return { kind: 'draining', phase, startedAt, deadlineMs, connectionsAtStart };
     },
+    isUnderWay: (located) => {
+      if (last?.drainer.state().kind === 'draining') return true;
+      const record = located?.ledger.read();
+      return record !== undefined && !record.result && conditionOf(record.leader) === 'running';
+    },
+    resumeAbandoned: async () => {
+      const located = await locate();
+      const record = located?.ledger.read();
+      if (!located || !record || record.result || conditionOf(record.leader) === 'running') return;
+      rest.log.warn(`going on with the drain of ${record.startedAt}: who led it is gone`);
+      void drainerFor(located).drain();
+    },
     current: () => last?.drainer.current(),
   };
 }
@@ -73,7 +95,7 @@ export function createHostDrain(options: {
 /** A foreign Envoy is the same only if both starts are known: an old result must not pass for a new Envoy. */
 function isSameEnvoy(a: Located, b: Located): boolean {
   if (a === b) return true;
-  if (a.generation || b.generation) return sameProcess(a.generation?.envoy, b.generation?.envoy);
+  if (a.latest || b.latest) return sameProcess(a.latest, b.latest);
   if (a.envoyStartedAtMs === undefined || b.envoyStartedAtMs === undefined) return false;
   return Math.abs(a.envoyStartedAtMs - b.envoyStartedAtMs) <= SAME_START_MS;
 }

@@ -4,6 +4,7 @@ import { type AdminClient, createAdminClient } from '../admin/client.js';
 import { type Clock, systemClock } from '../clock.js';
 import type { Config } from '../config/config.js';
 import { type Generation, newestOf, openGenerations } from '../envoy/generations.js';
+import type { ProcessIdentity } from '../envoy/process-identity.js';
 import type { Log } from '../log.js';
 import type { EnvoyTarget } from './envoys.js';
 import { type DrainLedger, openLedger } from './record.js';
@@ -16,6 +17,11 @@ export interface Located {
   newest: EnvoyTarget;
   /** The newest generation; undefined for an Envoy that pm2-envoy did not start. */
   generation: Generation | undefined;
+  /**
+   * The process of the latest generation, LIVE or not yet: its folder has the record, so that a drain
+   * begun in the middle of a reload is known to the one that stays.
+   */
+  latest: ProcessIdentity | undefined;
   /** Where this Envoy's drain is recorded. */
   ledger: DrainLedger;
   /** When a foreign Envoy started, on the monotonic clock, if it could be asked. */
@@ -27,6 +33,9 @@ export interface EnvoyLocator {
   /** Undefined when there is no Envoy. One at `admin-address` always counts as there. */
   locate(): Promise<Located | undefined>;
 }
+
+/** An Envoy that does not say at once when it started is drained without that. */
+const LOCATE_LIMIT_MS = 1_000;
 
 /** Creates the locator; it keeps one admin connection for each Envoy. */
 export function createEnvoyLocator(options: {
@@ -66,12 +75,14 @@ export function createEnvoyLocator(options: {
       const targets = live.map((generation) => targetOf(generation, clientOf(generation)));
       const generation = newestOf(live);
       const newest = generation && targets[live.indexOf(generation)];
-      if (!newest) return undefined;
+      const latest = live.at(-1);
+      if (!newest || !latest) return undefined;
       return {
         targets,
         newest,
         generation,
-        ledger: openGenerationLedger(generation, 'shutdown', log),
+        latest: latest.envoy,
+        ledger: openGenerationLedger(latest, 'shutdown', log),
         envoyStartedAtMs: undefined,
       };
     },
@@ -96,14 +107,17 @@ async function locateForeign(
   admin: AdminClient,
   { runDir, log, clock }: { runDir: string; log: Log; clock: Clock },
 ): Promise<Located> {
-  const info = await admin.serverInfo().catch(() => undefined);
+  const limit = AbortSignal.timeout(LOCATE_LIMIT_MS);
+  const info = await admin.serverInfo(limit).catch(() => undefined);
   const envoyStartedAtMs = info && clock.nowMs() - info.uptimeSeconds * 1_000;
   const id = createHash('sha256').update(admin.address).digest('hex').slice(0, 12);
-  const target = { name: `Envoy at ${admin.address}`, admin, process: undefined };
+  const name = `Envoy at ${admin.address}`;
+  const target = { name, admin, process: undefined, startedAtMs: envoyStartedAtMs };
   return {
     targets: [target],
     newest: target,
     generation: undefined,
+    latest: undefined,
     ledger: openLedger({
       file: join(runDir, `shutdown-${id}.json`),
       log,

@@ -8,7 +8,7 @@ import {
 import { messageOf } from '../errors.js';
 import { createJson, readJson, writeJson } from '../files.js';
 import type { Log } from '../log.js';
-import { type DrainPhase, type DrainResult, SHUTDOWN_EVENTS } from './state.js';
+import { type DrainPhase, type DrainResult, OUTCOMES, SHUTDOWN_EVENTS } from './state.js';
 
 /**
  * A drain as manager, runner and CLI share it: a small file in the run directory, beside the Envoy
@@ -46,7 +46,7 @@ export interface DrainLedger {
 }
 
 /** How long after the deadline a leader may take to finish before a follower takes over. */
-const OVERDUE_MS = 2_000;
+const OVERDUE_MS = 5_000;
 /** `/server_info` tells the start of a foreign Envoy to the second. */
 const START_TOLERANCE_MS = 3_000;
 
@@ -145,6 +145,6 @@ function isRecord(json: unknown): json is DrainRecord {
     Number.isFinite(deadlineMs) &&
     typeof leader?.pid === 'number' &&
     typeof leader.startTime === 'string' &&
-    (result === undefined || typeof result?.outcome === 'string')
+    (result === undefined || OUTCOMES.includes(result?.outcome))
   );
 }

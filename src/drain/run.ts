@@ -89,7 +89,7 @@ export function createDrainRun(options: {
     return sample;
   };
   const lookAtStart = async (): Promise<void> => {
-    if (record.connectionsAtStart !== null) return;
+    if (record.connectionsAtStart !== null || timeLeftMs() === 0) return;
     await look();
     record.connectionsAtStart = left;
   };
@@ -159,6 +159,8 @@ export function createDrainRun(options: {
     },
 
     close: async () => {
+      if (isOver()) return;
+      await envoys.forgetReplaced();
       if (isOver()) return;
       await lookAtStart();
       await envoys.tellAll('close its listeners', (admin, signal) => admin.closeListeners(signal));

@@ -29,6 +29,15 @@ export type DrainOutcome =
   /** Envoy exists, but could not be asked until `drain-timeout` was over. */
   | 'admin-unreachable';
 
+/** Every outcome. */
+export const OUTCOMES: readonly DrainOutcome[] = [
+  'drained',
+  'timeout',
+  'cancelled',
+  'envoy-gone',
+  'admin-unreachable',
+];
+
 /** What a drain came to; also the body of `/shutdown`. */
 export interface DrainResult {
   outcome: DrainOutcome;

@@ -5,12 +5,13 @@ import { promisify } from 'node:util';
 import { parse } from 'yaml';
 import { messageOf, Pm2EnvoyError, systemCodeOf } from '../errors.js';
 import { type EnvoyLaunch, validateArguments } from './arguments.js';
+import { envoyEnvironment } from './process.js';
 
 const run = promisify(execFile);
 const VALIDATE_LIMIT_MS = 30_000;
 
 /** An admin address as the bootstrap names it: a TCP port or a unix socket. */
-export type BootstrapAdmin = { host: string; port: number } | { path: string };
+export type BootstrapAdmin = { host: string; port: number } | { path: string; mode?: number };
 
 /**
  * Reads the admin address of a bootstrap file (YAML or JSON), so that whatever uses it can be relayed
@@ -31,8 +32,8 @@ export function readBootstrapAdmin(file: string): BootstrapAdmin | undefined {
     );
   }
   const address = (bootstrap as Bootstrap | null)?.admin?.address;
-  const path = address?.pipe?.path;
-  if (typeof path === 'string') return { path };
+  const { path, mode } = address?.pipe ?? {};
+  if (typeof path === 'string') return { path, ...(typeof mode === 'number' ? { mode } : {}) };
   const socket = address?.socket_address;
   const port = Number(socket?.port_value);
   if (typeof socket?.address !== 'string' || !Number.isInteger(port)) return undefined;
@@ -58,6 +59,7 @@ export async function validateBootstrap(
   try {
     const child = spawn(binary, validateArguments(launch), {
       stdio: ['ignore', output, output],
+      env: envoyEnvironment(),
       timeout: VALIDATE_LIMIT_MS,
       killSignal: 'SIGKILL',
     });
@@ -105,7 +107,7 @@ export function notAnEnvoy(binary: string, cause?: unknown): Pm2EnvoyError {
 interface Bootstrap {
   admin?: {
     address?: {
-      pipe?: { path?: unknown };
+      pipe?: { path?: unknown; mode?: unknown };
       socket_address?: { address?: unknown; port_value?: unknown };
     };
   };

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { systemCodeOf } from '../errors.js';
+import { messageOf, Pm2EnvoyError, systemCodeOf } from '../errors.js';
 import { readJson, writeJson } from '../files.js';
 import {
   findByCommandLine,
@@ -19,6 +19,8 @@ export interface Generation {
   readonly envoy: ProcessIdentity;
   /** The runner that answers for it. */
   readonly runner: ProcessIdentity;
+  /** Which pm2 and app the runner belongs to ({@link ownSupervisor}). */
+  readonly supervisor: string;
   /** When its Envoy was started, as an ISO 8601 instant. */
   readonly startedAt: string;
   /** It has been LIVE. */
@@ -74,6 +76,11 @@ export function newestOf(live: readonly Generation[]): Generation | undefined {
   return live.findLast(({ ready }) => ready) ?? live.at(-1);
 }
 
+/** The pm2 home, app and folder that this process belongs to: the same for its next runners. */
+export function ownSupervisor(env: NodeJS.ProcessEnv = process.env): string {
+  return `PM2_HOME ${env['PM2_HOME'] ?? 'none'}, app ${env['name'] ?? 'none'}, folder ${process.cwd()}`;
+}
+
 /** Whether a live runner answers for this generation, and pm2 still answers for that runner. */
 export function isAttended(generation: Generation): boolean {
   return !generation.orphaned && isAlive(generation.runner);
@@ -86,7 +93,13 @@ export function isRunBy(generation: Generation, runner: ProcessIdentity): boolea
 }
 
 function reserve(root: string, from: number): GenerationSlot {
-  mkdirSync(root, { recursive: true, mode: 0o700 });
+  try {
+    mkdirSync(root, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new Pm2EnvoyError('run-dir-unusable', `${root} can't be made: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
   for (let number = from; ; number += 1) {
     const directory = join(root, String(number));
     try {
@@ -102,7 +115,7 @@ function reserve(root: string, from: number): GenerationSlot {
 function readNumbers(root: string): number[] {
   try {
     return readdirSync(root)
-      .filter((name) => /^\d+$/.test(name))
+      .filter((name) => /^\d{1,6}$/.test(name))
       .map(Number)
       .sort((a, b) => a - b);
   } catch {
@@ -129,6 +142,7 @@ function recover(number: number, directory: string): Generation | undefined {
   const runner = isIdentity(reserved) ? reserved : { pid: 0, startTime: 'unknown' };
   const startedAt = new Date().toISOString();
   return {
+    supervisor: 'unknown',
     number,
     directory,
     adminSocket,

@@ -36,7 +36,11 @@ export async function startEnvoy(
   args: readonly string[],
   stdio: [number | 'inherit', number | 'inherit'],
 ): Promise<EnvoyProcess> {
-  const child = spawn(binary, args, { detached: true, stdio: ['ignore', ...stdio] });
+  const child = spawn(binary, args, {
+    detached: true,
+    stdio: ['ignore', ...stdio],
+    env: envoyEnvironment(),
+  });
   const exited = exitOf(child);
   try {
     await new Promise((resolve, reject) => child.once('spawn', resolve).once('error', reject));
@@ -57,6 +61,12 @@ export async function startEnvoy(
     );
   }
   return { identity, exited };
+}
+
+/** Our environment without the shutdown token: Envoy can print variables into its access log. */
+export function envoyEnvironment(env: NodeJS.ProcessEnv = process.env): NodeJS.ProcessEnv {
+  const { PM2_ENVOY_SHUTDOWN_TOKEN: _, ...rest } = env;
+  return rest;
 }
 
 /** Watches an Envoy that is not our child. */

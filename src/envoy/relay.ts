@@ -1,4 +1,4 @@
-import { rmSync } from 'node:fs';
+import { chmodSync, rmSync } from 'node:fs';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { type Clock, systemClock } from '../clock.js';
 import { systemCodeOf } from '../errors.js';
@@ -6,6 +6,7 @@ import type { BootstrapAdmin } from './bootstrap.js';
 
 /** Node's cluster gives no acknowledgement when a worker stops listening. */
 const HANDED_OVER_MS = 200;
+const LISTEN_LIMIT_MS = 5_000;
 
 /** Passes connections to the bootstrap's admin address on to the newest generation. */
 export interface AdminRelay {
@@ -65,7 +66,11 @@ function relay(client: Socket, path: string | undefined): void {
 function listen(server: Server, admin: BootstrapAdmin): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(admin, () => {
+    // A cluster worker asks the daemon to listen, which may just have died.
+    setTimeout(() => reject(new Error('pm2 does not answer')), LISTEN_LIMIT_MS).unref();
+    const at = 'path' in admin ? { path: admin.path } : admin;
+    server.listen(at, () => {
+      if ('path' in admin && admin.mode) chmodSync(admin.path, admin.mode);
       server.removeListener('error', reject);
       resolve();
     });

@@ -16,7 +16,10 @@ export interface Health {
 
 const LONGEST_WATCH_MS = 5_000;
 
-/** Creates the health answers, and the watch that notices a lost Envoy between two probes. */
+/**
+ * Creates the health answers, and the watch that notices between two probes that Envoy is lost, or
+ * that a drain has lost its leader.
+ */
 export function watchHealth(options: {
   config: Pick<Config, 'envoyLostAfterMs'>;
   locator: EnvoyLocator;
@@ -31,11 +34,11 @@ export function watchHealth(options: {
     const located = await locator.locate();
     const isWell = hostDrain.state(located).kind !== 'idle' || (await exists(located));
     lostSinceMs = isWell ? undefined : (lostSinceMs ?? clock.nowMs());
+    await hostDrain.resumeAbandoned();
   };
-  if (envoyLostAfterMs > 0) {
-    void look();
-    setInterval(look, Math.min(LONGEST_WATCH_MS, Math.max(100, envoyLostAfterMs / 4))).unref();
-  }
+  const everyMs = envoyLostAfterMs > 0 ? Math.max(100, envoyLostAfterMs / 4) : LONGEST_WATCH_MS;
+  void look();
+  setInterval(look, Math.min(LONGEST_WATCH_MS, everyMs)).unref();
 
   return {
     unhealthy: () => {

@@ -1,5 +1,6 @@
 import { createServer, type RequestListener, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { type Clock, systemClock } from '../clock.js';
 import { Pm2EnvoyError, systemCodeOf } from '../errors.js';
 import type { Log } from '../log.js';
@@ -34,7 +35,9 @@ export async function serve(options: {
   clock?: Clock;
 }): Promise<ManagerServer> {
   const { listener, address, port, isHeldByManager, log, clock = systemClock } = options;
-  const server = createServer(listener);
+  const server = createServer({ requireHostHeader: false }, listener);
+  server.on('clientError', answerUnreadable);
+  server.on('checkExpectation', listener);
   const startedMs = clock.nowMs();
   let said = false;
   for (;;) {
@@ -66,6 +69,21 @@ export async function serve(options: {
         server.closeIdleConnections();
       }),
   };
+}
+
+/** What Node itself can't read as HTTP is answered in our form too. */
+function answerUnreadable(error: NodeJS.ErrnoException, socket: Duplex): void {
+  if (error.code === 'ECONNRESET' || !socket.writable) {
+    socket.destroy();
+    return;
+  }
+  const tooLarge = error.code === 'HPE_HEADER_OVERFLOW';
+  const status = tooLarge ? '431 Request Header Fields Too Large' : '400 Bad Request';
+  const message = tooLarge ? 'its headers are too large' : 'it is not HTTP that can be read';
+  const body = JSON.stringify({ error: { code: 'bad-request', message } });
+  socket.end(
+    `HTTP/1.1 ${status}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
+  );
 }
 
 function listen(

@@ -7,8 +7,6 @@ export interface Pm2Channel {
   sayReady(): void;
   /** Makes `pm2 ls` show the memory of another process for this app. */
   showMemoryOf(pid: number): void;
-  /** pm2 asks to end by the message `shutdown` (`shutdown_with_message`). */
-  onShutdown(listener: () => void): void;
   /** The daemon is gone. Called at most once, and never when there was no daemon. */
   onDisconnect(listener: () => void): void;
   /** Resolves when what was sent before has left this process. */
@@ -23,18 +21,18 @@ export function openPm2Channel(): Pm2Channel {
   process.on('error', () => undefined);
   // Nor must a line of the log: a forked app's stdout is a pipe to the daemon.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+  const startedByPm2 = process.env['pm_id'] !== undefined && process.send !== undefined;
   const send = (message: unknown): void => {
     if (process.connected) process.send?.(message);
   };
   return {
     sayReady: () => send('ready'),
     showMemoryOf: (pid) => send({ type: 'axm:option:configuration', data: { pid } }),
-    onShutdown: (listener) => {
-      process.on('message', (message: unknown) => {
-        if (message === 'shutdown') listener();
-      });
+    onDisconnect: (listener) => {
+      // It may have gone before we came to ask.
+      if (startedByPm2 && !process.connected) listener();
+      else process.once('disconnect', listener);
     },
-    onDisconnect: (listener) => void process.once('disconnect', listener),
     flush: () =>
       new Promise((resolve) => {
         if (!process.connected || !process.send) return resolve();

@@ -1,5 +1,5 @@
 import { createAdminClient } from '../admin/client.js';
-import type { Generation, Generations } from '../envoy/generations.js';
+import { type Generation, type Generations, ownSupervisor } from '../envoy/generations.js';
 import { forwardOutput } from '../envoy/output.js';
 import { watchEnvoy } from '../envoy/process.js';
 import { isAlive, ownIdentity, signalProcess } from '../envoy/process-identity.js';
@@ -16,7 +16,9 @@ import type { RunningGeneration } from './start.js';
  * @returns undefined when there is none to take over
  */
 export function adoptGeneration(generations: Generations, log: Log): RunningGeneration | undefined {
-  const found = generations.live().findLast(({ ready }) => ready);
+  const found = generations
+    .live()
+    .findLast(({ ready, supervisor }) => ready && supervisor === ownSupervisor());
   if (!found) return undefined;
   const generation: Generation = { ...found, runner: ownIdentity(), orphaned: false };
   generations.write(generation);

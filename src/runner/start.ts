@@ -5,7 +5,7 @@ import { formatDuration } from '../config/duration.js';
 import { envoyArguments } from '../envoy/arguments.js';
 import { findEnvoy } from '../envoy/binary.js';
 import { isEnvoy, notAnEnvoy, validateBootstrap } from '../envoy/bootstrap.js';
-import type { Generation, Generations } from '../envoy/generations.js';
+import { type Generation, type Generations, ownSupervisor } from '../envoy/generations.js';
 import { createOutputPipes } from '../envoy/output.js';
 import { describeExit, type EnvoyProcess, startEnvoy, terminateEnvoy } from '../envoy/process.js';
 import { ownIdentity } from '../envoy/process-identity.js';
@@ -50,6 +50,7 @@ export async function startGeneration(
 ): Promise<RunningGeneration> {
   const { binary, config, generations, log, clock = systemClock } = options;
   const startedMs = clock.nowMs();
+  if (signal.aborted) throw stoppedEarly();
   const slot = generations.reserve();
   const pipes = createOutputPipes(slot.directory, log);
   const args = envoyArguments({
@@ -67,6 +68,7 @@ export async function startGeneration(
     ...slot,
     envoy: envoy.identity,
     runner: ownIdentity(),
+    supervisor: ownSupervisor(),
     startedAt: new Date().toISOString(),
     ready: false,
     orphaned: false,
@@ -96,6 +98,10 @@ export async function startGeneration(
   };
 }
 
+function stoppedEarly(): Pm2EnvoyError {
+  return new Pm2EnvoyError('envoy-start-failed', 'stopped before Envoy was LIVE');
+}
+
 async function untilLive(
   watched: {
     binary: string;
@@ -114,8 +120,7 @@ async function untilLive(
   });
   let last = 'its admin interface did not answer';
   while (clock.nowMs() < deadlineMs) {
-    if (signal.aborted)
-      throw new Pm2EnvoyError('envoy-start-failed', 'stopped before Envoy was LIVE');
+    if (signal.aborted) throw stoppedEarly();
     if (ended) {
       if (!(await isEnvoy(binary))) throw notAnEnvoy(binary);
       throw new Pm2EnvoyError(

@@ -141,6 +141,7 @@ export function createFakeEnvoy(open = 0, options: { foreign?: boolean } = {}): 
           () => undefined,
           () => 'LIVE',
         ),
+      hasListeners: async () => envoy.ports.length > 0,
       serverInfo: () =>
         ask(
           'info',

@@ -30,6 +30,7 @@ function runDirWith(...made: Partial<Generation>[]): {
       envoy: me,
       runner: me,
       startedAt: '2026-01-01T00:00:00.000Z',
+      supervisor: 'PM2_HOME none',
       ready: true,
       orphaned: false,
       ...more,
@@ -176,6 +177,7 @@ describe('newestOf', () => {
     runner: me,
     startedAt: '',
     ready,
+    supervisor: 'PM2_HOME none',
     orphaned: false,
   });
 
@@ -223,6 +225,7 @@ describe('openGenerations prune', () => {
         envoy: deadIdentity,
         runner: me,
         startedAt: '2026-01-01T00:00:00.000Z',
+        supervisor: 'PM2_HOME none',
         ready: true,
         orphaned: false,
       });

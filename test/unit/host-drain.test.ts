@@ -28,7 +28,14 @@ function setUp(envoy?: FakeEnvoy) {
     const newest = targetOf(now.envoy, 'Envoy at unix:/fake.sock');
     const { startedAtMs: envoyStartedAtMs } = now;
     const ledger = openLedger({ file, log, foreign: { envoyStartedAtMs } });
-    return { targets: [newest], newest, generation: undefined, ledger, envoyStartedAtMs };
+    return {
+      targets: [newest],
+      newest,
+      generation: undefined,
+      latest: undefined,
+      ledger,
+      envoyStartedAtMs,
+    };
   };
   const hostDrain: HostDrain = createHostDrain({
     locator: { locate },

@@ -1,0 +1,25 @@
+/** What told an app to stop. */
+export type StopReason = 'SIGTERM' | 'SIGINT' | 'shutdown';
+
+/**
+ * Catches the signals that end an app, and pm2's message `shutdown`, from the moment that this module
+ * is loaded. The apps import it before anything else: a signal that comes while the rest is still
+ * loading would otherwise end the process by itself, and pm2 would start it again.
+ */
+const told: StopReason[] = [];
+let listener: ((reason: StopReason) => void) | undefined;
+
+const tell = (reason: StopReason): void => {
+  if (listener) listener(reason);
+  else told.push(reason);
+};
+for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => tell(signal));
+process.on('message', (message: unknown) => {
+  if (message === 'shutdown') tell('shutdown');
+});
+
+/** Calls `stop` each time that this app is told to stop, and at once if it has been already. */
+export function onStop(stop: (reason: StopReason) => void): void {
+  listener = stop;
+  for (const reason of told.splice(0)) stop(reason);
+}

@@ -1,0 +1,112 @@
+import { createAdminClient } from '../admin/client.js';
+import { type App, boot, createDrainHost } from '../apps/boot.js';
+import { onStop } from '../apps/stop-signals.js';
+import { until } from '../clock.js';
+import type { Config } from '../config/config.js';
+import { createHostDrain } from '../drain/host-drain.js';
+import { createEnvoyLocator } from '../drain/locate.js';
+import { findRunDir, prepareRunDir } from '../envoy/run-dir.js';
+import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../errors.js';
+import { EXIT } from '../exit-codes.js';
+import { createApp } from '../http/app.js';
+import { drainLimitMs } from '../pm2/apps.js';
+import { shareInFlight } from '../share.js';
+import { readEndpoint, writeEndpoint } from './endpoint.js';
+import { watchHealth } from './health.js';
+import { type ManagerServer, serve } from './serve.js';
+import { readStatus } from './status.js';
+
+/** How long a manager that pm2 stops looks for a drain that begins at the same moment. */
+const DRAIN_APPEARS_MS = 500;
+
+/** The pm2 app `envoy-manager`: serves the endpoints and drains on SIGTERM. */
+await boot('envoy-manager', async (app) => {
+  const { config, log, channel, exit } = app;
+  const runDir = prepareRunDirOrWarn(app);
+  const host = await createDrainHost(config, log);
+  // Two connections to Envoy: the drain must not queue behind somebody who watches.
+  const drainLocator = createEnvoyLocator({ config, runDir, log });
+  const locator = createEnvoyLocator({ config, runDir, log });
+  const limitMs = drainLimitMs();
+  const hostDrain = createHostDrain({ locator: drainLocator, config, host, log, limitMs });
+  const health = watchHealth({ config, locator, hostDrain });
+  const listener = createApp({
+    config,
+    hostDrain,
+    health,
+    log,
+    readStatus: shareInFlight(() => readStatus({ config, locator, hostDrain })),
+  });
+  await refuseWhatIsNoEnvoy(config);
+  let server: ManagerServer | undefined;
+  let isLeaving = false;
+  let drained: Promise<unknown> | undefined;
+
+  /** pm2 stops the manager: that must not take Envoy out of service, but callers get their answer. */
+  const stayForDrain = async (): Promise<void> => {
+    const isUnderWay = async (): Promise<true | undefined> =>
+      drained || hostDrain.isUnderWay(await locator.locate()) ? true : undefined;
+    const found = await until(isUnderWay, { everyMs: 50, limitMs: DRAIN_APPEARS_MS });
+    if (found) drained ??= hostDrain.drain();
+  };
+  const leave = async (reason: string): Promise<void> => {
+    if (isLeaving) return;
+    isLeaving = true;
+    app.survivesFaults = true;
+    log.info(`${reason}: leaving`);
+    if (!drained) await stayForDrain();
+    await drained;
+    await host.settled();
+    await server?.close();
+    // A SIGTERM that came after a SIGINT.
+    await drained;
+    await exit(EXIT.done);
+  };
+  onStop((reason) => {
+    if (reason === 'SIGTERM') drained ??= hostDrain.drain();
+    void leave(reason);
+  });
+  channel.onDisconnect(() => void leave('pm2 is gone'));
+
+  server = await serve({
+    listener,
+    address: config.serveAddress,
+    port: config.servePort,
+    isHeldByManager: () => readEndpoint(runDir)?.port === config.servePort,
+    log,
+  });
+  log.info(`serving on http://${hostOf(server.address)}:${server.port}`);
+  try {
+    writeEndpoint(runDir, server);
+  } catch (error) {
+    log.warn(`the run directory ${runDir} can't be written: ${messageOf(error)}`);
+  }
+  await hostDrain.resumeAbandoned();
+  const unready = await health.unready();
+  if (unready) log.info(`Envoy: ${unready.message}`);
+});
+
+/** An admin-address that answers, but not as Envoy does, is a mistake; one that is silent may just be early. */
+async function refuseWhatIsNoEnvoy({ adminAddress }: Config): Promise<void> {
+  if (!adminAddress) return;
+  const admin = createAdminClient(adminAddress);
+  await admin.state().catch((error: unknown) => {
+    if (!isPm2EnvoyError(error, 'admin-payload')) return;
+    throw new Pm2EnvoyError('config-invalid', `admin-address: ${error.message}`, { cause: error });
+  });
+  admin.close();
+}
+
+/** The manager works without a run directory; only others can't join its drain then. */
+function prepareRunDirOrWarn({ config, log }: App): string {
+  try {
+    return prepareRunDir(config.runDir);
+  } catch (error) {
+    log.warn(messageOf(error));
+    return findRunDir(config.runDir);
+  }
+}
+
+function hostOf(address: string): string {
+  return address.includes(':') ? `[${address}]` : address;
+}

@@ -1,0 +1,158 @@
+import cluster from 'node:cluster';
+import { type App, boot, createDrainHost } from '../apps/boot.js';
+import { onStop } from '../apps/stop-signals.js';
+import { createHostDrain } from '../drain/host-drain.js';
+import { createEnvoyLocator } from '../drain/locate.js';
+import {
+  type Generations,
+  isAttended,
+  openGenerations,
+  ownSupervisor,
+} from '../envoy/generations.js';
+import { describeExit } from '../envoy/process.js';
+import type { AdminRelay } from '../envoy/relay.js';
+import { prepareRunDir } from '../envoy/run-dir.js';
+import { messageOf, Pm2EnvoyError } from '../errors.js';
+import { EXIT } from '../exit-codes.js';
+import type { PluginHost } from '../plugins/types.js';
+import { drainLimitMs, LIVE_LIMIT_MS } from '../pm2/apps.js';
+import { adoptGeneration } from './adopt.js';
+import { relayAdmin } from './relay-admin.js';
+import { checkLaunch, type RunningGeneration, startGeneration } from './start.js';
+import { handOverFromOrphans, type StopContext, stopGeneration } from './stop.js';
+
+/** The pm2 app `envoy`: owns one generation, and is what pm2 signals in Envoy's place. */
+await boot('envoy', run, { evenMisconfigured: true });
+
+async function run(app: App): Promise<void> {
+  const { config, log, channel, exit } = app;
+  // Without it a cluster worker exits as soon as the daemon is gone, and Envoy with it undrained.
+  if (cluster.worker) cluster.worker.exitedAfterDisconnect = true;
+  if (isLeftOver(process.env['pm_id'])) {
+    log.warn('a reload has replaced this runner: waiting for pm2 to end it, without an Envoy');
+    onStop(() => void exit(EXIT.done));
+    channel.sayReady();
+    return;
+  }
+  const runDir = prepareRunDir(config.runDir);
+  const generations = openGenerations(runDir);
+  refuseStrangers(generations, runDir);
+  const { host, pluginError } = await createHostOrBareOne(app);
+  let relay: AdminRelay | undefined;
+  const context: StopContext = {
+    ...createStopContext(app, { runDir, host }),
+    leaveRelay: async () => relay?.close(),
+  };
+  const starting = new AbortController();
+  let isReady = false;
+  let isStopping = false;
+  let hasLostPm2 = false;
+
+  const bringing = bringUp(app, {
+    problem: app.configError ?? pluginError,
+    generations,
+    runDir,
+    signal: starting.signal,
+  }).catch((error: unknown) => {
+    if (isStopping) return undefined;
+    const adopted = adoptGeneration(generations, log);
+    if (!adopted) throw error;
+    for (const line of messageOf(error).split('\n')) log.error(line);
+    return adopted;
+  });
+  const stop = async (reason: string): Promise<void> => {
+    // Signalled again: never 'hurry up'. pm2-runtime repeats SIGINT after 8.8 s by itself.
+    if (isStopping) return;
+    isStopping = true;
+    app.survivesFaults = true;
+    log.info(`${reason}: stopping`);
+    starting.abort();
+    const running = await bringing.catch(() => undefined);
+    await stopGeneration(running?.generation, context);
+    // pm2 forgets that it was stopping an app that ends before it was ready: 75 tells it not to restart.
+    await exit(isReady ? EXIT.done : EXIT.stoppedBeforeLive);
+  };
+  onStop((reason) => void stop(reason));
+  channel.onDisconnect(() => {
+    hasLostPm2 = true;
+  });
+
+  const running = await bringing;
+  if (!running || isStopping) return;
+  void running.envoy.exited.then(async (ended) => {
+    if (isStopping) return;
+    const { number } = running.generation;
+    log.error(`Envoy ${describeExit(ended)} by itself: generation ${number} is gone`);
+    await exit(EXIT.unexpected);
+  });
+  const markOrphaned = (): void => {
+    if (isStopping) return;
+    log.warn('pm2 is gone: Envoy goes on serving, the next runner will take over from it');
+    generations.write({ ...running.generation, orphaned: true });
+  };
+  if (hasLostPm2) markOrphaned();
+  else channel.onDisconnect(markOrphaned);
+  relay = await relayAdmin(app, () => generations.newest()?.adminSocket);
+  if (isStopping) return;
+  isReady = true;
+  channel.sayReady();
+  channel.showMemoryOf(running.envoy.identity.pid);
+  await handOverFromOrphans(running.generation, context);
+}
+
+/** Starts a generation of this runner's own; what is wrong with the configuration comes out here. */
+async function bringUp(
+  { config, log }: App,
+  from: { problem: unknown; generations: Generations; runDir: string; signal: AbortSignal },
+): Promise<RunningGeneration> {
+  const { problem, generations, runDir, signal } = from;
+  if (problem) throw problem;
+  generations.prune();
+  const binary = await checkLaunch(config, runDir);
+  return startGeneration({ binary, config, generations, liveLimitMs: LIVE_LIMIT_MS, log }, signal);
+}
+
+/** Two projects in one run directory would drain each other's Envoy. */
+function refuseStrangers(generations: Generations, runDir: string): void {
+  const stranger = generations
+    .live()
+    .find((generation) => isAttended(generation) && generation.supervisor !== ownSupervisor());
+  if (!stranger) return;
+  throw new Pm2EnvoyError(
+    'run-dir-unusable',
+    `the run directory ${runDir} is in use by another runner (pid ${stranger.runner.pid}, ${stranger.supervisor}): set run-dir to a folder of this project's own`,
+  );
+}
+
+/** A plugin that can't be loaded stops a new generation, but not the drain of the one in service. */
+async function createHostOrBareOne({
+  config,
+  log,
+}: App): Promise<{ host: PluginHost; pluginError: unknown }> {
+  try {
+    return { host: await createDrainHost(config, log), pluginError: undefined };
+  } catch (pluginError) {
+    return { host: await createDrainHost({ ...config, plugins: [] }, log), pluginError };
+  }
+}
+
+/** During a reload pm2 knows the old instance as `_old_N`, and restarts it under this name when it dies. */
+function isLeftOver(pmId: string | undefined): boolean {
+  return pmId?.startsWith('_old_') === true;
+}
+
+function createStopContext(
+  { config, log }: App,
+  { runDir, host }: { runDir: string; host: PluginHost },
+): Omit<StopContext, 'leaveRelay'> {
+  const limitMs = drainLimitMs();
+  if (limitMs !== undefined && limitMs < config.drainTimeoutMs) {
+    log.warn(
+      `pm2's kill_timeout leaves a drain ${limitMs} ms, less than drain-timeout: start the ecosystem file anew to change it`,
+    );
+  }
+  // The runner drains what it finds in the run directory; admin-address is the manager's.
+  const locator = createEnvoyLocator({ config: { adminAddress: undefined }, runDir, log });
+  const hostDrain = createHostDrain({ locator, config, host, log, limitMs });
+  return { config, generations: openGenerations(runDir), hostDrain, host, log, limitMs };
+}
