@@ -4,6 +4,7 @@ import { onStop } from '../apps/stop-signals.js';
 import { createHostDrain } from '../drain/host-drain.js';
 import { createEnvoyLocator } from '../drain/locate.js';
 import {
+  type Generation,
   type Generations,
   isAttended,
   openGenerations,
@@ -20,6 +21,8 @@ import { adoptGeneration } from './adopt.js';
 import { relayAdmin } from './relay-admin.js';
 import { checkLaunch, type RunningGeneration, startGeneration } from './start.js';
 import { handOverFromOrphans, type StopContext, stopGeneration } from './stop.js';
+
+const SUCCESSOR_WATCH_MS = 1_000;
 
 /** The pm2 app `envoy`: owns one generation, and is what pm2 signals in Envoy's place. */
 await boot('envoy', run, { evenMisconfigured: true });
@@ -55,7 +58,8 @@ async function run(app: App): Promise<void> {
     signal: starting.signal,
   }).catch((error: unknown) => {
     if (isStopping) return undefined;
-    const adopted = adoptGeneration(generations, log);
+    // Without pm2 nobody would signal this runner either: the old one does no worse.
+    const adopted = hasLostPm2 ? undefined : adoptGeneration(generations, log);
     if (!adopted) throw error;
     for (const line of messageOf(error).split('\n')) log.error(line);
     return adopted;
@@ -75,6 +79,8 @@ async function run(app: App): Promise<void> {
   onStop((reason) => void stop(reason));
   channel.onDisconnect(() => {
     hasLostPm2 = true;
+    // Nothing is served yet, and nobody would watch over it.
+    starting.abort();
   });
 
   const running = await bringing;
@@ -87,8 +93,14 @@ async function run(app: App): Promise<void> {
   });
   const markOrphaned = (): void => {
     if (isStopping) return;
-    log.warn('pm2 is gone: Envoy goes on serving, the next runner will take over from it');
+    log.warn('pm2 is gone: Envoy goes on serving until the next runner takes over from it');
     generations.write({ ...running.generation, orphaned: true });
+    const watch = setInterval(() => {
+      if (hasSuccessor(running.generation, generations)) {
+        clearInterval(watch);
+        void stop('a newer generation serves');
+      }
+    }, SUCCESSOR_WATCH_MS);
   };
   if (hasLostPm2) markOrphaned();
   else channel.onDisconnect(markOrphaned);
@@ -110,6 +122,12 @@ async function bringUp(
   generations.prune();
   const binary = await checkLaunch(config, runDir);
   return startGeneration({ binary, config, generations, liveLimitMs: LIVE_LIMIT_MS, log }, signal);
+}
+
+function hasSuccessor(own: Generation, generations: Generations): boolean {
+  return generations
+    .live()
+    .some((other) => other.number > own.number && other.ready && isAttended(other));
 }
 
 /** Two projects in one run directory would drain each other's Envoy. */
