@@ -20,8 +20,8 @@ export interface App {
   channel: Pm2Channel;
   /** Why the configuration is not the user's but the default one; only where the app asked for it. */
   configError: unknown;
-  /** Set while ending at a fault would cost more than going on: in a drain. */
-  survivesFaults: boolean;
+  /** Whether ending at a fault would cost more than going on: in a drain. The app sets it. */
+  survivesFaults(): boolean;
   /** Ends the process once what was logged has left it. */
   exit(code: number): Promise<never>;
 }
@@ -55,7 +55,7 @@ export async function boot(
   };
   process.on('uncaughtException', (error) => {
     // A plugin's timer, say: a drain under way is worth more than a clean slate.
-    if (app?.survivesFaults) log.error(`going on in spite of a fault: ${messageOf(error)}`);
+    if (app?.survivesFaults()) log.error(`going on in spite of a fault: ${messageOf(error)}`);
     else void fail(error);
   });
   try {
@@ -66,7 +66,7 @@ export async function boot(
       format: config.logFormat,
       stream: process.stdout,
     });
-    app = { name, config, configError, log, channel, exit, survivesFaults: false };
+    app = { name, config, configError, log, channel, exit, survivesFaults: () => false };
     await run(app);
   } catch (error) {
     await fail(error);

@@ -41,6 +41,7 @@ await boot('envoy-manager', async (app) => {
   let server: ManagerServer | undefined;
   let isLeaving = false;
   let drained: Promise<unknown> | undefined;
+  app.survivesFaults = () => isLeaving || hostDrain.isUnderWay(undefined);
 
   /** pm2 stops the manager: that must not take Envoy out of service, but callers get their answer. */
   const stayForDrain = async (): Promise<void> => {
@@ -52,7 +53,6 @@ await boot('envoy-manager', async (app) => {
   const leave = async (reason: string): Promise<void> => {
     if (isLeaving) return;
     isLeaving = true;
-    app.survivesFaults = true;
     log.info(`${reason}: leaving`);
     if (!drained) await stayForDrain();
     await drained;

@@ -50,6 +50,7 @@ async function run(app: App): Promise<void> {
   let isReady = false;
   let isStopping = false;
   let hasLostPm2 = false;
+  app.survivesFaults = () => isStopping;
 
   const bringing = bringUp(app, {
     problem: app.configError ?? pluginError,
@@ -68,7 +69,6 @@ async function run(app: App): Promise<void> {
     // Signalled again: never 'hurry up'. pm2-runtime repeats SIGINT after 8.8 s by itself.
     if (isStopping) return;
     isStopping = true;
-    app.survivesFaults = true;
     log.info(`${reason}: stopping`);
     starting.abort();
     const running = await bringing.catch(() => undefined);

@@ -78,6 +78,32 @@ describe('a plugin that hangs and one that throws', () => {
   });
 });
 
+describe('a plugin whose timer throws in the middle of a drain', () => {
+  it('does not end the manager, nor the drain', async () => {
+    const pm2 = await preparePm2({ 'check-delay': '1s' });
+    const plugin = join(pm2.folder, 'late.mjs');
+    writeFileSync(
+      plugin,
+      `export default class Late {
+        hooks = {
+          'before:shutdown:delay': () => { setTimeout(() => { throw new Error('too late'); }, 50); },
+        };
+      }`,
+    );
+    pm2.env['PM2_ENVOY_PLUGINS'] = plugin;
+    try {
+      await pm2.start();
+      const before = await pm2.pidOf('envoy-manager');
+      const { status, body } = await pm2.http('POST', '/shutdown');
+      assert.deepEqual([status, JSON.parse(body).outcome], [200, 'drained']);
+      assert.equal(await pm2.pidOf('envoy-manager'), before);
+      assert.match(pm2.log('envoy-manager'), /going on in spite of a fault: too late/);
+    } finally {
+      await pm2.stop();
+    }
+  });
+});
+
 async function withPlugin(
   use: (pm2: TestPm2, events: () => string[]) => Promise<void>,
 ): Promise<void> {
