@@ -9,7 +9,7 @@ import { closest } from '../text.js';
 import type { Config, PluginEntry } from './config.js';
 import { parseDuration } from './duration.js';
 import { FORMATS } from './formats.js';
-import { isKey, KEYS, type Key, specOf } from './schema.js';
+import { isKey, KEYS, type Key, specOf, variableOf } from './schema.js';
 
 /** One effective value and where it came from: `default`, a file, a variable or a flag. */
 export interface Setting {
@@ -163,8 +163,7 @@ function environmentLayer(env: Readonly<Record<string, string | undefined>>): La
     const key = name.slice('PM2_ENVOY_'.length).toLowerCase().replaceAll('_', '-');
     values[key] = fromText(key, text);
   }
-  const nameOf = (key: string): string => `PM2_ENVOY_${key.toUpperCase().replaceAll('-', '_')}`;
-  return { values, sourceOf: nameOf, nameOf };
+  return { values, sourceOf: variableOf, nameOf: variableOf };
 }
 
 function flagLayer(flags: Readonly<Record<string, string>>): Layer {

@@ -171,6 +171,6 @@ export function specOf(key: Key): KeySpec {
 }
 
 /** The environment variable of a key: `check-interval` is `PM2_ENVOY_CHECK_INTERVAL`. */
-export function variableOf(key: Key): string {
+export function variableOf(key: string): string {
   return `PM2_ENVOY_${key.toUpperCase().replaceAll('-', '_')}`;
 }

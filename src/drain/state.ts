@@ -72,8 +72,3 @@ export interface DrainProgress {
 export function eventsOf(command: DrainCommand): readonly DrainPhase[] {
   return command === 'shutdown' ? SHUTDOWN_EVENTS : HANDOVER_EVENTS;
 }
-
-/** Whether a drain in `phase` has closed the listeners, which can't be undone. */
-export function hasClosed(phase: DrainPhase): boolean {
-  return SHUTDOWN_EVENTS.indexOf(phase) >= SHUTDOWN_EVENTS.indexOf('close');
-}

@@ -42,8 +42,6 @@ export interface Generations {
   live(): Generation[];
   /** The newest of {@link live} that has been LIVE; the newest of all when none has. */
   newest(): Generation | undefined;
-  /** Whether this generation's Envoy process exists. */
-  isLive(generation: Generation): boolean;
   /** Makes the folder of the next generation. */
   reserve(): GenerationSlot;
   /** Writes down who runs in a folder; also used to change the runner. */
@@ -64,7 +62,6 @@ export function openGenerations(runDir: string): Generations {
   return {
     live,
     newest: () => newestOf(live()),
-    isLive: (generation) => isAlive(generation.envoy),
     reserve: () => reserve(root, (numbers().at(-1) ?? 0) + 1),
     write: (generation) => writeJson(join(generation.directory, 'generation.json'), generation),
     prune: () => prune(root, numbers(), live()),

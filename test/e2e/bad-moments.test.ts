@@ -8,7 +8,7 @@ import { describe, it } from 'node:test';
 import { isAlive } from '../../src/envoy/process-identity.js';
 import { holdTcp, request } from '../support/clients.js';
 import { envoyBinary } from '../support/envoy.js';
-import { preparePm2, type TestPm2 } from '../support/pm2.js';
+import { preparePm2, statusOf, type TestPm2, withPm2 } from '../support/pm2.js';
 import { eventually, letPass } from '../support/wait.js';
 
 const ROOT = resolve(import.meta.dirname, '../..');
@@ -57,11 +57,11 @@ describe('stopped, killed or called at a bad moment', { concurrency: 2 }, () => 
   it('a manager killed -9 in a drain that nobody else follows: the next one ends it', () =>
     withPm2({ 'check-delay': '2s' }, async (pm2) => {
       const caller = pm2.http('POST', '/shutdown').catch(() => undefined);
-      await eventually('the delay', async () => (await status(pm2)).phase === 'delay');
+      await eventually('the delay', async () => (await statusOf(pm2)).phase === 'delay');
       process.kill(await pm2.pidOf('envoy-manager'), 'SIGKILL');
       await caller;
       const { outcome } = await eventually('the drain to end', async () => {
-        const now = await status(pm2);
+        const now = await statusOf(pm2);
         return now.outcome !== null && now;
       });
       assert.equal(outcome, 'drained');
@@ -77,7 +77,7 @@ describe('stopped, killed or called at a bad moment', { concurrency: 2 }, () => 
       process.kill(pid, 'SIGINT');
       await letPass(700);
       process.kill(pid, 'SIGTERM');
-      await eventually('the drain to end', async () => (await status(pm2)).outcome === 'drained');
+      await eventually('the drain to end', async () => (await statusOf(pm2)).outcome === 'drained');
       slow.destroy();
       await assert.rejects(request(pm2.ports.http), /ECONNREFUSED/);
     }));
@@ -109,7 +109,7 @@ describe('stopped, killed or called at a bad moment', { concurrency: 2 }, () => 
       assert.equal(JSON.parse((await pm2.http('POST', '/shutdown')).body).outcome, 'drained');
       await pm2.pm2('restart', 'envoy');
       await pm2.untilReady();
-      assert.equal((await status(pm2)).phase, 'idle');
+      assert.equal((await statusOf(pm2)).phase, 'idle');
       await pm2.pm2('stop', 'envoy');
       await eventually('no Envoy', () => pm2.generations().length === 0, 30_000);
       const { body } = await pm2.http('POST', '/shutdown');
@@ -129,7 +129,7 @@ describe('stopped, killed or called at a bad moment', { concurrency: 2 }, () => 
       held.close();
       assert.equal(JSON.parse((await caller).body).outcome, 'drained');
       await reloading.catch(() => undefined);
-      await eventually('it to be known', async () => (await status(pm2)).outcome === 'drained');
+      await eventually('it to be known', async () => (await statusOf(pm2)).outcome === 'drained');
     }));
 
   it('two projects in one run directory: the second is refused, the first serves on', () =>
@@ -159,22 +159,4 @@ function slowEnvoy(pm2: TestPm2): string {
   );
   chmodSync(path, 0o755);
   return path;
-}
-
-async function withPm2(
-  settings: Record<string, unknown>,
-  use: (pm2: TestPm2) => Promise<void>,
-  start = true,
-): Promise<void> {
-  const pm2 = await preparePm2(settings);
-  try {
-    if (start) await pm2.start();
-    await use(pm2);
-  } finally {
-    await pm2.stop();
-  }
-}
-
-async function status(pm2: TestPm2) {
-  return JSON.parse((await pm2.http('GET', '/status')).body);
 }

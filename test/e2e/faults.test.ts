@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isAlive } from '../../src/envoy/process-identity.js';
 import { holdTcp, request } from '../support/clients.js';
-import { preparePm2, type TestPm2 } from '../support/pm2.js';
+import { statusOf, withPm2 } from '../support/pm2.js';
 import { eventually } from '../support/wait.js';
 
 describe('an Envoy that fails', { concurrency: 2 }, () => {
@@ -22,7 +22,7 @@ describe('an Envoy that fails', { concurrency: 2 }, () => {
     withPm2({}, async (pm2) => {
       const held = await holdTcp(pm2.ports.tcp);
       const answer = pm2.http('POST', '/shutdown');
-      await eventually('the drain to wait', async () => (await status(pm2)).phase === 'wait');
+      await eventually('the drain to wait', async () => (await statusOf(pm2)).phase === 'wait');
       process.kill(pm2.generations()[0]?.envoy.pid ?? 0, 'SIGKILL');
       const { status: code, body } = await answer;
       held.close();
@@ -51,10 +51,10 @@ describe('an Envoy that fails', { concurrency: 2 }, () => {
       const held = await holdTcp(pm2.ports.tcp);
       const pid = pm2.generations()[0]?.envoy.pid ?? 0;
       const answer = pm2.http('POST', '/shutdown');
-      await eventually('the drain to wait', async () => (await status(pm2)).phase === 'wait');
+      await eventually('the drain to wait', async () => (await statusOf(pm2)).phase === 'wait');
       process.kill(pid, 'SIGSTOP');
       held.close();
-      await eventually('a failed call', async () => (await status(pm2)).lastError !== null);
+      await eventually('a failed call', async () => (await statusOf(pm2)).lastError !== null);
       process.kill(pid, 'SIGCONT');
       assert.equal(JSON.parse((await answer).body).outcome, 'drained');
     }));
@@ -121,17 +121,3 @@ describe('a runner or daemon that is killed', { concurrency: 2 }, () => {
       assert.equal(isAlive(orphan.envoy), false, 'the runner joins the drain that has ended');
     }));
 });
-
-async function withPm2(settings: Record<string, unknown>, use: (pm2: TestPm2) => Promise<void>) {
-  const pm2 = await preparePm2(settings);
-  try {
-    await pm2.start();
-    await use(pm2);
-  } finally {
-    await pm2.stop();
-  }
-}
-
-async function status(pm2: TestPm2) {
-  return JSON.parse((await pm2.http('GET', '/status')).body);
-}

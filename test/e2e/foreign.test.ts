@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { holdTcp, request } from '../support/clients.js';
 import { envoyBinary, startTestEnvoy, type TestEnvoy } from '../support/envoy.js';
-import { preparePm2, type TestPm2 } from '../support/pm2.js';
+import { preparePm2, statusOf, type TestPm2 } from '../support/pm2.js';
 import { eventually } from '../support/wait.js';
 
 const ECOSYSTEM = resolve(import.meta.dirname, '../../ecosystem.config.js');
@@ -17,9 +17,9 @@ describe('an Envoy that pm2-envoy did not start (admin-address)', { concurrency:
         assert.equal(await pm2.pidOf('envoy'), 0, 'there is no runner');
         const held = await holdTcp(envoy.ports.tcp);
         const answer = pm2.http('POST', '/shutdown');
-        await eventually('the drain to wait', async () => (await status(pm2)).phase === 'wait');
+        await eventually('the drain to wait', async () => (await statusOf(pm2)).phase === 'wait');
         await assert.rejects(request(envoy.ports.http), /ECONNREFUSED/);
-        assert.equal((await status(pm2)).connections.open, 1);
+        assert.equal((await statusOf(pm2)).connections.open, 1);
         await held.echo('still here');
         held.close();
         const { status: code, body } = await answer;
@@ -74,8 +74,4 @@ async function withForeign(
     await pm2.stop();
     await envoy.stop();
   }
-}
-
-async function status(pm2: TestPm2) {
-  return JSON.parse((await pm2.http('GET', '/status')).body);
 }

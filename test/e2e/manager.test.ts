@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { createAdminClient } from '../../src/admin/client.js';
 import { holdTcp } from '../support/clients.js';
-import { preparePm2, type TestPm2 } from '../support/pm2.js';
+import { statusOf, withPm2 } from '../support/pm2.js';
 import { eventually } from '../support/wait.js';
 
 describe('the manager under pm2', { concurrency: 2 }, () => {
@@ -35,14 +35,14 @@ describe('the manager under pm2', { concurrency: 2 }, () => {
       const held = await holdTcp(pm2.ports.tcp);
       const first = pm2.http('POST', '/shutdown').catch(() => undefined);
       const before = await eventually('the drain to wait', async () => {
-        const now = await status(pm2);
+        const now = await statusOf(pm2);
         return now.phase === 'wait' && now;
       });
       const pid = await pm2.pidOf('envoy-manager');
       process.kill(pid, 'SIGKILL');
       await first;
       const after = await eventually('the manager to be back', async () => {
-        const now = await status(pm2);
+        const now = await statusOf(pm2);
         return now.phase === 'wait' && (await pm2.pidOf('envoy-manager')) !== pid && now;
       });
       assert.equal(after.startedAt, before.startedAt);
@@ -58,7 +58,7 @@ describe('the manager under pm2', { concurrency: 2 }, () => {
     withPm2({}, async (pm2) => {
       const held = await holdTcp(pm2.ports.tcp);
       const killed = pm2.pm2('kill');
-      await eventually('the drain to wait', async () => (await status(pm2)).phase === 'wait');
+      await eventually('the drain to wait', async () => (await statusOf(pm2)).phase === 'wait');
       const caller = pm2.http('POST', '/shutdown');
       held.close();
       assert.equal((await caller).status, 200);
@@ -82,17 +82,3 @@ describe('the manager under pm2', { concurrency: 2 }, () => {
       );
     }));
 });
-
-async function withPm2(settings: Record<string, unknown>, use: (pm2: TestPm2) => Promise<void>) {
-  const pm2 = await preparePm2(settings);
-  try {
-    await pm2.start();
-    await use(pm2);
-  } finally {
-    await pm2.stop();
-  }
-}
-
-async function status(pm2: TestPm2) {
-  return JSON.parse((await pm2.http('GET', '/status')).body);
-}

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { describe, it } from 'node:test';
 import { type Held, holdIdle, holdTcp, holdWebSocket, request } from '../support/clients.js';
-import { preparePm2, type TestPm2 } from '../support/pm2.js';
+import { statusOf, type TestPm2, withPm2 } from '../support/pm2.js';
 import { eventually, letPass } from '../support/wait.js';
 
 const KINDS: Readonly<Record<string, (pm2: TestPm2) => Promise<Pick<Held, 'close'>>>> = {
@@ -24,13 +24,13 @@ describe('POST /shutdown', { concurrency: 2 }, () => {
           delays.push(performance.now() - closedAt);
           return reply;
         });
-        await eventually('the drain to wait', async () => (await status(pm2)).phase === 'wait');
+        await eventually('the drain to wait', async () => (await statusOf(pm2)).phase === 'wait');
         const early = await Promise.race([
           answer.then(() => true),
           letPass(1_000).then(() => false),
         ]);
         assert.equal(early, false, `${kind} holds the answer`);
-        assert.equal((await status(pm2)).connections.open, 1, kind);
+        assert.equal((await statusOf(pm2)).connections.open, 1, kind);
         closedAt = performance.now();
         held.close();
         const { status: code, body } = await answer;
@@ -51,17 +51,20 @@ describe('POST /shutdown', { concurrency: 2 }, () => {
       const first = await pm2.http('POST', '/shutdown');
       const again = await pm2.http('GET', '/shutdown');
       assert.deepEqual(again, first);
-      assert.equal((await status(pm2)).outcome, 'drained');
+      assert.equal((await statusOf(pm2)).outcome, 'drained');
     }));
 
   it('serves new connections until the listeners close, and refuses them then', () =>
     withPm2({ 'check-delay': '2s' }, async (pm2) => {
       const held = await holdTcp(pm2.ports.tcp);
       const answer = pm2.http('POST', '/shutdown');
-      await eventually('the delay', async () => (await status(pm2)).phase === 'delay');
+      await eventually('the delay', async () => (await statusOf(pm2)).phase === 'delay');
       assert.equal((await request(pm2.ports.http)).status, 200);
       assert.equal((await pm2.http('GET', '/readyz')).status, 503);
-      await eventually('the listeners to close', async () => (await status(pm2)).phase === 'wait');
+      await eventually(
+        'the listeners to close',
+        async () => (await statusOf(pm2)).phase === 'wait',
+      );
       await assert.rejects(request(pm2.ports.http), /ECONNREFUSED/);
       await held.echo('still here');
       held.close();
@@ -103,7 +106,7 @@ describe('POST /shutdown', { concurrency: 2 }, () => {
       const idle = await holdIdle(pm2.ports.http);
       const socket = await holdWebSocket(pm2.ports.http);
       const answer = pm2.http('POST', '/shutdown');
-      await eventually('the drain to wait', async () => (await status(pm2)).phase === 'wait');
+      await eventually('the drain to wait', async () => (await statusOf(pm2)).phase === 'wait');
       const early = await Promise.race([answer.then(() => true), letPass(1_500).then(() => false)]);
       assert.equal(early, false, 'the WebSocket holds it');
       socket.close();
@@ -116,7 +119,7 @@ describe('POST /shutdown', { concurrency: 2 }, () => {
     withPm2({}, async (pm2) => {
       const held = await holdTcp(pm2.ports.tcp);
       const callers = Array.from({ length: 1_000 }, () => pm2.http('POST', '/shutdown'));
-      await eventually('the drain to wait', async () => (await status(pm2)).phase === 'wait');
+      await eventually('the drain to wait', async () => (await statusOf(pm2)).phase === 'wait');
       const probes: number[] = [];
       for (let probe = 0; probe < 15; probe += 1) {
         const from = performance.now();
@@ -141,26 +144,12 @@ describe('POST /shutdown', { concurrency: 2 }, () => {
       const caller = connect({ port: pm2.ports.serve, host: '127.0.0.1' });
       await once(caller, 'connect');
       caller.write('POST /shutdown HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 0\r\n\r\n');
-      await eventually('the drain to wait', async () => (await status(pm2)).phase === 'wait');
+      await eventually('the drain to wait', async () => (await statusOf(pm2)).phase === 'wait');
       caller.destroy();
       held.close();
-      await eventually('the drain to end', async () => (await status(pm2)).outcome === 'drained');
+      await eventually('the drain to end', async () => (await statusOf(pm2)).outcome === 'drained');
     }));
 });
-
-async function withPm2(settings: Record<string, unknown>, use: (pm2: TestPm2) => Promise<void>) {
-  const pm2 = await preparePm2(settings);
-  try {
-    await pm2.start();
-    await use(pm2);
-  } finally {
-    await pm2.stop();
-  }
-}
-
-async function status(pm2: TestPm2) {
-  return JSON.parse((await pm2.http('GET', '/status')).body);
-}
 
 async function holdSilent(port: number): Promise<Pick<Held, 'close'>> {
   const socket = connect({ port, host: '127.0.0.1' });

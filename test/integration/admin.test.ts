@@ -10,7 +10,7 @@ import {
 } from '../../src/admin/stats.js';
 import { isPm2EnvoyError } from '../../src/errors.js';
 import { holdIdle, holdTcp, holdWebSocket, request } from '../support/clients.js';
-import { envoyBinary, startTestEnvoy, type TestEnvoy } from '../support/envoy.js';
+import { envoyBinary, withEnvoy } from '../support/envoy.js';
 import { eventually } from '../support/wait.js';
 
 for (const name of ['ENVOY_BIN', 'OLDER_ENVOY_BIN'] as const) {
@@ -101,15 +101,3 @@ describe('the admin client where Envoy is in trouble', () => {
     server.close();
   });
 });
-
-async function withEnvoy(
-  options: Parameters<typeof startTestEnvoy>[0],
-  use: (envoy: TestEnvoy) => Promise<void>,
-): Promise<void> {
-  const envoy = await startTestEnvoy(options);
-  try {
-    await use(envoy);
-  } finally {
-    await envoy.stop();
-  }
-}

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { holdIdle, holdTcp } from '../support/clients.js';
 import { drainOf } from '../support/drain.js';
-import { startTestEnvoy, type TestEnvoy } from '../support/envoy.js';
+import { type TestEnvoy, withEnvoy } from '../support/envoy.js';
 import { eventually, letPass } from '../support/wait.js';
 
 const HIDE_LISTENERS = { exclusion_list: { patterns: [{ prefix: 'listener.' }] } };
@@ -92,18 +92,6 @@ describe('a drain of a real Envoy', () => {
       assert.ok(asked <= 30, `${asked} admin requests in a drain of 2 s at 100 ms`);
     }));
 });
-
-async function withEnvoy(
-  options: Parameters<typeof startTestEnvoy>[0],
-  use: (envoy: TestEnvoy) => Promise<void>,
-): Promise<void> {
-  const envoy = await startTestEnvoy(options);
-  try {
-    await use(envoy);
-  } finally {
-    await envoy.stop();
-  }
-}
 
 async function isWaiting(drainer: ReturnType<typeof drainOf>): Promise<void> {
   await eventually('the drain to wait', () => drainer.current()?.phase === 'wait');

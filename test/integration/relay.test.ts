@@ -9,6 +9,7 @@ import { isEnvoy, readBootstrapAdmin, validateBootstrap } from '../../src/envoy/
 import { startAdminRelay } from '../../src/envoy/relay.js';
 import { isPm2EnvoyError } from '../../src/errors.js';
 import { writeBootstrap } from '../support/bootstrap.js';
+import { request } from '../support/clients.js';
 import { envoyBinary } from '../support/envoy.js';
 import { makeFolder } from '../support/folder.js';
 import { preparePm2 } from '../support/pm2.js';
@@ -136,8 +137,9 @@ describe('startAdminRelay', () => {
       admin.close();
       assert.deepEqual([...new Set(states)], ['LIVE']);
       assert.ok(states.length > 20);
-      await eventually('Envoy’s output', () =>
-        /"GET .*" 200|starting main dispatch loop/.test(pm2.log('envoy')),
+      assert.equal((await request(pm2.ports.http)).status, 200);
+      await eventually('the access log on /dev/stdout', () =>
+        pm2.log('envoy').includes('"GET / HTTP/1.1" 200'),
       );
     } finally {
       await pm2.stop();

@@ -1,3 +1,4 @@
+import type { EventEmitter } from 'node:events';
 import { get } from 'node:http';
 import { connect } from 'node:net';
 import { WebSocket } from 'ws';
@@ -30,20 +31,13 @@ export function request(port: number, path = '/'): Promise<{ status: number; bod
 /** Opens a connection to a TCP echo behind Envoy. */
 export async function holdTcp(port: number): Promise<Held> {
   const socket = connect({ port, host: '127.0.0.1' });
-  let cut = false;
-  let mine = false;
-  socket.on('error', () => {
-    cut = !mine;
-  });
-  socket.on('close', () => {
-    cut = !mine;
-  });
+  const end = watchEnd(socket);
   await new Promise((resolve, reject) => socket.once('connect', resolve).once('error', reject));
   const held: Held = {
-    isCut: () => cut,
+    isCut: end.isCut,
     echo: (text) =>
       new Promise((resolve, reject) => {
-        if (cut) reject(new Error('the TCP connection was cut'));
+        if (end.isCut()) reject(new Error('the TCP connection was cut'));
         socket.once('data', (data) =>
           String(data) === text ? resolve() : reject(new Error(`not an echo: ${String(data)}`)),
         );
@@ -51,7 +45,7 @@ export async function holdTcp(port: number): Promise<Held> {
         socket.write(text);
       }),
     close: () => {
-      mine = true;
+      end.isOurs();
       socket.destroy();
     },
   };
@@ -62,20 +56,13 @@ export async function holdTcp(port: number): Promise<Held> {
 /** Opens a WebSocket echo behind Envoy. */
 export async function holdWebSocket(port: number): Promise<Held> {
   const socket = new WebSocket(`ws://127.0.0.1:${port}/`);
-  let cut = false;
-  let mine = false;
-  socket.on('close', () => {
-    cut = !mine;
-  });
-  socket.on('error', () => {
-    cut = !mine;
-  });
+  const end = watchEnd(socket);
   await new Promise((resolve, reject) => socket.once('open', resolve).once('error', reject));
   const held: Held = {
-    isCut: () => cut,
+    isCut: end.isCut,
     echo: (text) =>
       new Promise((resolve, reject) => {
-        if (cut) reject(new Error('the WebSocket was cut'));
+        if (end.isCut()) reject(new Error('the WebSocket was cut'));
         socket.once('message', (data) =>
           String(data) === text ? resolve() : reject(new Error('not an echo')),
         );
@@ -83,7 +70,7 @@ export async function holdWebSocket(port: number): Promise<Held> {
         socket.send(text);
       }),
     close: () => {
-      mine = true;
+      end.isOurs();
       socket.terminate();
     },
   };
@@ -94,14 +81,7 @@ export async function holdWebSocket(port: number): Promise<Held> {
 /** An idle HTTP keep-alive connection: one request was answered on it. */
 export async function holdIdle(port: number): Promise<Held> {
   const socket = connect({ port, host: '127.0.0.1' });
-  let cut = false;
-  let mine = false;
-  socket.on('error', () => {
-    cut = !mine;
-  });
-  socket.on('close', () => {
-    cut = !mine;
-  });
+  const end = watchEnd(socket);
   const ask = (): Promise<void> =>
     new Promise((resolve, reject) => {
       socket.once('data', () => resolve());
@@ -110,11 +90,28 @@ export async function holdIdle(port: number): Promise<Held> {
     });
   await ask();
   return {
-    isCut: () => cut,
+    isCut: end.isCut,
     echo: ask,
     close: () => {
-      mine = true;
+      end.isOurs();
       socket.destroy();
+    },
+  };
+}
+
+/** Tells an end that the other side made from our own. */
+function watchEnd(socket: EventEmitter): { isCut(): boolean; isOurs(): void } {
+  let cut = false;
+  let ours = false;
+  for (const event of ['error', 'close']) {
+    socket.on(event, () => {
+      cut = !ours;
+    });
+  }
+  return {
+    isCut: () => cut,
+    isOurs: () => {
+      ours = true;
     },
   };
 }

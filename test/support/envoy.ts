@@ -69,3 +69,16 @@ export async function startTestEnvoy(
     },
   };
 }
+
+/** Runs a test with an Envoy of its own, and ends it after. */
+export async function withEnvoy(
+  options: Parameters<typeof startTestEnvoy>[0],
+  use: (envoy: TestEnvoy) => Promise<void>,
+): Promise<void> {
+  const envoy = await startTestEnvoy(options);
+  try {
+    await use(envoy);
+  } finally {
+    await envoy.stop();
+  }
+}

@@ -189,6 +189,26 @@ export async function preparePm2(settings: Record<string, unknown> = {}): Promis
   };
 }
 
+/** Runs a test with a pm2 of its own, started unless told otherwise, and ends everything after it. */
+export async function withPm2(
+  settings: Record<string, unknown>,
+  use: (pm2: TestPm2) => Promise<void>,
+  start = true,
+): Promise<void> {
+  const pm2 = await preparePm2(settings);
+  try {
+    if (start) await pm2.start();
+    await use(pm2);
+  } finally {
+    await pm2.stop();
+  }
+}
+
+/** The body of `/status`. */
+export async function statusOf(pm2: TestPm2) {
+  return JSON.parse((await pm2.http('GET', '/status')).body);
+}
+
 /** Processes whose environment or command line names `text`: those that one test has started. */
 export function pidsWith(text: string): number[] {
   return readdirSync('/proc')
