@@ -30,3 +30,16 @@ export function parseServerInfo(json: unknown): ServerInfo {
     concurrency: Number(command_line_options?.concurrency ?? 0),
   };
 }
+
+/** `/server_info` tells an Envoy's start to the second, and answers late when it is busy. */
+const SAME_START_MS = 3_000;
+
+/** When the Envoy started, on the clock that `nowMs` was read from. */
+export function startOf({ uptimeSeconds }: ServerInfo, nowMs: number): number {
+  return nowMs - uptimeSeconds * 1_000;
+}
+
+/** Whether two starts, each from a `/server_info` of its own, are of the same Envoy. */
+export function isSameStart(aMs: number, bMs: number): boolean {
+  return Math.abs(aMs - bMs) <= SAME_START_MS;
+}

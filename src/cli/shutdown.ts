@@ -83,10 +83,11 @@ async function drainDirectly(cli: CliContext, config: Config): Promise<DrainResu
   });
   const host = await createDrainHost(config, log);
   const hostDrain = createHostDrain({ locator, config, host, log });
-  const drain = withProgress(cli, hostDrain.drain(), () =>
-    readStatus({ config, locator, hostDrain }),
+  // A connection of its own: the drain must not queue behind the progress display.
+  const watch = createEnvoyLocator({ config, runDir, log });
+  const result = await withProgress(cli, hostDrain.drain(), (signal) =>
+    readStatus({ config, locator: watch, hostDrain }, signal),
   );
-  const result = await drain;
   await host.settled();
   return result;
 }

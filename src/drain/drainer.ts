@@ -40,7 +40,7 @@ export function createDrainer(options: {
   log: Log;
   clock?: Clock;
   /** Longest time for the drain where something else bounds it (pm2's kill_timeout). */
-  limitMs?: number;
+  limitMs?: number | undefined;
 }): Drainer {
   const { command, targets, ledger, config, host, log, clock = systemClock } = options;
   let promise: Promise<DrainResult> | undefined;

@@ -1,4 +1,5 @@
 import type { AdminClient } from '../admin/client.js';
+import { isSameStart, startOf } from '../admin/server-info.js';
 import {
   ACCEPTED_FILTER,
   busyOf,
@@ -57,8 +58,6 @@ const FIRST_RETRY_MS = 100;
 const LONGEST_RETRY_MS = 2_000;
 /** What a call may take at the deadline: the last look decides between `timeout` and `admin-unreachable`. */
 const LAST_CALL_MS = 500;
-/** `/server_info` tells the start to the second. */
-const SAME_START_MS = 3_000;
 /** A foreign Envoy counts as gone after this many refused connections in this time. */
 const REFUSALS = 3;
 const REFUSED_FOR_MS = 1_000;
@@ -187,8 +186,7 @@ export function createEnvoys(options: {
           if (known || startedAtMs === undefined) return;
           const info = await ask(member, () => admin.serverInfo(timeLeft()));
           if (!info) return;
-          const shiftMs = clock.nowMs() - info.uptimeSeconds * 1_000 - startedAtMs;
-          if (Math.abs(shiftMs) <= SAME_START_MS) return;
+          if (isSameStart(startOf(info, clock.nowMs()), startedAtMs)) return;
           log.warn(`${name} has been restarted since the drain began: leaving the new one alone`);
           member.markGone();
         }),

@@ -1,3 +1,4 @@
+import { isSameStart } from '../admin/server-info.js';
 import { conditionOf, sameProcess } from '../envoy/process-identity.js';
 import type { Log } from '../log.js';
 import type { PluginHost } from '../plugins/types.js';
@@ -27,9 +28,6 @@ export interface HostDrain {
   current(): DrainRun | undefined;
 }
 
-/** A foreign Envoy's start is known to the second. */
-const SAME_START_MS = 3_000;
-
 /** Creates the host's drain. */
 export function createHostDrain(options: {
   locator: EnvoyLocator;
@@ -38,7 +36,7 @@ export function createHostDrain(options: {
   log: Log;
   limitMs?: number | undefined;
 }): HostDrain {
-  const { locator, limitMs, ...rest } = options;
+  const { locator, ...rest } = options;
   let last: { located: Located; drainer: Drainer } | undefined;
   const locate = shareInFlight(() => locator.locate());
   const drainerFor = (located: Located): Drainer => {
@@ -48,7 +46,6 @@ export function createHostDrain(options: {
       command: 'shutdown',
       targets: located.targets,
       ledger: located.ledger,
-      ...(limitMs === undefined ? {} : { limitMs }),
     });
     last = { located, drainer };
     return drainer;
@@ -97,7 +94,7 @@ function isSameEnvoy(a: Located, b: Located): boolean {
   if (a === b) return true;
   if (a.latest || b.latest) return sameProcess(a.latest, b.latest);
   if (a.envoyStartedAtMs === undefined || b.envoyStartedAtMs === undefined) return false;
-  return Math.abs(a.envoyStartedAtMs - b.envoyStartedAtMs) <= SAME_START_MS;
+  return isSameStart(a.envoyStartedAtMs, b.envoyStartedAtMs);
 }
 
 function nothingToDrain(): DrainResult {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { type AdminClient, createAdminClient } from '../admin/client.js';
+import { startOf } from '../admin/server-info.js';
 import { type Clock, systemClock } from '../clock.js';
 import type { Config } from '../config/config.js';
 import { type Generation, newestOf, openGenerations } from '../envoy/generations.js';
@@ -109,7 +110,7 @@ async function locateForeign(
 ): Promise<Located> {
   const limit = AbortSignal.timeout(LOCATE_LIMIT_MS);
   const info = await admin.serverInfo(limit).catch(() => undefined);
-  const envoyStartedAtMs = info && clock.nowMs() - info.uptimeSeconds * 1_000;
+  const envoyStartedAtMs = info && startOf(info, clock.nowMs());
   const id = createHash('sha256').update(admin.address).digest('hex').slice(0, 12);
   const name = `Envoy at ${admin.address}`;
   const target = { name, admin, process: undefined, startedAtMs: envoyStartedAtMs };

@@ -1,4 +1,5 @@
 import { rmSync } from 'node:fs';
+import { isSameStart } from '../admin/server-info.js';
 import {
   conditionOf,
   ownIdentity,
@@ -47,8 +48,6 @@ export interface DrainLedger {
 
 /** How long after the deadline a leader may take to finish before a follower takes over. */
 const OVERDUE_MS = 5_000;
-/** `/server_info` tells the start of a foreign Envoy to the second. */
-const START_TOLERANCE_MS = 3_000;
 
 /**
  * Opens a drain record.
@@ -81,7 +80,7 @@ export function openLedger(options: {
       // What can't be compared may be joined while it runs, but never says how it ended.
       return record.result !== undefined;
     }
-    return Math.abs(record.envoyStartedAtMs - envoyStartedAtMs) > START_TOLERANCE_MS;
+    return !isSameStart(record.envoyStartedAtMs, envoyStartedAtMs);
   };
   const read = (): DrainRecord | undefined => {
     const json = readJson(file);

@@ -83,6 +83,13 @@ export function isAttended(generation: Generation): boolean {
   return !generation.orphaned && isAlive(generation.runner);
 }
 
+/** The later generations that a live runner answers for, LIVE or still starting. */
+export function successorsOf(own: Generation, generations: Generations): Generation[] {
+  return generations
+    .live()
+    .filter((generation) => generation.number > own.number && isAttended(generation));
+}
+
 /** Whether `runner` is the one that answers for this generation, as the run directory has it now. */
 export function isRunBy(generation: Generation, runner: ProcessIdentity): boolean {
   const json = readJson(join(generation.directory, 'generation.json')) as Generation | undefined;

@@ -32,9 +32,10 @@ export function watchHealth(options: {
 
   const look = async (): Promise<void> => {
     const located = await locator.locate();
-    const isWell = hostDrain.state(located).kind !== 'idle' || (await exists(located));
+    const drain = hostDrain.state(located).kind;
+    const isWell = drain !== 'idle' || (await exists(located));
     lostSinceMs = isWell ? undefined : (lostSinceMs ?? clock.nowMs());
-    await hostDrain.resumeAbandoned();
+    if (drain === 'draining') await hostDrain.resumeAbandoned();
   };
   const everyMs = envoyLostAfterMs > 0 ? Math.max(100, envoyLostAfterMs / 4) : LONGEST_WATCH_MS;
   void look();

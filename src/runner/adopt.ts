@@ -1,4 +1,3 @@
-import { createAdminClient } from '../admin/client.js';
 import { type Generation, type Generations, ownSupervisor } from '../envoy/generations.js';
 import { forwardOutput } from '../envoy/output.js';
 import { watchEnvoy } from '../envoy/process.js';
@@ -32,9 +31,5 @@ export function adoptGeneration(generations: Generations, log: Log): RunningGene
   }
   // A runner that has lost pm2 is signalled by nobody else.
   if (found.orphaned && isAlive(found.runner)) signalProcess(found.runner, 'SIGTERM');
-  return {
-    generation,
-    envoy: watchEnvoy(generation.envoy),
-    admin: createAdminClient({ kind: 'unix', path: generation.adminSocket }),
-  };
+  return { generation, envoy: watchEnvoy(generation.envoy) };
 }

@@ -4,11 +4,11 @@ import { onStop } from '../apps/stop-signals.js';
 import { createHostDrain } from '../drain/host-drain.js';
 import { createEnvoyLocator } from '../drain/locate.js';
 import {
-  type Generation,
   type Generations,
   isAttended,
   openGenerations,
   ownSupervisor,
+  successorsOf,
 } from '../envoy/generations.js';
 import { describeExit } from '../envoy/process.js';
 import type { AdminRelay } from '../envoy/relay.js';
@@ -43,7 +43,7 @@ async function run(app: App): Promise<void> {
   const { host, pluginError } = await createHostOrBareOne(app);
   let relay: AdminRelay | undefined;
   const context: StopContext = {
-    ...createStopContext(app, { runDir, host }),
+    ...createStopContext(app, { runDir, generations, host }),
     leaveRelay: async () => relay?.close(),
   };
   const starting = new AbortController();
@@ -96,7 +96,7 @@ async function run(app: App): Promise<void> {
     log.warn('pm2 is gone: Envoy goes on serving until the next runner takes over from it');
     generations.write({ ...running.generation, orphaned: true });
     const watch = setInterval(() => {
-      if (hasSuccessor(running.generation, generations)) {
+      if (successorsOf(running.generation, generations).some(({ ready }) => ready)) {
         clearInterval(watch);
         void stop('a newer generation serves');
       }
@@ -122,12 +122,6 @@ async function bringUp(
   generations.prune();
   const binary = await checkLaunch(config, runDir);
   return startGeneration({ binary, config, generations, liveLimitMs: LIVE_LIMIT_MS, log }, signal);
-}
-
-function hasSuccessor(own: Generation, generations: Generations): boolean {
-  return generations
-    .live()
-    .some((other) => other.number > own.number && other.ready && isAttended(other));
 }
 
 /** Two projects in one run directory would drain each other's Envoy. */
@@ -161,7 +155,7 @@ function isLeftOver(pmId: string | undefined): boolean {
 
 function createStopContext(
   { config, log }: App,
-  { runDir, host }: { runDir: string; host: PluginHost },
+  { runDir, generations, host }: { runDir: string; generations: Generations; host: PluginHost },
 ): Omit<StopContext, 'leaveRelay'> {
   const limitMs = drainLimitMs();
   if (limitMs !== undefined && limitMs < config.drainTimeoutMs) {
@@ -172,5 +166,5 @@ function createStopContext(
   // The runner drains what it finds in the run directory; admin-address is the manager's.
   const locator = createEnvoyLocator({ config: { adminAddress: undefined }, runDir, log });
   const hostDrain = createHostDrain({ locator, config, host, log, limitMs });
-  return { config, generations: openGenerations(runDir), hostDrain, host, log, limitMs };
+  return { config, generations, hostDrain, host, log, limitMs };
 }

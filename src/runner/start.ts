@@ -16,7 +16,6 @@ import type { Log } from '../log.js';
 export interface RunningGeneration {
   generation: Generation;
   envoy: EnvoyProcess;
-  admin: AdminClient;
 }
 
 const READY_POLL_MS = 25;
@@ -91,11 +90,7 @@ export async function startGeneration(
     { generation: slot.number, envoyPid: pid, tookMs },
     `Envoy is LIVE: generation ${slot.number}, pid ${pid}`,
   );
-  return {
-    generation: ready,
-    envoy,
-    admin: createAdminClient({ kind: 'unix', path: slot.adminSocket }),
-  };
+  return { generation: ready, envoy };
 }
 
 function stoppedEarly(): Pm2EnvoyError {

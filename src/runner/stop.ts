@@ -4,7 +4,13 @@ import type { Config } from '../config/config.js';
 import { createDrainer } from '../drain/drainer.js';
 import type { HostDrain } from '../drain/host-drain.js';
 import { openGenerationLedger, targetOf } from '../drain/locate.js';
-import { type Generation, type Generations, isAttended, isRunBy } from '../envoy/generations.js';
+import {
+  type Generation,
+  type Generations,
+  isAttended,
+  isRunBy,
+  successorsOf,
+} from '../envoy/generations.js';
 import { terminateEnvoy } from '../envoy/process.js';
 import { isAlive, ownIdentity, sameProcess, signalProcess } from '../envoy/process-identity.js';
 import type { Log } from '../log.js';
@@ -60,14 +66,17 @@ export async function handOver(generation: Generation, context: StopContext): Pr
   const { config, host, log, limitMs } = context;
   log.info(`handing over from generation ${generation.number}`);
   const admin = createAdminClient({ kind: 'unix', path: generation.adminSocket });
+  // Ending Envoy under a drain of the host that waits for it would make that one 'envoy-gone'.
+  const shutdown = openGenerationLedger(generation, 'shutdown', log).read();
+  const command = shutdown && !shutdown.result ? 'shutdown' : 'handover';
   const drainer = createDrainer({
-    command: 'handover',
+    command,
     targets: [targetOf(generation, admin)],
-    ledger: openGenerationLedger(generation, 'handover', log),
+    ledger: openGenerationLedger(generation, command, log),
     config,
     host,
     log,
-    ...(limitMs === undefined ? {} : { limitMs }),
+    limitMs,
   });
   await drainer.drain();
   admin.close();
@@ -103,9 +112,7 @@ async function hasLiveSuccessor(own: Generation, context: StopContext): Promise<
   const { generations, log, clock = systemClock } = context;
   let said = false;
   for (;;) {
-    const newer = generations
-      .live()
-      .filter((generation) => generation.number > own.number && isAttended(generation));
+    const newer = successorsOf(own, generations);
     if (newer.some(({ ready }) => ready)) return true;
     if (newer.length === 0) return false;
     if (!said) log.info('a newer generation is starting: serving until it is LIVE');
