@@ -15,7 +15,8 @@ export type ErrorCode =
   | 'manager-unreachable'
   | 'manager-refused'
   | 'manager-answer'
-  | 'serve-failed';
+  | 'serve-failed'
+  | 'pm2-unreachable';
 
 /**
  * The one error class of pm2-envoy. `message` says what failed, with which value, and what to do;

@@ -2,6 +2,7 @@ import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf, Pm2EnvoyError, systemCodeOf } from '../errors.js';
 import { readJson, writeJson } from '../files.js';
+import type { Supervisor } from '../pm2/supervisor.js';
 import {
   findByCommandLine,
   isAlive,
@@ -10,30 +11,33 @@ import {
   sameProcess,
 } from './process-identity.js';
 
-/** One Envoy process and its folder in the run directory. */
-export interface Generation {
+/** A folder for a generation whose Envoy is not started yet. */
+export interface GenerationSlot {
   /** Counts up; a later generation has a higher number. */
   readonly number: number;
   readonly directory: string;
   readonly adminSocket: string;
+}
+
+/** One Envoy process and its folder in the run directory. */
+export interface Generation extends GenerationSlot {
   readonly envoy: ProcessIdentity;
   /** The runner that answers for it. */
   readonly runner: ProcessIdentity;
-  /** Which pm2 and app the runner belongs to ({@link ownSupervisor}). */
-  readonly supervisor: string;
+  /** Which pm2 and app the runner belongs to; undefined when that was not written down any more. */
+  readonly supervisor: Supervisor | undefined;
+  /** `1.40.0`; undefined until it has been LIVE. */
+  readonly version: string | undefined;
+  /** Path of the Envoy binary; undefined when it was not written down. */
+  readonly binary: string | undefined;
   /** When its Envoy was started, as an ISO 8601 instant. */
   readonly startedAt: string;
   /** It has been LIVE. */
   readonly ready: boolean;
   /** Its runner has lost pm2: nobody but the next runner will tell it to stop. */
   readonly orphaned: boolean;
-}
-
-/** A folder for a generation whose Envoy is not started yet. */
-export interface GenerationSlot {
-  readonly number: number;
-  readonly directory: string;
-  readonly adminSocket: string;
+  /** Why the latest attempt to replace it failed. */
+  readonly failedReload?: { at: string; reason: string };
 }
 
 /** The generations of one run directory. Reading never fails: what can't be read is not there. */
@@ -73,14 +77,14 @@ export function newestOf(live: readonly Generation[]): Generation | undefined {
   return live.findLast(({ ready }) => ready) ?? live.at(-1);
 }
 
-/** The pm2 home, app and folder that this process belongs to: the same for its next runners. */
-export function ownSupervisor(env: NodeJS.ProcessEnv = process.env): string {
-  return `PM2_HOME ${env['PM2_HOME'] ?? 'none'}, app ${env['name'] ?? 'none'}, folder ${process.cwd()}`;
-}
-
 /** Whether a live runner answers for this generation, and pm2 still answers for that runner. */
 export function isAttended(generation: Generation): boolean {
   return !generation.orphaned && isAlive(generation.runner);
+}
+
+/** The earlier generations whose Envoy still runs, oldest first. */
+export function predecessorsOf(own: GenerationSlot, generations: Generations): Generation[] {
+  return generations.live().filter(({ number }) => number < own.number);
 }
 
 /** The later generations that a live runner answers for, LIVE or still starting. */
@@ -94,6 +98,11 @@ export function successorsOf(own: Generation, generations: Generations): Generat
 export function isRunBy(generation: Generation, runner: ProcessIdentity): boolean {
   const json = readJson(join(generation.directory, 'generation.json')) as Generation | undefined;
   return json === undefined || sameProcess(json.runner, runner);
+}
+
+/** The copy of the bootstrap that a generation was started with: what a redeploy compares with. */
+export function bootstrapCopyOf({ directory }: GenerationSlot): string {
+  return join(directory, 'bootstrap');
 }
 
 function reserve(root: string, from: number): GenerationSlot {
@@ -146,7 +155,9 @@ function recover(number: number, directory: string): Generation | undefined {
   const runner = isIdentity(reserved) ? reserved : { pid: 0, startTime: 'unknown' };
   const startedAt = new Date().toISOString();
   return {
-    supervisor: 'unknown',
+    supervisor: undefined,
+    version: undefined,
+    binary: undefined,
     number,
     directory,
     adminSocket,

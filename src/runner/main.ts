@@ -1,26 +1,29 @@
 import cluster from 'node:cluster';
 import { type App, boot, createDrainHost } from '../apps/boot.js';
 import { onStop } from '../apps/stop-signals.js';
+import { systemClock } from '../clock.js';
 import { createHostDrain } from '../drain/host-drain.js';
 import { createEnvoyLocator } from '../drain/locate.js';
+import { migrateAcceptQueues } from '../envoy/accept-queue.js';
 import {
   type Generations,
   isAttended,
   openGenerations,
-  ownSupervisor,
   successorsOf,
 } from '../envoy/generations.js';
 import { describeExit } from '../envoy/process.js';
 import type { AdminRelay } from '../envoy/relay.js';
 import { prepareRunDir } from '../envoy/run-dir.js';
-import { messageOf, Pm2EnvoyError } from '../errors.js';
+import { Pm2EnvoyError } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
 import type { PluginHost } from '../plugins/types.js';
 import { drainLimitMs, LIVE_LIMIT_MS } from '../pm2/apps.js';
+import { openOwnApp } from '../pm2/own-app.js';
+import { describeSupervisor, ownSupervisor, sameSupervisor } from '../pm2/supervisor.js';
 import { adoptGeneration } from './adopt.js';
 import { relayAdmin } from './relay-admin.js';
 import { checkLaunch, type RunningGeneration, startGeneration } from './start.js';
-import { handOverFromOrphans, type StopContext, stopGeneration } from './stop.js';
+import { type StopContext, stopGeneration, takeOverFromOlder } from './stop.js';
 
 const SUCCESSOR_WATCH_MS = 1_000;
 
@@ -47,6 +50,7 @@ async function run(app: App): Promise<void> {
     leaveRelay: async () => relay?.close(),
   };
   const starting = new AbortController();
+  const stopping = new AbortController();
   let isReady = false;
   let isStopping = false;
   let hasLostPm2 = false;
@@ -57,22 +61,28 @@ async function run(app: App): Promise<void> {
     generations,
     runDir,
     signal: starting.signal,
-  }).catch((error: unknown) => {
+  }).catch(async (error: unknown) => {
     if (isStopping) return undefined;
     // Without pm2 nobody would signal this runner either: the old one does no worse.
-    const adopted = hasLostPm2 ? undefined : adoptGeneration(generations, log);
+    const adopted = hasLostPm2 ? undefined : adoptGeneration(generations, error, log);
     if (!adopted) throw error;
-    for (const line of messageOf(error).split('\n')) log.error(line);
+    // `pm2 reload` then ends with an error: the instance that it waits for is not there any more.
+    await context.ownApp.removeReplaced();
     return adopted;
   });
   const stop = async (reason: string): Promise<void> => {
     // Signalled again: never 'hurry up'. pm2-runtime repeats SIGINT after 8.8 s by itself.
     if (isStopping) return;
     isStopping = true;
+    const signalledAtMs = Date.now();
     log.info(`${reason}: stopping`);
     starting.abort();
-    const running = await bringing.catch(() => undefined);
-    await stopGeneration(running?.generation, context);
+    stopping.abort();
+    const [running, intent] = await Promise.all([
+      bringing.catch(() => undefined),
+      context.ownApp.stopIntent(signalledAtMs),
+    ]);
+    await stopGeneration(running?.generation, intent, context);
     // pm2 forgets that it was stopping an app that ends before it was ready: 75 tells it not to restart.
     await exit(isReady ? EXIT.done : EXIT.stoppedBeforeLive);
   };
@@ -109,7 +119,7 @@ async function run(app: App): Promise<void> {
   isReady = true;
   channel.sayReady();
   channel.showMemoryOf(running.envoy.identity.pid);
-  await handOverFromOrphans(running.generation, context);
+  await takeOverFromOlder(running.generation, context, stopping.signal);
 }
 
 /** Starts a generation of this runner's own; what is wrong with the configuration comes out here. */
@@ -119,20 +129,28 @@ async function bringUp(
 ): Promise<RunningGeneration> {
   const { problem, generations, runDir, signal } = from;
   if (problem) throw problem;
+  const startedMs = systemClock.nowMs();
   generations.prune();
+  migrateAcceptQueues(log);
   const binary = await checkLaunch(config, runDir);
-  return startGeneration({ binary, config, generations, liveLimitMs: LIVE_LIMIT_MS, log }, signal);
+  const liveLimitMs = Math.max(1_000, LIVE_LIMIT_MS - (systemClock.nowMs() - startedMs));
+  return startGeneration({ binary, config, generations, liveLimitMs, log }, signal);
 }
 
 /** Two projects in one run directory would drain each other's Envoy. */
 function refuseStrangers(generations: Generations, runDir: string): void {
   const stranger = generations
     .live()
-    .find((generation) => isAttended(generation) && generation.supervisor !== ownSupervisor());
-  if (!stranger) return;
+    .find(
+      (generation) =>
+        isAttended(generation) &&
+        generation.supervisor &&
+        !sameSupervisor(generation.supervisor, ownSupervisor()),
+    );
+  if (!stranger?.supervisor) return;
   throw new Pm2EnvoyError(
     'run-dir-unusable',
-    `the run directory ${runDir} is in use by another runner (pid ${stranger.runner.pid}, ${stranger.supervisor}): set run-dir to a folder of this project's own`,
+    `the run directory ${runDir} is in use by another runner (pid ${stranger.runner.pid}, ${describeSupervisor(stranger.supervisor)}): set run-dir to a folder of this project's own`,
   );
 }
 
@@ -166,5 +184,5 @@ function createStopContext(
   // The runner drains what it finds in the run directory; admin-address is the manager's.
   const locator = createEnvoyLocator({ config: { adminAddress: undefined }, runDir, log });
   const hostDrain = createHostDrain({ locator, config, host, log, limitMs });
-  return { config, generations, hostDrain, host, log, limitMs };
+  return { config, generations, hostDrain, host, log, limitMs, ownApp: openOwnApp() };
 }

@@ -1,3 +1,4 @@
+import { readFileSync, writeFileSync } from 'node:fs';
 import { type AdminClient, createAdminClient } from '../admin/client.js';
 import { type Clock, systemClock } from '../clock.js';
 import type { Config } from '../config/config.js';
@@ -5,12 +6,18 @@ import { formatDuration } from '../config/duration.js';
 import { envoyArguments } from '../envoy/arguments.js';
 import { findEnvoy } from '../envoy/binary.js';
 import { isEnvoy, notAnEnvoy, validateBootstrap } from '../envoy/bootstrap.js';
-import { type Generation, type Generations, ownSupervisor } from '../envoy/generations.js';
+import {
+  bootstrapCopyOf,
+  type Generation,
+  type GenerationSlot,
+  type Generations,
+} from '../envoy/generations.js';
 import { createOutputPipes } from '../envoy/output.js';
 import { describeExit, type EnvoyProcess, startEnvoy, terminateEnvoy } from '../envoy/process.js';
 import { ownIdentity } from '../envoy/process-identity.js';
-import { isPm2EnvoyError, Pm2EnvoyError } from '../errors.js';
+import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../errors.js';
 import type { Log } from '../log.js';
+import { ownSupervisor } from '../pm2/supervisor.js';
 
 /** A generation that this runner answers for. */
 export interface RunningGeneration {
@@ -51,6 +58,7 @@ export async function startGeneration(
   const startedMs = clock.nowMs();
   if (signal.aborted) throw stoppedEarly();
   const slot = generations.reserve();
+  keepBootstrap(config.envoyConfig, slot, log);
   const pipes = createOutputPipes(slot.directory, log);
   const args = envoyArguments({
     bootstrap: config.envoyConfig,
@@ -68,29 +76,42 @@ export async function startGeneration(
     envoy: envoy.identity,
     runner: ownIdentity(),
     supervisor: ownSupervisor(),
+    version: undefined,
+    binary,
     startedAt: new Date().toISOString(),
     ready: false,
     orphaned: false,
   };
   generations.write(generation);
   const admin = createAdminClient({ kind: 'unix', path: slot.adminSocket }, READY_TIMEOUT_MS);
+  let version: string;
   try {
     await untilLive({ ...options, clock, envoy, admin }, signal);
+    version = (await admin.serverInfo(signal)).version;
   } catch (error) {
     await terminateEnvoy(envoy.identity);
     throw error;
   } finally {
     admin.close();
   }
-  const ready = { ...generation, ready: true };
+  const ready = { ...generation, version, ready: true };
   generations.write(ready);
   const { pid } = envoy.identity;
   const tookMs = clock.nowMs() - startedMs;
   log.info(
     { generation: slot.number, envoyPid: pid, tookMs },
-    `Envoy is LIVE: generation ${slot.number}, pid ${pid}`,
+    `Envoy ${version} is LIVE: generation ${slot.number}, pid ${pid}`,
   );
   return { generation: ready, envoy };
+}
+
+/** For a redeploy to say what changes; Envoy itself reads the user's own file. */
+function keepBootstrap(file: string, slot: GenerationSlot, log: Log): void {
+  try {
+    writeFileSync(bootstrapCopyOf(slot), readFileSync(file), { mode: 0o600 });
+  } catch (error) {
+    log.debug(`no copy of the bootstrap: ${messageOf(error)}`);
+  }
 }
 
 function stoppedEarly(): Pm2EnvoyError {
@@ -125,7 +146,8 @@ async function untilLive(
     }
     try {
       const state = await admin.state(signal);
-      if (state === 'LIVE') return;
+      // DRAINING is LIVE with its health failed: somebody drains the host meanwhile.
+      if (state === 'LIVE' || state === 'DRAINING') return;
       last = `its state is ${state}`;
     } catch (error) {
       if (!isPm2EnvoyError(error)) throw error;

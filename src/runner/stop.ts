@@ -1,5 +1,5 @@
 import { createAdminClient } from '../admin/client.js';
-import { type Clock, systemClock } from '../clock.js';
+import { type Clock, systemClock, until } from '../clock.js';
 import type { Config } from '../config/config.js';
 import { createDrainer } from '../drain/drainer.js';
 import type { HostDrain } from '../drain/host-drain.js';
@@ -9,12 +9,16 @@ import {
   type Generations,
   isAttended,
   isRunBy,
+  predecessorsOf,
   successorsOf,
 } from '../envoy/generations.js';
 import { terminateEnvoy } from '../envoy/process.js';
 import { isAlive, ownIdentity, sameProcess, signalProcess } from '../envoy/process-identity.js';
 import type { Log } from '../log.js';
 import type { PluginHost } from '../plugins/types.js';
+import { LISTEN_TIMEOUT_MS } from '../pm2/apps.js';
+import type { OwnApp, StopIntent } from '../pm2/own-app.js';
+import { followOutput } from './adopt.js';
 
 /** What ending generations needs. */
 export interface StopContext {
@@ -24,38 +28,83 @@ export interface StopContext {
   host: PluginHost;
   log: Log;
   limitMs: number | undefined;
+  ownApp: OwnApp;
   /** Stops relaying the bootstrap's admin address; the successor does. */
   leaveRelay(): Promise<void>;
   clock?: Clock;
 }
 
 const SUCCESSOR_POLL_MS = 200;
+/** How long a reloaded runner waits for a successor that has died: pm2 starts it again with back-off. */
+const NO_SUCCESSOR_LIMIT_MS = 15_000;
+const OLDER_POLL_MS = 500;
+/** How long an older runner gets for ending its Envoy, once the host is drained. */
+const OLDER_END_LIMIT_MS = 5_000;
 
 /**
  * Ends this runner's generation without cutting what it can save: hands over when a newer generation
- * serves, drains the host otherwise, and then ends Envoy.
+ * serves, leaves Envoy to the next runner when pm2 restarts this one, drains the host otherwise and
+ * then ends Envoy.
  *
  * @param own undefined when this runner's Envoy never became LIVE
  */
 export async function stopGeneration(
   own: Generation | undefined,
+  intent: StopIntent,
   context: StopContext,
 ): Promise<void> {
+  const { generations, log } = context;
   if (own && !isRunBy(own, ownIdentity())) {
-    context.log.info(`another runner answers for generation ${own.number} now: leaving it alone`);
+    log.info(`another runner answers for generation ${own.number} now: leaving it alone`);
     await context.leaveRelay();
     return;
   }
-  if (own && (await hasLiveSuccessor(own, context))) {
+  if (intent === 'restart') {
+    const serves = generations.newest();
+    if (serves) log.info(`pm2 restarts this app: generation ${serves.number} goes on meanwhile`);
+    await context.leaveRelay();
+    return;
+  }
+  const successor = own ? await findSuccessor(own, intent, context) : 'none';
+  if (own && successor === 'serves') {
     await Promise.all([context.leaveRelay(), handOver(own, context)]);
     return;
   }
-  await context.hostDrain.drain();
-  const left = context.generations
-    .live()
-    .filter((generation) => isOwn(generation) || !isAttended(generation));
-  await Promise.all(left.map((generation) => end(generation, context)));
-  await context.host.settled();
+  if (own && successor === 'missing') {
+    log.error(
+      `pm2 reloads, but there is no newer generation: generation ${own.number} goes on serving without a runner; mend the app and start it again`,
+    );
+    await context.leaveRelay();
+    return;
+  }
+  await drainAndEnd(own, context);
+}
+
+/** Drains the host and ends every generation: those without a runner too, and an older runner's. */
+async function drainAndEnd(own: Generation | undefined, context: StopContext): Promise<void> {
+  const { generations, hostDrain, host } = context;
+  await hostDrain.drain();
+  const live = generations.live();
+  const left = live.filter(isLeft);
+  const limit = own?.number ?? Number.POSITIVE_INFINITY;
+  const older = live.filter((one) => !isLeft(one) && one.number < limit);
+  await Promise.all([...left.map((one) => end(one, context)), endOlder(older, context)]);
+  await host.settled();
+}
+
+/**
+ * Ends the older generations of a reload that is called off; pm2 itself would tell their runner only
+ * when listen_timeout is over.
+ */
+async function endOlder(older: readonly Generation[], context: StopContext): Promise<void> {
+  if (older.length === 0) return;
+  const areGone = (): true | undefined =>
+    older.some(({ envoy }) => isAlive(envoy)) ? undefined : true;
+  // pm2 answers once the old runner has ended, which takes as long as its own hand-over.
+  void context.ownApp.removeReplaced();
+  for (const { runner } of older) signalProcess(runner, 'SIGTERM');
+  if (await until(areGone, { everyMs: 50, limitMs: OLDER_END_LIMIT_MS }, context.clock)) return;
+  await Promise.all(older.map((generation) => end(generation, context)));
 }
 
 /**
@@ -85,36 +134,64 @@ export async function handOver(generation: Generation, context: StopContext): Pr
 }
 
 /**
- * Takes care of the generations that an earlier runner left: one whose runner still lives, but has
- * lost pm2, is told to stop and hands over by itself; from the others this runner hands over.
+ * Sees to it that the older generations end: one whose runner lives, but has lost pm2, is told to
+ * stop and hands over by itself; from one without a runner this runner hands over, also when that
+ * runner dies in the middle of its own hand-over. Resolves when none is left.
  */
-export async function handOverFromOrphans(own: Generation, context: StopContext): Promise<void> {
-  const orphans = context.generations
-    .live()
-    .filter((generation) => generation.number < own.number && !isAttended(generation));
-  await Promise.all(
-    orphans.map(async (orphan) => {
+export async function takeOverFromOlder(
+  own: Generation,
+  context: StopContext,
+  signal: AbortSignal,
+): Promise<void> {
+  const { generations, log, clock = systemClock } = context;
+  const begun = new Set<string>();
+  const once = (what: string, act: () => void): void => {
+    if (!begun.has(what)) act();
+    begun.add(what);
+  };
+  for (;;) {
+    const older = predecessorsOf(own, generations);
+    if (older.length === 0 || signal.aborted) return;
+    for (const orphan of older.filter((generation) => !isAttended(generation))) {
       const { number, runner } = orphan;
       if (isAlive(runner)) {
-        context.log.info(
-          `generation ${number}'s runner (pid ${runner.pid}) has lost pm2: telling it to stop`,
-        );
-        signalProcess(runner, 'SIGTERM');
+        once(`stop ${runner.pid}`, () => {
+          log.info(
+            `generation ${number}'s runner (pid ${runner.pid}) has lost pm2: telling it to stop`,
+          );
+          signalProcess(runner, 'SIGTERM');
+        });
       } else {
-        await handOver(orphan, context);
+        once(`take over ${number}`, () => {
+          followOutput(orphan, log);
+          void handOver(orphan, context);
+        });
       }
-    }),
-  );
+    }
+    await clock.sleep(OLDER_POLL_MS, signal);
+  }
 }
 
-/** Waits while a newer generation is still starting: its runner either brings it up or gives up. */
-async function hasLiveSuccessor(own: Generation, context: StopContext): Promise<boolean> {
-  const { generations, log, clock = systemClock } = context;
+/**
+ * Waits while a newer generation is starting, or may still be: its runner either brings it up or
+ * gives up. `missing`: pm2 reloads, and no newer one comes.
+ */
+async function findSuccessor(
+  own: Generation,
+  intent: StopIntent,
+  context: StopContext,
+): Promise<'serves' | 'none' | 'missing'> {
+  const { generations, log, ownApp, clock = systemClock } = context;
+  const isReload = intent === 'reload';
+  const startMs = clock.nowMs();
   let said = false;
   for (;;) {
     const newer = successorsOf(own, generations);
-    if (newer.some(({ ready }) => ready)) return true;
-    if (newer.length === 0) return false;
+    if (newer.some(({ ready }) => ready)) return 'serves';
+    const isStarting = newer.length > 0;
+    if (!isStarting && !(isReload && (await ownApp.isWanted()))) return 'none';
+    const limitMs = isStarting ? LISTEN_TIMEOUT_MS : NO_SUCCESSOR_LIMIT_MS;
+    if (clock.nowMs() - startMs > limitMs) return isReload ? 'missing' : 'none';
     if (!said) log.info('a newer generation is starting: serving until it is LIVE');
     said = true;
     await clock.sleep(SUCCESSOR_POLL_MS);
@@ -123,6 +200,11 @@ async function hasLiveSuccessor(own: Generation, context: StopContext): Promise<
 
 function isOwn(generation: Generation): boolean {
   return sameProcess(generation.runner, ownIdentity());
+}
+
+/** Nobody but this runner ends it. */
+function isLeft(generation: Generation): boolean {
+  return isOwn(generation) || !isAttended(generation);
 }
 
 async function end(generation: Generation, { log }: StopContext): Promise<void> {

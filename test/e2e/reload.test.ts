@@ -27,7 +27,7 @@ describe('pm2 reload envoy', { concurrency: 2 }, () => {
         assert.ok(before);
         const held = await holdTcp(pm2.ports.tcp);
         spoil(pm2);
-        await pm2.pm2('reload', 'envoy');
+        await assert.rejects(pm2.pm2('reload', 'envoy'), { code: 1 });
         await eventually('the old runner to end', () => !isAlive(before.runner));
         assert.equal(isAlive(before.envoy), true);
         await held.echo('still here');

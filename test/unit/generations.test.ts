@@ -30,7 +30,9 @@ function runDirWith(...made: Partial<Generation>[]): {
       envoy: me,
       runner: me,
       startedAt: '2026-01-01T00:00:00.000Z',
-      supervisor: 'PM2_HOME none',
+      supervisor: undefined,
+      version: undefined,
+      binary: undefined,
       ready: true,
       orphaned: false,
       ...more,
@@ -175,7 +177,9 @@ describe('newestOf', () => {
     runner: me,
     startedAt: '',
     ready,
-    supervisor: 'PM2_HOME none',
+    supervisor: undefined,
+    version: undefined,
+    binary: undefined,
     orphaned: false,
   });
 
@@ -223,7 +227,9 @@ describe('openGenerations prune', () => {
         envoy: deadIdentity,
         runner: me,
         startedAt: '2026-01-01T00:00:00.000Z',
-        supervisor: 'PM2_HOME none',
+        supervisor: undefined,
+        version: undefined,
+        binary: undefined,
         ready: true,
         orphaned: false,
       });

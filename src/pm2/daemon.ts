@@ -1,0 +1,150 @@
+import { createRequire } from 'node:module';
+import { resolve } from 'node:path';
+import { messageOf, Pm2EnvoyError } from '../errors.js';
+
+/** An app as pm2's daemon has it. */
+export interface Pm2Process {
+  /** A number, or `_old_N` for the instance that a reload replaces. */
+  pmId: number | string;
+  name: string;
+  pid: number;
+  /** `online`, `launching`, `stopping`, `stopped`, `errored`, `waiting restart`. */
+  status: string;
+  /** When pm2 last reset this app's counters, which a restart does first; epoch milliseconds. */
+  createdAtMs: number;
+  /** When this process was started; epoch milliseconds. */
+  startedAtMs: number;
+  /** Working directory of the app. */
+  cwd: string;
+  /** What the app is given: the ecosystem's variables over those of the shell that started it. */
+  env: Readonly<Record<string, string>>;
+  args: readonly string[];
+}
+
+/** pm2's daemon, asked over its own socket. Every call rejects with `pm2-unreachable` when it fails. */
+export interface Pm2Daemon {
+  processes(): Promise<Pm2Process[]>;
+  /**
+   * As `pm2 reload`, with variables to change; resolves once the old instance has ended.
+   *
+   * @param limitMs how long that may take
+   */
+  reload(pmId: number, env: Readonly<Record<string, string>>, limitMs: number): Promise<void>;
+  /** As `pm2 delete`: ends an instance, and pm2 forgets it. Resolves once it has ended. */
+  remove(pmId: number | string): Promise<void>;
+}
+
+/** The parts of pm2's vendored axon that are used here; it has no types of its own. */
+interface RpcModules {
+  axon: { socket(type: 'req'): RpcSocket };
+  rpc: { Client: new (socket: RpcSocket) => RpcClient };
+}
+interface RpcSocket {
+  set(name: 'retry timeout', value: number): void;
+  connect(path: string): void;
+  on(event: 'error' | 'close', listener: (error?: Error) => void): void;
+  close(): void;
+}
+interface RpcClient {
+  call(
+    method: string,
+    argument: unknown,
+    done: (error: Error | null, result: unknown) => void,
+  ): void;
+}
+
+/** The daemon answers in some 10 ms; with all cores busy it may take longer. */
+const ANSWER_LIMIT_MS = 2_000;
+
+/**
+ * pm2's daemon at a PM2_HOME. It is never started here, unlike by pm2's own API.
+ *
+ * The calls are those of pm2's command line (pm2's lib/Daemon.js); a runner makes one only when it is
+ * stopped or has failed, and loads the modules then.
+ */
+export function openPm2Daemon(home: string): Pm2Daemon {
+  const call = (method: string, argument: unknown, limitMs = ANSWER_LIMIT_MS): Promise<unknown> =>
+    callDaemon(resolve(home, 'rpc.sock'), { method, argument }, limitMs);
+  return {
+    processes: async () => {
+      const list = await call('getMonitorData', {});
+      return (Array.isArray(list) ? list : []).map(toProcess);
+    },
+    reload: async (pmId, env, limitMs) => {
+      await call('reloadProcessId', { id: pmId, env }, limitMs);
+    },
+    remove: async (pmId) => {
+      await call('deleteProcessId', pmId);
+    },
+  };
+}
+
+function callDaemon(
+  path: string,
+  { method, argument }: { method: string; argument: unknown },
+  limitMs: number,
+): Promise<unknown> {
+  const { axon, rpc } = loadRpc();
+  const socket = axon.socket('req');
+  socket.set('retry timeout', 0);
+  let timer: NodeJS.Timeout | undefined;
+  const answer = new Promise<unknown>((done, reject) => {
+    const fail = (reason: string, cause?: unknown): void =>
+      reject(new Pm2EnvoyError('pm2-unreachable', `pm2 at ${path}: ${reason}`, { cause }));
+    timer = setTimeout(() => fail(`no answer to ${method} within ${limitMs} ms`), limitMs);
+    socket.on('error', (error) => fail(messageOf(error), error));
+    socket.on('close', () => fail('no daemon listens there'));
+    socket.connect(path);
+    new rpc.Client(socket).call(method, argument, (error, result) => {
+      if (error) fail(messageOf(error), error);
+      else done(result);
+    });
+  });
+  return answer.finally(() => {
+    clearTimeout(timer);
+    socket.close();
+  });
+}
+
+function loadRpc(): RpcModules {
+  const require = createRequire(import.meta.url);
+  try {
+    return {
+      axon: require('pm2/modules/pm2-axon') as RpcModules['axon'],
+      rpc: require('pm2/modules/pm2-axon-rpc') as RpcModules['rpc'],
+    };
+  } catch (error) {
+    throw new Pm2EnvoyError('pm2-unreachable', `pm2's own modules: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+function toProcess(raw: unknown): Pm2Process {
+  const { pid, name, pm2_env: env = {} } = raw as RawProcess;
+  return {
+    pmId: env.pm_id ?? -1,
+    name: name ?? '',
+    pid: pid ?? 0,
+    status: env.status ?? 'unknown',
+    createdAtMs: env.created_at ?? 0,
+    startedAtMs: env.pm_uptime ?? 0,
+    cwd: env.pm_cwd ?? '',
+    env: env.env ?? {},
+    args: Array.isArray(env.args) ? env.args : [],
+  };
+}
+
+interface RawProcess {
+  pid?: number;
+  name?: string;
+  pm2_env?: {
+    pm_id?: number | string;
+    status?: string;
+    created_at?: number;
+    pm_uptime?: number;
+    pm_cwd?: string;
+    env?: Record<string, string>;
+    args?: string[];
+  };
+}
