@@ -16,7 +16,8 @@ export type ErrorCode =
   | 'manager-refused'
   | 'manager-answer'
   | 'serve-failed'
-  | 'pm2-unreachable';
+  | 'pm2-unreachable'
+  | 'redeploy-failed';
 
 /**
  * The one error class of pm2-envoy. `message` says what failed, with which value, and what to do;

@@ -12,6 +12,8 @@ export const EXIT = {
   stoppedBeforeLive: 75,
   refused: 77,
   configuration: 78,
+  /** Ctrl-C (128 + SIGINT). */
+  interrupted: 130,
 } as const;
 
 /** The exit code that a failed command or app ends with. */
@@ -26,6 +28,7 @@ export function exitCodeOf(error: unknown): number {
     case 'serve-failed':
       return EXIT.configuration;
     case 'manager-unreachable':
+    case 'pm2-unreachable':
     case 'admin-gone':
     case 'admin-timeout':
       return EXIT.unreachable;

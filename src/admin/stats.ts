@@ -84,6 +84,30 @@ export function readConnections(
   return { kind: 'known', count: addKinds(stats, { open, isIgnored, negative }) };
 }
 
+/** Adds up what several Envoys have open. */
+export function sumConnections(counts: readonly ConnectionCount[]): ConnectionCount {
+  const byListener: Record<string, number> = {};
+  const byKind = { http1: 0, http2: 0, http3: 0, tcp: 0, websocket: 0, udp: 0 };
+  for (const count of counts) {
+    for (const [name, open] of Object.entries(count.byListener)) {
+      byListener[name] = (byListener[name] ?? 0) + open;
+    }
+    for (const kind of KINDS) byKind[kind] += count.byKind[kind];
+  }
+  const requests = counts.map(({ activeRequests }) => activeRequests);
+  return {
+    byListener,
+    byKind,
+    open: counts.reduce((sum, { open }) => sum + open, 0),
+    activeRequests: requests.includes(undefined)
+      ? undefined
+      : requests.reduce<number>((sum, active) => sum + (active ?? 0), 0),
+    negative: counts.flatMap(({ negative }) => negative),
+  };
+}
+
+const KINDS = ['http1', 'http2', 'http3', 'tcp', 'websocket', 'udp'] as const;
+
 /** Open connections by `http.*` alone, where `listener.*` is hidden: TCP proxies are not in it. */
 export function readHttpConnections(stats: readonly Stat[]): CountReading {
   const http = httpGauges(stats);

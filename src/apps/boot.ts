@@ -89,12 +89,25 @@ export async function createDrainHost(config: Config, log: Log): Promise<PluginH
   return createPluginHost({ config, log, plugins: [own, ...(await loadPlugins(config.plugins))] });
 }
 
-function readFlags(args: string[]): { flags: Record<string, string>; configFile?: string } {
+/**
+ * The settings among an app's own arguments.
+ *
+ * @throws Pm2EnvoyError `config-invalid` when they hold anything else
+ */
+export function readFlags(args: readonly string[]): {
+  flags: Record<string, string>;
+  configFile?: string;
+} {
   const options = Object.fromEntries(
     ['config', ...KEYS].map((key) => [key, { type: 'string' as const }]),
   );
   try {
-    const { values } = parseArgs({ args, options, strict: true, allowPositionals: false });
+    const { values } = parseArgs({
+      args: [...args],
+      options,
+      strict: true,
+      allowPositionals: false,
+    });
     const { config, ...flags } = values as Record<string, string>;
     return config === undefined ? { flags } : { flags, configFile: config };
   } catch (error) {

@@ -12,4 +12,6 @@ export interface CliContext {
    * @throws Pm2EnvoyError `config-invalid`
    */
   load(): LoadedConfig;
+  /** The exit code of a command that ends well, but not with 0. */
+  endWith(code: number): void;
 }

@@ -1,3 +1,5 @@
+import { EXIT } from '../exit-codes.js';
+
 /** Where the command line writes to. */
 export interface Io {
   /** A result, on stdout. */
@@ -6,6 +8,8 @@ export interface Io {
   note(text: string): void;
   /** Shows a line that the next one replaces; only on a terminal. */
   live(text: string): void;
+  /** What to say when Ctrl-C ends the command, but not what it began; gives what takes that back. */
+  onInterrupt(text: string): () => void;
   /** Whether stderr is a terminal. */
   readonly isTerminal: boolean;
 }
@@ -27,6 +31,15 @@ export function createIo(): Io {
   };
   return {
     isTerminal,
+    onInterrupt: (text) => {
+      const interrupted = (): void => {
+        clear();
+        process.stderr.write(`${text}\n`);
+        process.exit(EXIT.interrupted);
+      };
+      process.once('SIGINT', interrupted);
+      return () => process.removeListener('SIGINT', interrupted);
+    },
     out: (text) => {
       clear();
       process.stdout.write(`${text}\n`);

@@ -2,6 +2,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { ConfigPlugin } from '../commands/config.js';
 import { DrainPlugin } from '../commands/drain.js';
 import { EnvoyPlugin } from '../commands/envoy.js';
+import { RedeployPlugin } from '../commands/redeploy.js';
 import { StatusPlugin } from '../commands/status.js';
 import { FORMATS } from '../config/formats.js';
 import { type LoadedConfig, loadConfig } from '../config/load.js';
@@ -29,6 +30,9 @@ export async function main(argv: readonly string[]): Promise<void> {
     load: () => {
       call.loaded ??= loadConfig(call);
       return call.loaded;
+    },
+    endWith: (code) => {
+      process.exitCode = code;
     },
   };
   try {
@@ -69,6 +73,7 @@ function ownPlugins(cli: CliContext): LoadedPlugin[] {
   return [
     own('drain', DrainPlugin, { main: () => runShutdown(cli) }),
     own('status', StatusPlugin),
+    own('redeploy', RedeployPlugin),
     own('config', ConfigPlugin),
     own('envoy', EnvoyPlugin),
   ];

@@ -7,7 +7,12 @@ import { createEnvoyLocator } from '../drain/locate.js';
 import { findRunDir } from '../envoy/run-dir.js';
 import { isPm2EnvoyError, Pm2EnvoyError } from '../errors.js';
 import { silentLog } from '../log.js';
-import { type EnvoyStatus, readStatus, type Status } from '../manager/status.js';
+import {
+  type EnvoyStatus,
+  type GenerationStatus,
+  readStatus,
+  type Status,
+} from '../manager/status.js';
 import type { CommandSpec, HookFunction, Plugin, PluginHost } from '../plugins/types.js';
 
 /** `pm2-envoy status`: what the manager knows, or what Envoy itself says when the manager is down. */
@@ -56,6 +61,7 @@ export function describeStatus(status: Status): string {
   return [
     `phase        ${describePhase(status)}`,
     `envoy        ${status.envoy ? describeEnvoy(status.envoy) : 'there is none'}`,
+    ...describeGenerations(status),
     ...describeConnections(status),
     ...(status.lastError ? [`last error   ${status.lastError}`] : []),
   ].join('\n');
@@ -76,6 +82,29 @@ function describeEnvoy(envoy: EnvoyStatus): string {
     ...(envoy.concurrency ? [counted(envoy.concurrency, 'worker')] : []),
   ];
   return parts.join(', ');
+}
+
+/** Only where there is more to say than that one generation serves under its runner. */
+function describeGenerations({ generations }: Status): string[] {
+  const isPlain = generations.length === 1 && generations[0]?.runnerPid !== null;
+  const rows = isPlain ? [] : ['generations', ...generations.map(describeGeneration)];
+  const failed = generations.findLast(({ failedReload }) => failedReload)?.failedReload;
+  const lines = failed ? [`last reload  failed at ${failed.at}: ${failed.reason}`] : [];
+  return [...rows, ...lines];
+}
+
+function describeGeneration(one: GenerationStatus): string {
+  const parts = [
+    one.state,
+    one.version ?? 'version not known yet',
+    `pid ${one.pid}`,
+    one.connections === null
+      ? 'connections unknown'
+      : `${counted(one.connections, 'connection')} open`,
+    ...(one.deadline === null ? [] : [`until ${one.deadline} at the latest`]),
+    ...(one.runnerPid === null ? ['without a runner'] : []),
+  ];
+  return `  ${String(one.number).padStart(6)}  ${parts.join(', ')}`;
 }
 
 function describeConnections({ connections, activeRequests }: Status): string[] {

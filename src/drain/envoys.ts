@@ -12,6 +12,7 @@ import {
   readHttpConnections,
 } from '../admin/stats.js';
 import type { Clock } from '../clock.js';
+import type { Generation } from '../envoy/generations.js';
 import { isAlive, type ProcessIdentity } from '../envoy/process-identity.js';
 import { countConnections } from '../envoy/sockets.js';
 import { isPm2EnvoyError, messageOf } from '../errors.js';
@@ -24,6 +25,7 @@ export interface EnvoyTarget {
   readonly admin: AdminClient;
   /** Known only for an Envoy that pm2-envoy started. */
   readonly process: ProcessIdentity | undefined;
+  readonly generation?: Generation;
   /** When a foreign Envoy started, on the monotonic clock, if it could be asked. */
   readonly startedAtMs?: number | undefined;
 }

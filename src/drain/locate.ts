@@ -92,7 +92,8 @@ export function createEnvoyLocator(options: {
 
 /** A generation as a drain sees it. */
 export function targetOf(generation: Generation, admin: AdminClient): EnvoyTarget {
-  return { name: `generation ${generation.number}`, admin, process: generation.envoy };
+  const { number, envoy } = generation;
+  return { name: `generation ${number}`, admin, process: envoy, generation };
 }
 
 /** The drain record of a generation: it lies in its folder, so it can't be mistaken for another's. */

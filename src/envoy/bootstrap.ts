@@ -84,14 +84,19 @@ export async function validateBootstrap(
   }
 }
 
-/** Whether a binary says that it is an Envoy (`envoy  version: COMMIT/1.40.0/…`). */
-export async function isEnvoy(binary: string): Promise<boolean> {
+/** The version that a binary names (`envoy  version: COMMIT/1.40.0/…`); undefined: it is no Envoy. */
+export async function versionOf(binary: string): Promise<string | undefined> {
   try {
     const { stdout } = await run(binary, ['--version'], { timeout: VALIDATE_LIMIT_MS });
-    return /version: \w+\/\d+\.\d+\.\d+/.test(stdout);
+    return /version: \w+\/(\d+\.\d+\.\d+[^/]*)/.exec(stdout)?.[1];
   } catch {
-    return false;
+    return undefined;
   }
+}
+
+/** Whether a binary says that it is an Envoy. */
+export async function isEnvoy(binary: string): Promise<boolean> {
+  return (await versionOf(binary)) !== undefined;
 }
 
 /** The error for a binary that is something else, or does not run here. */

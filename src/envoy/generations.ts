@@ -19,6 +19,16 @@ export interface GenerationSlot {
   readonly adminSocket: string;
 }
 
+/** What a generation was started with. */
+export interface GenerationLaunch {
+  binary: string;
+  /** The user's bootstrap file, as it was then: {@link bootstrapCopyOf}. */
+  bootstrap: string;
+  /** `envoy-args` */
+  args: readonly string[];
+  drainTimeMs: number;
+}
+
 /** One Envoy process and its folder in the run directory. */
 export interface Generation extends GenerationSlot {
   readonly envoy: ProcessIdentity;
@@ -28,8 +38,8 @@ export interface Generation extends GenerationSlot {
   readonly supervisor: Supervisor | undefined;
   /** `1.40.0`; undefined until it has been LIVE. */
   readonly version: string | undefined;
-  /** Path of the Envoy binary; undefined when it was not written down. */
-  readonly binary: string | undefined;
+  /** What it was started with; undefined when that was not written down any more. */
+  readonly launch: GenerationLaunch | undefined;
   /** When its Envoy was started, as an ISO 8601 instant. */
   readonly startedAt: string;
   /** It has been LIVE. */
@@ -157,7 +167,7 @@ function recover(number: number, directory: string): Generation | undefined {
   return {
     supervisor: undefined,
     version: undefined,
-    binary: undefined,
+    launch: undefined,
     number,
     directory,
     adminSocket,

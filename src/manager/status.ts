@@ -4,13 +4,17 @@ import {
   DETAIL_FILTER,
   listenerMatcher,
   readConnections,
+  sumConnections,
 } from '../admin/stats.js';
 import { type Clock, systemClock } from '../clock.js';
 import type { Config } from '../config/config.js';
+import type { EnvoyTarget } from '../drain/envoys.js';
 import type { HostDrain } from '../drain/host-drain.js';
-import type { EnvoyLocator, Located } from '../drain/locate.js';
+import { type EnvoyLocator, type Located, openGenerationLedger } from '../drain/locate.js';
 import type { DrainOutcome, DrainPhase } from '../drain/state.js';
+import { isAttended } from '../envoy/generations.js';
 import { messageOf } from '../errors.js';
+import { silentLog } from '../log.js';
 
 /** The body of `GET /status`. */
 export interface Status {
@@ -27,6 +31,8 @@ export interface Status {
   connections: Pick<ConnectionCount, 'open' | 'byListener' | 'byKind'> | null;
   activeRequests: number | null;
   envoy: EnvoyStatus | null;
+  /** Every Envoy of this host that pm2-envoy started, oldest first; `connections` is their sum. */
+  generations: GenerationStatus[];
   lastPoll: { at: string; tookMs: number } | null;
   lastError: string | null;
 }
@@ -44,6 +50,26 @@ export interface EnvoyStatus {
   generation: number | null;
 }
 
+/** One generation. */
+export interface GenerationStatus {
+  number: number;
+  /** `handing-over`: a newer one serves, and this one's connections are waited for. */
+  state: 'starting' | 'serving' | 'handing-over';
+  /** Null until it has been LIVE. */
+  version: string | null;
+  pid: number;
+  /** Null: nobody supervises it, and the next runner takes over from it. */
+  runnerPid: number | null;
+  /** ISO 8601 */
+  startedAt: string;
+  /** Null: they can't be counted right now. */
+  connections: number | null;
+  /** When a hand-over cuts what is left, as ISO 8601; null without one. */
+  deadline: string | null;
+  /** Why the latest attempt to replace it failed. */
+  failedReload: { at: string; reason: string } | null;
+}
+
 /** Asks the Envoy in service, and puts what it says beside the drain. Never rejects. */
 export async function readStatus(
   options: {
@@ -56,42 +82,88 @@ export async function readStatus(
 ): Promise<Status> {
   const { config, locator, hostDrain, clock = systemClock } = options;
   const located = await locator.locate();
-  const asked = located && (await ask(located.newest.admin, config, signal));
+  const targets = located?.targets ?? [];
+  const [info, counted] = await Promise.all([
+    located && askInfo(located.newest.admin, signal),
+    Promise.all(targets.map((target) => count(target, config, signal))),
+  ]);
+  const answers = counted.filter((_, index) => !isStarting(targets[index]));
+  const counts = answers.map(({ count }) => count).filter((count) => count !== undefined);
+  const sum = counts.length === answers.length && located ? sumConnections(counts) : undefined;
   return {
     ...drainPart(hostDrain, located, clock),
-    connections: asked?.count ? pickCount(asked.count) : null,
-    activeRequests: asked?.count?.activeRequests ?? null,
-    envoy: located ? { ...describe(located), ...asked?.info } : null,
-    lastPoll: asked?.poll ?? null,
-    lastError: hostDrain.current()?.lastError() ?? asked?.error ?? null,
+    connections: sum ? pickCount(sum) : null,
+    activeRequests: sum?.activeRequests ?? null,
+    envoy: located ? { ...describe(located), ...info?.info } : null,
+    generations: targets.flatMap((target, index) =>
+      describeGeneration(target, counted[index]?.count, clock),
+    ),
+    lastPoll: answers.at(-1)?.poll ?? null,
+    lastError: hostDrain.current()?.lastError() ?? info?.error ?? null,
   };
 }
 
-interface Answers {
-  count?: ConnectionCount;
-  poll?: { at: string; tookMs: number };
-  info?: Pick<EnvoyStatus, 'state' | 'version' | 'uptimeSeconds' | 'concurrency'>;
-  error?: string;
+async function askInfo(
+  admin: AdminClient,
+  signal?: AbortSignal,
+): Promise<{ info?: Partial<EnvoyStatus>; error?: string }> {
+  try {
+    const { version, state, uptimeSeconds, concurrency } = await admin.serverInfo(signal);
+    return { info: { version, state, uptimeSeconds, concurrency } };
+  } catch (error) {
+    return { error: messageOf(error) };
+  }
 }
 
-async function ask(
-  admin: AdminClient,
+interface Counted {
+  count?: ConnectionCount;
+  poll?: { at: string; tookMs: number };
+}
+
+async function count(
+  { admin }: EnvoyTarget,
   config: Pick<Config, 'ignoreListeners'>,
   signal?: AbortSignal,
-): Promise<Answers> {
-  const answers: Answers = {};
+): Promise<Counted> {
   try {
     const at = new Date().toISOString();
     const { stats, tookMs } = await admin.stats({ type: 'Gauges', filter: DETAIL_FILTER }, signal);
-    answers.poll = { at, tookMs: Number(tookMs.toFixed(3)) };
+    const poll = { at, tookMs: Number(tookMs.toFixed(3)) };
     const reading = readConnections(stats, listenerMatcher(config.ignoreListeners));
-    if (reading.kind === 'known') answers.count = reading.count;
-    const { version, state, uptimeSeconds, concurrency } = await admin.serverInfo(signal);
-    answers.info = { version, state, uptimeSeconds, concurrency };
-  } catch (error) {
-    answers.error = messageOf(error);
+    return reading.kind === 'known' ? { count: reading.count, poll } : { poll };
+  } catch {
+    // Whether Envoy answers is said by askInfo.
+    return {};
   }
-  return answers;
+}
+
+/** It has no listeners yet, and often no admin interface either. */
+function isStarting(target: EnvoyTarget | undefined): boolean {
+  return target?.generation?.ready === false;
+}
+
+function describeGeneration(
+  { generation }: EnvoyTarget,
+  count: ConnectionCount | undefined,
+  clock: Clock,
+): GenerationStatus[] {
+  if (!generation) return [];
+  const { number, ready, version, envoy, runner, startedAt, failedReload } = generation;
+  const handover = openGenerationLedger(generation, 'handover', silentLog).read();
+  const leftMs = handover ? Math.max(0, handover.deadlineMs - clock.nowMs()) : undefined;
+  return [
+    {
+      number,
+      state: !ready ? 'starting' : handover ? 'handing-over' : 'serving',
+      version: version ?? null,
+      pid: envoy.pid,
+      runnerPid: isAttended(generation) ? runner.pid : null,
+      startedAt,
+      connections: count?.open ?? null,
+      deadline: leftMs === undefined ? null : new Date(Date.now() + leftMs).toISOString(),
+      failedReload: failedReload ?? null,
+    },
+  ];
 }
 
 function drainPart(

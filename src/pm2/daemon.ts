@@ -93,7 +93,9 @@ function callDaemon(
       reject(new Pm2EnvoyError('pm2-unreachable', `pm2 at ${path}: ${reason}`, { cause }));
     timer = setTimeout(() => fail(`no answer to ${method} within ${limitMs} ms`), limitMs);
     socket.on('error', (error) => fail(messageOf(error), error));
-    socket.on('close', () => fail('no daemon listens there'));
+    socket.on('close', () =>
+      fail('no daemon listens there: is pm2 started, and PM2_HOME its folder?'),
+    );
     socket.connect(path);
     new rpc.Client(socket).call(method, argument, (error, result) => {
       if (error) fail(messageOf(error), error);

@@ -9,6 +9,7 @@ import { isEnvoy, notAnEnvoy, validateBootstrap } from '../envoy/bootstrap.js';
 import {
   bootstrapCopyOf,
   type Generation,
+  type GenerationLaunch,
   type GenerationSlot,
   type Generations,
 } from '../envoy/generations.js';
@@ -28,9 +29,17 @@ export interface RunningGeneration {
 const READY_POLL_MS = 25;
 const READY_TIMEOUT_MS = 1_000;
 
-/** Finds the binary and has it check the bootstrap; nothing is started. */
-export async function checkLaunch(config: Config, runDir: string): Promise<string> {
-  const { path } = findEnvoy(config.envoyBin);
+/**
+ * Finds the binary and has it check the bootstrap; nothing is started.
+ *
+ * @param env where Envoy is looked for: the app's own, when somebody else asks
+ */
+export async function checkLaunch(
+  config: Config,
+  runDir: string,
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<string> {
+  const { path } = findEnvoy(config.envoyBin, env);
   const launch = { bootstrap: config.envoyConfig, args: config.envoyArgs };
   await validateBootstrap(path, launch, runDir);
   return path;
@@ -77,7 +86,7 @@ export async function startGeneration(
     runner: ownIdentity(),
     supervisor: ownSupervisor(),
     version: undefined,
-    binary,
+    launch: launchOf(binary, config),
     startedAt: new Date().toISOString(),
     ready: false,
     orphaned: false,
@@ -103,6 +112,12 @@ export async function startGeneration(
     `Envoy ${version} is LIVE: generation ${slot.number}, pid ${pid}`,
   );
   return { generation: ready, envoy };
+}
+
+/** What a generation of this configuration is started with. */
+export function launchOf(binary: string, config: Config): GenerationLaunch {
+  const { envoyConfig: bootstrap, envoyArgs: args, envoyDrainTimeMs: drainTimeMs } = config;
+  return { binary, bootstrap, args, drainTimeMs };
 }
 
 /** For a redeploy to say what changes; Envoy itself reads the user's own file. */

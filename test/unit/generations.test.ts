@@ -32,7 +32,7 @@ function runDirWith(...made: Partial<Generation>[]): {
       startedAt: '2026-01-01T00:00:00.000Z',
       supervisor: undefined,
       version: undefined,
-      binary: undefined,
+      launch: undefined,
       ready: true,
       orphaned: false,
       ...more,
@@ -179,7 +179,7 @@ describe('newestOf', () => {
     ready,
     supervisor: undefined,
     version: undefined,
-    binary: undefined,
+    launch: undefined,
     orphaned: false,
   });
 
@@ -229,7 +229,7 @@ describe('openGenerations prune', () => {
         startedAt: '2026-01-01T00:00:00.000Z',
         supervisor: undefined,
         version: undefined,
-        binary: undefined,
+        launch: undefined,
         ready: true,
         orphaned: false,
       });

@@ -1,0 +1,153 @@
+import { readFileSync } from 'node:fs';
+import { readFlags } from '../apps/boot.js';
+import type { Config } from '../config/config.js';
+import { type LoadedConfig, loadConfig } from '../config/load.js';
+import { versionOf } from '../envoy/bootstrap.js';
+import {
+  bootstrapCopyOf,
+  type Generation,
+  type GenerationLaunch,
+  openGenerations,
+} from '../envoy/generations.js';
+import { findRunDir } from '../envoy/run-dir.js';
+import { Pm2EnvoyError } from '../errors.js';
+import { loadPlugins } from '../plugins/load.js';
+import { openPm2Daemon, type Pm2Daemon, type Pm2Process } from '../pm2/daemon.js';
+import { pm2Home } from '../pm2/supervisor.js';
+import { checkLaunch, launchOf } from '../runner/start.js';
+
+/** The pm2 app `envoy` that a redeploy is about. */
+export interface RunningApp {
+  home: string;
+  daemon: Pm2Daemon;
+  process: Pm2Process;
+  /** The app's own run directory. */
+  runDir: string;
+}
+
+/** What a redeploy is going to do, once everything in it has been checked. */
+export interface RedeployPlan {
+  app: RunningApp;
+  /** The app's configuration with the changes. */
+  config: Config;
+  /** The generation in service; undefined: none, so the reload is a start. */
+  from: Generation | undefined;
+  /** Version of the Envoy that is to run. */
+  version: string | undefined;
+  changes: Changes;
+  /** Variables that the app is given anew. */
+  env: Readonly<Record<string, string>>;
+}
+
+/** What the new generation has that the old one has not; undefined: nothing, or it can't be told. */
+export interface Changes {
+  /** `1.39.3 (/opt/envoy)` and what comes in its place. */
+  envoy?: { from: string; to: string };
+  /** A unified diff of the bootstrap. */
+  bootstrap?: string;
+  /** `envoy-args` and `envoy-drain-time`. */
+  arguments?: { from: string; to: string };
+}
+
+/**
+ * Finds the pm2 app that runs Envoy: the one that the generation in service belongs to, else the app
+ * `envoy` of the shell's PM2_HOME.
+ *
+ * @throws Pm2EnvoyError `pm2-unreachable` when there is no such pm2 or app
+ */
+export async function findApp({ config }: LoadedConfig): Promise<RunningApp> {
+  const runDir = findRunDir(config.runDir);
+  const supervisor = openGenerations(runDir).newest()?.supervisor;
+  const isSupervised = supervisor !== undefined && supervisor.home !== 'none';
+  const home = isSupervised ? supervisor.home : pm2Home();
+  const name = isSupervised ? supervisor.app : 'envoy';
+  const daemon = openPm2Daemon(home);
+  const apps = await daemon.processes();
+  const own = apps.filter((app) => app.name === name);
+  const found = own.find(({ pmId }) => typeof pmId === 'number');
+  if (!found) {
+    throw new Pm2EnvoyError(
+      'pm2-unreachable',
+      `pm2 in ${home} has no app ${name}: start it with \`pm2 start ecosystem.config.js\`, or set PM2_HOME and run-dir as that pm2 has them`,
+    );
+  }
+  if (own.some(({ pmId }) => typeof pmId !== 'number')) {
+    throw new Pm2EnvoyError(
+      'redeploy-failed',
+      `a reload of ${name} is under way already: wait until it has ended (\`pm2-envoy status\` shows it)`,
+    );
+  }
+  return { home, daemon, process: found, runDir };
+}
+
+/**
+ * Checks what the new runner will check, with the app's own environment, folder and arguments.
+ *
+ * @param env variables that the app is to be given anew
+ * @throws Pm2EnvoyError as the runner itself would end with: `config-invalid`, `envoy-not-found`,
+ *   `bootstrap-invalid`, `plugin-invalid`
+ */
+export async function planRedeploy(
+  app: RunningApp,
+  env: Readonly<Record<string, string>>,
+): Promise<RedeployPlan> {
+  const { cwd, args, env: current } = app.process;
+  const appEnv = { ...current, ...env };
+  const { config } = loadConfig({ ...readFlags(args), env: appEnv, cwd });
+  await loadPlugins(config.plugins);
+  const runDir = findRunDir(config.runDir);
+  const binary = await checkLaunch(config, runDir, appEnv);
+  const version = await versionOf(binary);
+  const from = openGenerations(runDir).newest();
+  const changes = from ? await changesFrom(from, launchOf(binary, config), version) : {};
+  return { app: { ...app, runDir }, config, from, version, changes, env };
+}
+
+async function changesFrom(
+  from: Generation,
+  to: GenerationLaunch,
+  version: string | undefined,
+): Promise<Changes> {
+  const { launch } = from;
+  if (!launch) return {};
+  const changes: Changes = {};
+  const shown = (one: GenerationLaunch, its: string | undefined): string =>
+    `${its ?? 'unknown version'} (${one.binary})`;
+  if (launch.binary !== to.binary || from.version !== version) {
+    changes.envoy = { from: shown(launch, from.version), to: shown(to, version) };
+  }
+  const argumentsOf = ({ args, drainTimeMs }: GenerationLaunch): string =>
+    [...args, '--drain-time-s', Math.round(drainTimeMs / 1_000)].join(' ');
+  if (argumentsOf(launch) !== argumentsOf(to)) {
+    changes.arguments = { from: argumentsOf(launch), to: argumentsOf(to) };
+  }
+  const bootstrap = await bootstrapDiff(from, launch.bootstrap, to.bootstrap);
+  return bootstrap === undefined ? changes : { ...changes, bootstrap };
+}
+
+async function bootstrapDiff(
+  from: Generation,
+  oldName: string,
+  newName: string,
+): Promise<string | undefined> {
+  const read = (path: string): string | undefined => {
+    try {
+      return readFileSync(path, 'utf8');
+    } catch {
+      return undefined;
+    }
+  };
+  const [before, after] = [read(bootstrapCopyOf(from)), read(newName)];
+  if (before === undefined || after === undefined || before === after) return undefined;
+  const { createTwoFilesPatch } = await import('diff');
+  const label = (name: string, which: string): string => `${name} (${which})`;
+  return createTwoFilesPatch(
+    label(oldName, `generation ${from.number}`),
+    label(newName, 'now'),
+    before,
+    after,
+    undefined,
+    undefined,
+    { context: 2 },
+  ).replace(/^=+\n/, '');
+}
