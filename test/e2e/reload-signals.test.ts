@@ -1,0 +1,186 @@
+import assert from 'node:assert/strict';
+import { chmodSync, existsSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { type Generation, isAttended } from '../../src/envoy/generations.js';
+import { isAlive } from '../../src/envoy/process-identity.js';
+import { type Held, holdTcp, request } from '../support/clients.js';
+import { envoyBinary } from '../support/envoy.js';
+import { pidsWith, preparePm2, type TestPm2 } from '../support/pm2.js';
+import { eventually } from '../support/wait.js';
+
+/** How far a reload has come when something happens to it. */
+type Stage = 'validating' | 'starting' | 'handing over';
+const STAGES: readonly Stage[] = ['validating', 'starting', 'handing over'];
+
+/** A reload under way: generation 1 has a connection and a slow request, the new one is at the stage. */
+interface Scene {
+  pm2: TestPm2;
+  stage: Stage;
+  old: Generation;
+  runtime: number;
+  newRunner(): Promise<number>;
+  newEnvoy(): number;
+}
+
+/** What ends the app: no generation may be left, and nothing may have been cut. */
+const ENDS: Readonly<Record<string, (scene: Scene) => Promise<unknown> | unknown>> = {
+  'pm2 stop envoy': ({ pm2 }) => pm2.pm2('stop', 'envoy'),
+  'pm2 kill': ({ pm2 }) => pm2.pm2('kill'),
+  'pm2 delete all': ({ pm2 }) => pm2.pm2('delete', 'all'),
+  'SIGTERM to pm2-runtime': ({ runtime }) => process.kill(runtime, 'SIGTERM'),
+};
+
+/** What the reload must survive: one generation is left, which serves under a runner. */
+const FAULTS: Readonly<
+  Record<string, { at: readonly Stage[]; act(scene: Scene): Promise<unknown> | unknown }>
+> = {
+  'the old runner killed -9': { at: STAGES, act: ({ old }) => kill(old.runner.pid) },
+  'the new runner killed -9': { at: STAGES, act: async (scene) => kill(await scene.newRunner()) },
+  'the old Envoy killed -9': { at: STAGES, act: ({ old }) => kill(old.envoy.pid) },
+  'the new Envoy killed -9': {
+    at: ['starting', 'handing over'],
+    act: (scene) => kill(scene.newEnvoy()),
+  },
+  'another pm2 reload': {
+    at: STAGES,
+    act: ({ pm2 }) => assert.rejects(pm2.pm2('reload', 'envoy'), { code: 1 }),
+  },
+  'pm2 restart envoy': { at: STAGES, act: ({ pm2 }) => pm2.pm2('restart', 'envoy') },
+};
+
+describe('a reload that is ended in the middle leaves nothing, and cuts nothing', {
+  concurrency: 3,
+}, () => {
+  for (const [what, act] of Object.entries(ENDS)) {
+    for (const stage of STAGES) {
+      it(`${what}, ${stage}`, () =>
+        inTheMiddle(stage, what.includes('runtime'), async (scene, { held, slow }) => {
+          const { pm2, old } = scene;
+          const ending = Promise.resolve(act(scene));
+          ending.catch(() => undefined);
+          assert.equal((await slow).body, 'slow and whole');
+          await held.echo('still here');
+          assert.equal(isAlive(old.envoy), true, 'it waits for the connection');
+          held.close();
+          await ending;
+          await eventually('no generation', () => pm2.generations().length === 0, 30_000);
+          await eventually('no runner', () => runnersOf(pm2).length === 0, 30_000);
+        }));
+    }
+  }
+});
+
+describe('a reload in which something fails leaves one generation in service', {
+  concurrency: 3,
+}, () => {
+  for (const [what, { at, act }] of Object.entries(FAULTS)) {
+    for (const stage of at) {
+      it(`${what}, ${stage}`, () =>
+        inTheMiddle(stage, false, async (scene, { held, slow }) => {
+          const { pm2, old } = scene;
+          const survives = what !== 'the old Envoy killed -9';
+          const acted = Promise.resolve(act(scene));
+          acted.catch(() => undefined);
+          if (survives) {
+            assert.equal((await slow).body, 'slow and whole');
+            await held.echo('still here');
+          }
+          held.close();
+          await acted;
+          await eventually(
+            'one generation that is attended',
+            () => {
+              const [first, ...others] = pm2.generations();
+              return others.length === 0 && first?.ready === true && isAttended(first);
+            },
+            40_000,
+          );
+          const [left] = pm2.generations();
+          assert.ok(left);
+          await eventually('Envoy to serve', async () => (await request(pm2.ports.http)).status);
+          assert.equal((await pm2.http('GET', '/readyz')).status, 200);
+          assert.equal(isAlive(left.envoy), true);
+          if (left.number > old.number) assert.equal(isAlive(old.envoy), false);
+
+          await pm2.pm2('stop', 'envoy');
+          await eventually('no generation', () => pm2.generations().length === 0, 30_000);
+          await eventually('no runner', () => runnersOf(pm2).length === 0, 30_000);
+        }));
+    }
+  }
+});
+
+async function inTheMiddle(
+  stage: Stage,
+  underRuntime: boolean,
+  use: (
+    scene: Scene,
+    load: { held: Held; slow: Promise<{ status: number; body: string }> },
+  ) => Promise<void>,
+): Promise<void> {
+  const pm2 = await preparePm2();
+  try {
+    const slowDown = slowEnvoy(pm2);
+    const runtime = underRuntime ? pm2.runtime() : undefined;
+    if (runtime) await pm2.untilReady();
+    else await pm2.start();
+    const [old] = pm2.generations();
+    assert.ok(old);
+    const held = await holdTcp(pm2.ports.tcp);
+    const slow = request(pm2.ports.http, '/slow?ms=4000');
+    slow.catch(() => undefined);
+    slowDown(stage);
+    void pm2.pm2('reload', 'envoy').catch(() => undefined);
+    const newEnvoy = (): number => pm2.generations().find(isNew)?.envoy.pid ?? 0;
+    const isNew = ({ number }: Generation): boolean => number > old.number;
+    await eventually(`the stage ${stage}`, () => {
+      switch (stage) {
+        case 'validating':
+          return existsSync(join(pm2.folder, 'validating'));
+        case 'starting':
+          return newEnvoy() > 0;
+        case 'handing over':
+          return existsSync(join(old.directory, 'handover.json'));
+      }
+    });
+    const newRunner = async (): Promise<number> => {
+      const pid = await pm2.pidOf('envoy');
+      assert.notEqual(pid, old.runner.pid);
+      return pid;
+    };
+    await use({ pm2, stage, old, runtime: runtime?.pid ?? 0, newRunner, newEnvoy }, { held, slow });
+  } finally {
+    await pm2.stop();
+  }
+}
+
+/** Puts a script in Envoy's place that can be told to take its time when it validates, or starts. */
+function slowEnvoy(pm2: TestPm2): (stage: Stage) => void {
+  const path = join(pm2.folder, 'slow-envoy');
+  const pace = join(pm2.folder, 'pace');
+  writeFileSync(
+    path,
+    `#!/bin/sh
+case "$(cat '${pace}' 2>/dev/null) $*" in
+  *--version*) ;;
+  validating*--mode*) touch '${join(pm2.folder, 'validating')}'; sleep 2 ;;
+  *--mode*) ;;
+  starting*) sleep 2 ;;
+esac
+exec '${envoyBinary()}' "$@"
+`,
+  );
+  chmodSync(path, 0o755);
+  pm2.env['ENVOY_BIN'] = path;
+  return (stage) => writeFileSync(pace, stage);
+}
+
+function runnersOf(pm2: TestPm2): number[] {
+  return pidsWith(`${pm2.folder}/pm2/logs/envoy-out`);
+}
+
+function kill(pid: number): void {
+  assert.ok(pid > 0);
+  process.kill(pid, 'SIGKILL');
+}
