@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { chmodSync, existsSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { type Generation, isAttended } from '../../src/envoy/generations.js';
 import { isAlive } from '../../src/envoy/process-identity.js';
@@ -11,6 +11,7 @@ import { eventually } from '../support/wait.js';
 
 /** How far a reload has come when something happens to it. */
 type Stage = 'validating' | 'starting' | 'handing over';
+const ECOSYSTEM = resolve(import.meta.dirname, '../../ecosystem.config.js');
 const STAGES: readonly Stage[] = ['validating', 'starting', 'handing over'];
 
 /** A reload under way: generation 1 has a connection and a slow request, the new one is at the stage. */
@@ -41,6 +42,13 @@ const FAULTS: Readonly<
   'the new Envoy killed -9': {
     at: ['starting', 'handing over'],
     act: (scene) => kill(scene.newEnvoy()),
+  },
+  'the daemon killed -9, and pm2 start': {
+    at: STAGES,
+    act: ({ pm2 }) => {
+      kill(pm2.daemonPid());
+      return pm2.pm2('start', ECOSYSTEM);
+    },
   },
   'another pm2 reload': {
     at: STAGES,
