@@ -149,7 +149,7 @@ function readNumbers(root: string): number[] {
 function readGeneration(root: string, number: number): Generation | undefined {
   const directory = join(root, String(number));
   const json = readJson(join(directory, 'generation.json'));
-  if (isGeneration(json)) return { ...json, number, directory };
+  if (isGeneration(json)) return { ...checked(json), number, directory };
   return recover(number, directory);
 }
 
@@ -182,6 +182,26 @@ function recover(number: number, directory: string): Generation | undefined {
 function isGeneration(json: unknown): json is Generation {
   const { envoy, runner, adminSocket } = (json ?? {}) as Partial<Generation>;
   return isIdentity(envoy) && isIdentity(runner) && typeof adminSocket === 'string';
+}
+
+/** Another version of pm2-envoy may have written it: what is not as it should be is not known. */
+function checked(json: Generation): Generation {
+  const { supervisor, version, launch, failedReload } = json;
+  const { at, reason } = failedReload ?? {};
+  const isFailure = typeof at === 'string' && typeof reason === 'string';
+  const { failedReload: _, ...rest } = json;
+  return {
+    ...rest,
+    supervisor: typeof supervisor?.home === 'string' ? supervisor : undefined,
+    version: typeof version === 'string' ? version : undefined,
+    launch:
+      typeof launch?.binary === 'string' &&
+      typeof launch.bootstrap === 'string' &&
+      Array.isArray(launch.args)
+        ? launch
+        : undefined,
+    ...(isFailure ? { failedReload: { at, reason } } : {}),
+  };
 }
 
 function isIdentity(value: unknown): value is ProcessIdentity {
