@@ -15,6 +15,7 @@ export type ErrorCode =
   | 'manager-unreachable'
   | 'manager-refused'
   | 'manager-answer'
+  | 'not-resumable'
   | 'serve-failed'
   | 'pm2-unreachable'
   | 'redeploy-failed';

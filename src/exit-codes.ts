@@ -32,6 +32,8 @@ export function exitCodeOf(error: unknown): number {
     case 'admin-gone':
     case 'admin-timeout':
       return EXIT.unreachable;
+    case 'not-resumable':
+      return EXIT.cancelled;
     case 'manager-refused':
       return EXIT.refused;
     default:

@@ -18,6 +18,8 @@ export interface AdminClient {
   readonly address: string;
   /** `POST /healthcheck/fail`: `/ready` turns 503, responses ask clients to leave. Idempotent. */
   failHealthCheck(signal?: AbortSignal): Promise<void>;
+  /** `POST /healthcheck/ok`: takes {@link failHealthCheck} back. Idempotent. */
+  passHealthCheck(signal?: AbortSignal): Promise<void>;
   /** `POST /drain_listeners`: listeners stop accepting at once. Idempotent, and final. */
   closeListeners(signal?: AbortSignal): Promise<void>;
   state(signal?: AbortSignal): Promise<EnvoyState>;
@@ -73,6 +75,9 @@ export function createAdminClient(address: AdminAddress, timeoutMs = 5_000): Adm
     address: shown,
     failHealthCheck: async (signal) => {
       await call({ method: 'POST', path: '/healthcheck/fail' }, signal);
+    },
+    passHealthCheck: async (signal) => {
+      await call({ method: 'POST', path: '/healthcheck/ok' }, signal);
     },
     closeListeners: async (signal) => {
       await call({ method: 'POST', path: '/drain_listeners' }, signal);

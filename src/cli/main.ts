@@ -16,6 +16,7 @@ import { loadPlugins } from '../plugins/load.js';
 import type { CommandSpec, PluginClass } from '../plugins/types.js';
 import type { CliContext } from './context.js';
 import { createIo } from './io.js';
+import { runResume } from './resume.js';
 import { runShutdown } from './shutdown.js';
 
 /** The command line: runs one command and sets the exit code (contract 7). */
@@ -71,7 +72,10 @@ function ownPlugins(cli: CliContext): LoadedPlugin[] {
     builtIn: true,
   });
   return [
-    own('drain', DrainPlugin, { main: () => runShutdown(cli) }),
+    own('drain', DrainPlugin, {
+      shutdown: () => runShutdown(cli),
+      resume: () => runResume(cli),
+    }),
     own('status', StatusPlugin),
     own('redeploy', RedeployPlugin),
     own('config', ConfigPlugin),

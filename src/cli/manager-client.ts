@@ -12,8 +12,22 @@ export interface ManagerClient {
   /** Starts or joins the drain and resolves at its end. */
   shutdown(): Promise<DrainResult>;
   status(signal?: AbortSignal): Promise<Status>;
+  /**
+   * Takes the drain back; resolves to what was cancelled.
+   *
+   * @throws Pm2EnvoyError also `not-resumable`, and `admin-failed` when Envoy does not obey
+   */
+  resume(): Promise<{ resumed: boolean; drain: DrainResult | null }>;
 }
 
+interface ResumeBody {
+  resumed?: boolean;
+  drain?: DrainResult | null;
+  error?: { code?: string; message?: string };
+}
+
+/** Envoy is asked for 10 s at the longest. */
+const RESUME_LIMIT_MS = 30_000;
 const STATUS_LIMIT_MS = 15_000;
 const CONNECT_SLACK_MS = 30_000;
 
@@ -66,6 +80,15 @@ export function createManagerClient(config: Config, runDir: string): ManagerClie
       const body = await call(['POST', '/shutdown'], config.drainTimeoutMs + CONNECT_SLACK_MS);
       if (!isDrainResult(body)) throw strange(url, body);
       return body;
+    },
+    resume: async () => {
+      const body = await call(['DELETE', '/shutdown'], RESUME_LIMIT_MS);
+      const { resumed, drain, error } = (body ?? {}) as ResumeBody;
+      if (error?.code === 'not-resumable' || error?.code === 'admin-failed') {
+        throw new Pm2EnvoyError(error.code, String(error.message));
+      }
+      if (typeof resumed !== 'boolean') throw strange(url, body);
+      return { resumed, drain: drain ?? null };
     },
     status: async (signal) => {
       const body = await call(['GET', '/status'], STATUS_LIMIT_MS, signal);

@@ -1,15 +1,13 @@
-import { createDrainHost } from '../apps/boot.js';
 import type { Config } from '../config/config.js';
 import { formatDuration } from '../config/duration.js';
-import { createHostDrain } from '../drain/host-drain.js';
 import { createEnvoyLocator } from '../drain/locate.js';
 import type { DrainOutcome, DrainResult } from '../drain/state.js';
-import { findRunDir, prepareRunDir } from '../envoy/run-dir.js';
-import { isPm2EnvoyError, messageOf, Pm2EnvoyError, unreachable } from '../errors.js';
+import { findRunDir } from '../envoy/run-dir.js';
+import { isPm2EnvoyError, messageOf, unreachable } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
-import { createLog } from '../log.js';
 import { readStatus, type Status } from '../manager/status.js';
 import type { CliContext } from './context.js';
+import { openDirectDrain } from './direct.js';
 import { counted } from './io.js';
 import { createManagerClient } from './manager-client.js';
 
@@ -47,42 +45,21 @@ export function exitCodeOfOutcome(outcome: DrainOutcome): number {
 
 async function drainSomehow(cli: CliContext, config: Config): Promise<DrainResult> {
   const manager = createManagerClient(config, findRunDir(config.runDir));
+  const forget = cli.io.onInterrupt('the drain goes on; `pm2-envoy resume` takes it back');
   try {
     return await withProgress(cli, manager.shutdown(), manager.status);
   } catch (error) {
     if (!isPm2EnvoyError(error, 'manager-unreachable')) throw error;
     cli.io.note(`${error.message}: draining Envoy directly`);
+    forget();
     return drainDirectly(cli, config);
+  } finally {
+    forget();
   }
 }
 
 async function drainDirectly(cli: CliContext, config: Config): Promise<DrainResult> {
-  const runDir = chooseRunDir(cli, config);
-  const log = await createLog({
-    name: 'pm2-envoy',
-    level: 'warn',
-    format: 'text',
-    stream: process.stderr,
-  });
-  const locator = createEnvoyLocator({ config, runDir, log });
-  const located = await locator.locate();
-  if (!located) {
-    throw new Pm2EnvoyError(
-      'manager-unreachable',
-      `no Envoy of pm2-envoy runs here either (looked in ${runDir}): is it started, as this user, with this run-dir?`,
-    );
-  }
-  // A wrong address would otherwise be asked again and again until drain-timeout.
-  await located.newest.admin.state().catch((error: unknown) => {
-    if (isPm2EnvoyError(error, 'admin-payload')) {
-      throw new Pm2EnvoyError('config-invalid', `admin-address: ${error.message}`, {
-        cause: error,
-      });
-    }
-    if (!located.generation && isPm2EnvoyError(error, 'admin-gone')) throw error;
-  });
-  const host = await createDrainHost(config, log);
-  const hostDrain = createHostDrain({ locator, config, host, log });
+  const { hostDrain, host, runDir, log } = await openDirectDrain(cli, config);
   // A connection of its own: the drain must not queue behind the progress display.
   const watch = createEnvoyLocator({ config, runDir, log });
   const result = await withProgress(cli, hostDrain.drain(), (signal) =>
@@ -90,17 +67,6 @@ async function drainDirectly(cli: CliContext, config: Config): Promise<DrainResu
   );
   await host.settled();
   return result;
-}
-
-/** A foreign Envoy's drain is recorded where nothing else may have made the folder. */
-function chooseRunDir(cli: CliContext, config: Config): string {
-  if (!config.adminAddress) return findRunDir(config.runDir);
-  try {
-    return prepareRunDir(config.runDir);
-  } catch (error) {
-    cli.io.note(messageOf(error));
-    return findRunDir(config.runDir);
-  }
 }
 
 const PROGRESS_MS = 500;

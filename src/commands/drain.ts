@@ -1,21 +1,33 @@
-import { HANDOVER_EVENTS, SHUTDOWN_EVENTS } from '../drain/state.js';
-import type { CommandSpec, HookFunction, Plugin, PluginHost } from '../plugins/types.js';
+import { HANDOVER_EVENTS, RESUME_EVENTS, SHUTDOWN_EVENTS } from '../drain/state.js';
+import type {
+  CommandMain,
+  CommandSpec,
+  HookFunction,
+  Plugin,
+  PluginHost,
+} from '../plugins/types.js';
 
 /**
- * The plugin that drains: it declares the lifecycle events of `shutdown` and `handover`, and does
+ * The plugin that drains: it declares the lifecycle events of `shutdown`, `resume` and `handover`, and does
  * what each event is for. Everything that can start a drain (HTTP, signals, the command line) goes
  * through these events.
  */
 export class DrainPlugin implements Plugin {
   readonly commands: Readonly<Record<string, CommandSpec>>;
 
-  /** @param options `main`: what the command line does for `shutdown` */
-  constructor(_host: PluginHost, options: { main?: NonNullable<CommandSpec['main']> }) {
+  /** @param options what the command line does for `shutdown` and `resume` */
+  constructor(_host: PluginHost, options: { shutdown?: CommandMain; resume?: CommandMain }) {
     this.commands = {
       shutdown: {
         usage: 'Drain Envoy: fail its health check, close its listeners, wait for its connections',
         lifecycleEvents: SHUTDOWN_EVENTS,
-        ...options,
+        ...(options.shutdown ? { main: options.shutdown } : {}),
+      },
+      resume: {
+        usage:
+          'Take a drain back before the listeners are closed: Envoy passes its health check again',
+        lifecycleEvents: RESUME_EVENTS,
+        ...(options.resume ? { main: options.resume } : {}),
       },
       handover: {
         usage: 'Drain an older generation in favour of a newer one, with the host in service',
@@ -30,6 +42,7 @@ export class DrainPlugin implements Plugin {
     'shutdown:delay': ({ drain }) => drain?.delay(),
     'shutdown:close': ({ drain }) => drain?.close(),
     'shutdown:wait': ({ drain }) => drain?.wait(),
+    'resume:pass-health': ({ drain }) => drain?.passHealth(),
     'handover:close': ({ drain }) => drain?.close(),
     'handover:wait': ({ drain }) => drain?.wait(),
   };

@@ -67,7 +67,9 @@ export function describeStatus(status: Status): string {
   ].join('\n');
 }
 
-function describePhase({ phase, outcome, timeLeftMs, startedAt }: Status): string {
+function describePhase({ phase, outcome, timeLeftMs, startedAt, orphanedDrain }: Status): string {
+  if (orphanedDrain)
+    return 'idle, but somebody has failed Envoy’s health check (`pm2-envoy resume`)';
   if (phase === 'idle') return 'idle';
   if (outcome !== null) return `${outcome} (drain of ${startedAt})`;
   return `${phase}, at most ${formatDuration(Math.round((timeLeftMs ?? 0) / 1_000) * 1_000)} left`;

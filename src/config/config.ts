@@ -27,6 +27,7 @@ export interface Config {
   readonly envoyDrainTimeMs: number;
   /** 0: `/healthz` never fails for a lost Envoy. */
   readonly envoyLostAfterMs: number;
+  readonly orphanedDrain: 'report' | 'resume' | 'shutdown';
   /** Set only for an Envoy that pm2-envoy did not start. */
   readonly adminAddress: AdminAddress | undefined;
   /** Undefined: the first usable one of the default places. */

@@ -22,6 +22,7 @@ export type FormatName =
   | 'host'
   | 'admin address'
   | 'drain rule'
+  | 'orphaned drain rule'
   | 'text'
   | 'path'
   | 'list'
@@ -69,6 +70,7 @@ export const FORMATS: Readonly<Record<FormatName, Format>> = {
       ),
   },
   'drain rule': oneOf(['connections', 'requests']),
+  'orphaned drain rule': oneOf(['report', 'resume', 'shutdown']),
   text: {
     allowed: 'text',
     fromText: (text) => text.trim(),

@@ -332,12 +332,17 @@ function toConfig(
     envoyArgs: listOf(settings['envoy-args'].value),
     envoyDrainTimeMs: ms('envoy-drain-time'),
     envoyLostAfterMs: ms('envoy-lost-after'),
+    orphanedDrain: orphanedDrainOf(settings['orphaned-drain'].value),
     adminAddress: typeof address === 'string' ? parseAdminAddress(address) : undefined,
     runDir: path('run-dir'),
     plugins: pluginsOf(settings.plugins.value, cwd),
     logLevel: text('log-level'),
     logFormat: text('log-format'),
   };
+}
+
+function orphanedDrainOf(value: unknown): Config['orphanedDrain'] {
+  return value === 'resume' || value === 'shutdown' ? value : 'report';
 }
 
 function listOf(value: unknown): string[] {

@@ -32,6 +32,7 @@ export type Key =
   | 'envoy-args'
   | 'envoy-drain-time'
   | 'envoy-lost-after'
+  | 'orphaned-drain'
   | 'admin-address'
   | 'run-dir'
   | 'plugins'
@@ -126,6 +127,11 @@ export const SCHEMA: Readonly<Record<Key, KeySpec>> = {
     format: 'duration',
     default: '60s',
     doc: '`/healthz` turns 503 once Envoy has been gone for this long outside a drain; 0s: never.',
+  },
+  'orphaned-drain': {
+    format: 'orphaned drain rule',
+    default: 'report',
+    doc: 'What the manager does about an Envoy that is DRAINING although no drain of pm2-envoy’s runs: say so in `/readyz`, `/status` and the log, have it pass its health check again (`resume`), or drain it (`shutdown`).',
   },
   'admin-address': {
     format: 'admin address',

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.js';
 import { systemClock } from '../clock.js';
-import { ownIdentity } from '../envoy/process-identity.js';
+import { isAlive, ownIdentity } from '../envoy/process-identity.js';
 import { messageOf } from '../errors.js';
 import type { Log } from '../log.js';
 import type { PluginHost } from '../plugins/types.js';
@@ -13,6 +13,7 @@ import {
   type DrainResult,
   type DrainState,
   eventsOf,
+  type ResumeResult,
 } from './state.js';
 
 /** One drain: of the host (`shutdown`), or of an older generation (`handover`). */
@@ -23,6 +24,10 @@ export interface Drainer {
    */
   drain(): Promise<DrainResult>;
   state(): DrainState;
+  /** Makes sure that the drain can't be taken back any more; false: it just was. */
+  makeFinal(): boolean;
+  /** Takes the drain back while that can be done, and has Envoy pass its health check again. */
+  resume(): Promise<ResumeResult>;
   /** The drain's own view, while this process leads it. */
   current(): DrainRun | undefined;
 }
@@ -72,7 +77,7 @@ export function createDrainer(options: {
   };
 
   const leadDrain = async (joined: DrainRecord): Promise<DrainResult> => {
-    const run = createDrainRun({ command, record: joined, targets, config, clock, log });
+    const run = createDrainRun({ command, record: joined, ledger, targets, config, clock, log });
     current = run;
     const enter = (event: string): void => {
       const record = run.enter(event as DrainPhase);
@@ -81,7 +86,13 @@ export function createDrainer(options: {
       log.info({ command, phase: event, connections: run.connectionsLeft }, `${command}: ${event}`);
     };
     try {
-      await host.run(command, { drain: run, from: joined.phase, onEvent: enter });
+      await host.run(command, {
+        drain: run,
+        from: joined.phase,
+        onEvent: enter,
+        skips: (event) => run.outcome === 'cancelled' && event !== 'finish',
+      });
+      if (run.outcome === 'cancelled') await host.run('resume', { drain: run });
     } catch (error) {
       // Hooks can't throw in here: this is a fault of ours, and the caller still needs an outcome.
       log.error(`the drain failed: ${messageOf(error)}`);
@@ -99,19 +110,66 @@ export function createDrainer(options: {
     return result;
   };
 
+  const drain = (): Promise<DrainResult> => {
+    promise ??= begin();
+    return promise;
+  };
+
+  const resume = async (): Promise<ResumeResult> => {
+    const record = ledger.read();
+    let cancelled: DrainResult | null = null;
+    if (record && record.result?.outcome !== 'cancelled') {
+      if (record.result) return tooLate(`the drain has ended: ${record.result.outcome}`);
+      if (ledger.decide('cancel') === 'close') {
+        return tooLate('Envoy’s listeners are closed, or it is being stopped');
+      }
+      cancelled = await drain();
+      if (cancelled.outcome !== 'cancelled') return tooLate(`it ended: ${cancelled.outcome}`);
+    }
+    const before = await stateOf(targets);
+    if (before.includes('DRAINING')) {
+      const run = createDrainRun({
+        command,
+        record: newRecord(),
+        ledger,
+        targets,
+        config,
+        clock,
+        log,
+      });
+      await host.run('resume', { drain: run });
+    } else if (!cancelled && before.every((word) => word === 'LIVE')) {
+      return { kind: 'nothing' };
+    }
+    const now = await stateOf(targets);
+    if (now.every((word) => word === 'LIVE')) return { kind: 'resumed', drain: cancelled };
+    return { kind: 'unreachable', reason: `Envoy is ${now.join(', ')}` };
+  };
+
   const end = (result: DrainResult): DrainResult => {
     state = { kind: 'ended', result };
     return result;
   };
 
   return {
-    drain: () => {
-      promise ??= begin();
-      return promise;
-    },
+    drain,
+    resume,
+    makeFinal: () => ledger.decide('close') === 'close',
     state: () => state,
     current: () => current,
   };
+}
+
+function tooLate(reason: string): ResumeResult {
+  return { kind: 'too-late', reason };
+}
+
+/** What each Envoy that still exists says of itself. */
+async function stateOf(targets: readonly EnvoyTarget[]): Promise<string[]> {
+  const living = targets.filter(({ process }) => !process || isAlive(process));
+  return Promise.all(
+    living.map(({ admin }) => admin.state().catch((error: unknown) => messageOf(error))),
+  );
 }
 
 function progressOf(record: DrainRecord): Omit<Extract<DrainState, { kind: 'draining' }>, 'kind'> {
@@ -121,7 +179,7 @@ function progressOf(record: DrainRecord): Omit<Extract<DrainState, { kind: 'drai
 
 function logResult(command: DrainCommand, result: DrainResult, run: DrainRun, log: Log): void {
   const { outcome, durationMs, connectionsLeft } = result;
-  const fine = outcome === 'drained' || outcome === 'envoy-gone';
+  const fine = outcome === 'drained' || outcome === 'envoy-gone' || outcome === 'cancelled';
   const message = `${command} ended: ${outcome} after ${durationMs} ms, connections left: ${connectionsLeft ?? 'unknown'}`;
   if (fine) log.info({ command, ...result }, message);
   else log.warn({ command, ...result, lastError: run.lastError() }, message);

@@ -45,6 +45,8 @@ export interface Envoys {
   tellAll(
     what: string,
     call: (admin: AdminClient, signal: AbortSignal) => Promise<void>,
+    /** Ends the asking early. */
+    isOver?: () => boolean,
   ): Promise<void>;
   /** Leaves alone a foreign Envoy that its owner has restarted meanwhile: its listeners must stay open. */
   forgetReplaced(): Promise<void>;
@@ -159,7 +161,7 @@ export function createEnvoys(options: {
     lastError: () => lastError,
     allGone: () => remaining().length === 0,
 
-    tellAll: async (what, call) => {
+    tellAll: async (what, call, isOver = () => false) => {
       await Promise.all(
         remaining().map(async (member) => {
           for (let waitMs = FIRST_RETRY_MS; ; waitMs = Math.min(waitMs * 2, LONGEST_RETRY_MS)) {
@@ -171,7 +173,7 @@ export function createEnvoys(options: {
               });
               return true;
             });
-            if (done || member.isGone() || clock.nowMs() >= deadlineMs) return;
+            if (done || isOver() || member.isGone() || clock.nowMs() >= deadlineMs) return;
             sayOnce(
               `${member.target.name} could not be told to ${what}, trying again: ${lastError}`,
             );

@@ -6,7 +6,7 @@ import { shareInFlight } from '../share.js';
 import { createDrainer, type Drainer } from './drainer.js';
 import type { EnvoyLocator, Located } from './locate.js';
 import type { DrainConfig, DrainRun } from './run.js';
-import type { DrainResult, DrainState } from './state.js';
+import type { DrainResult, DrainState, ResumeResult } from './state.js';
 
 /** The drain of this host, whichever Envoy runs on it and whichever process began it. */
 export interface HostDrain {
@@ -15,6 +15,10 @@ export interface HostDrain {
    * the same Envoy. Never rejects; without any Envoy the outcome is `envoy-gone`.
    */
   drain(): Promise<DrainResult>;
+  /** The same, for an Envoy that is going to be stopped: it can't be taken back, nor has it been. */
+  drainForGood(): Promise<DrainResult>;
+  /** Takes the drain back, this process's or another's; see {@link ResumeResult}. Never rejects. */
+  resume(): Promise<ResumeResult>;
   /** The drain of the Envoy that lives now, this process's or another's. */
   state(located: Located | undefined): DrainState;
   /** Whether a drain runs that somebody leads: this process, or another one that lives. */
@@ -40,7 +44,9 @@ export function createHostDrain(options: {
   let last: { located: Located; drainer: Drainer } | undefined;
   const locate = shareInFlight(() => locator.locate());
   const drainerFor = (located: Located): Drainer => {
-    if (last && isSameEnvoy(last.located, located)) return last.drainer;
+    if (last && isSameEnvoy(last.located, located) && !isCancelled(last.drainer.state())) {
+      return last.drainer;
+    }
     const drainer = createDrainer({
       ...rest,
       command: 'shutdown',
@@ -51,24 +57,46 @@ export function createHostDrain(options: {
     return drainer;
   };
 
+  /** Undefined: there is no Envoy, and there was none. */
+  const currentDrainer = async (): Promise<Drainer | undefined> => {
+    if (last?.drainer.state().kind === 'draining') return last.drainer;
+    const located = await locate();
+    return located ? drainerFor(located) : last?.drainer;
+  };
+  const drain = async (): Promise<DrainResult> => {
+    const drainer = await currentDrainer();
+    if (drainer) return drainer.drain();
+    rest.log.info('there is no Envoy: nothing to drain');
+    return nothingToDrain();
+  };
+
   return {
-    drain: async () => {
-      if (last?.drainer.state().kind === 'draining') return last.drainer.drain();
+    drain,
+    drainForGood: async () => {
+      for (;;) {
+        const drainer = await currentDrainer();
+        if (!drainer) return drain();
+        const result = drainer.drain();
+        const isFinal = drainer.makeFinal();
+        const { outcome } = await result;
+        if (isFinal || outcome !== 'cancelled') return result;
+      }
+    },
+    resume: async () => {
       const located = await locate();
-      if (located) return drainerFor(located).drain();
-      if (last) return last.drainer.drain();
-      rest.log.info('there is no Envoy: nothing to drain');
-      return nothingToDrain();
+      if (!located) return { kind: 'too-late', reason: 'there is no Envoy' };
+      return drainerFor(located).resume();
     },
     state: (located) => {
       // Another Envoy lives now: what was true of the last one says nothing of it.
       const isOver = last?.drainer.state().kind === 'ended';
       if (located && last && isOver && !isSameEnvoy(last.located, located)) last = undefined;
+      if (last && isCancelled(last.drainer.state())) last = undefined;
       const own = last?.drainer.state() ?? { kind: 'idle' };
       if (!located) return own;
       if (last && isSameEnvoy(last.located, located) && own.kind !== 'idle') return own;
       const record = located.ledger.read();
-      if (!record) return { kind: 'idle' };
+      if (!record || record.result?.outcome === 'cancelled') return { kind: 'idle' };
       if (record.result) return { kind: 'ended', result: record.result };
       const { phase, startedAt, deadlineMs, connectionsAtStart } = record;
       return { kind: 'draining', phase, startedAt, deadlineMs, connectionsAtStart };
@@ -95,6 +123,11 @@ function isSameEnvoy(a: Located, b: Located): boolean {
   if (a.latest || b.latest) return sameProcess(a.latest, b.latest);
   if (a.envoyStartedAtMs === undefined || b.envoyStartedAtMs === undefined) return false;
   return isSameStart(a.envoyStartedAtMs, b.envoyStartedAtMs);
+}
+
+/** It was taken back: the next drain is a new one. */
+function isCancelled(state: DrainState): boolean {
+  return state.kind === 'ended' && state.result.outcome === 'cancelled';
 }
 
 function nothingToDrain(): DrainResult {

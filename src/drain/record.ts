@@ -1,4 +1,4 @@
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { isSameStart } from '../admin/server-info.js';
 import {
   conditionOf,
@@ -33,17 +33,28 @@ export interface DrainRecord {
   result?: DrainResult;
 }
 
+/**
+ * What a drain comes to at the point of no return: its listeners are closed, or it is taken back.
+ * Whoever decides first, in any process, has decided for all.
+ */
+export type DrainDecision = 'close' | 'cancel';
+
 /** The place of one drain record. */
 export interface DrainLedger {
   /** The record as it stands; undefined: no drain has begun. */
   read(): DrainRecord | undefined;
   /**
-   * Starts a drain with `fresh`, or joins the one that is recorded. `lead` says that this process has
-   * to do the work: it made the record, or the leader is gone, or overdue.
+   * Starts a drain with `fresh`, or joins the one that is recorded; one that was taken back is not
+   * joined. `lead` says that this process has to do the work: it made the record, or the leader is
+   * gone, or overdue.
    */
   claim(fresh: DrainRecord, nowMs: number): { record: DrainRecord; lead: boolean };
   /** Writes down progress, unless another process has taken over. */
   update(record: DrainRecord): void;
+  /** Decides, if nobody has yet; returns what holds. */
+  decide(decision: DrainDecision): DrainDecision;
+  /** What has been decided. */
+  decision(): DrainDecision | undefined;
 }
 
 /** How long after the deadline a leader may take to finish before a follower takes over. */
@@ -66,11 +77,25 @@ export function openLedger(options: {
   foreign?: { envoyStartedAtMs: number | undefined };
   self?: ProcessIdentity;
 }): DrainLedger {
-  const { file, log, foreign, self = ownIdentity() } = options;
+  const { log, foreign, self = ownIdentity() } = options;
   const envoyStartedAtMs = foreign?.envoyStartedAtMs;
   let warned = false;
 
   let joinedAtMs: number | undefined;
+  let attempt: number | undefined;
+  let decided: DrainDecision | undefined;
+
+  const base = options.file.replace(/\.json$/, '');
+  /** A drain that was taken back leaves its record behind; the next one has a file of its own. */
+  const fileOf = (number: number): string =>
+    number === 0 ? options.file : `${base}-${number}.json`;
+  const decisionFileOf = (number: number): string =>
+    `${base}${number === 0 ? '' : `-${number}`}.decision`;
+  const latest = (): number => {
+    let number = 0;
+    while (existsSync(fileOf(number + 1))) number += 1;
+    return number;
+  };
 
   const isStale = (record: DrainRecord): boolean => {
     if (!foreign || record.startedAtMs === joinedAtMs) return false;
@@ -82,11 +107,12 @@ export function openLedger(options: {
     }
     return !isSameStart(record.envoyStartedAtMs, envoyStartedAtMs);
   };
-  const read = (): DrainRecord | undefined => {
-    const json = readJson(file);
+  const readAt = (number: number): DrainRecord | undefined => {
+    const json = readJson(fileOf(number));
     return isRecord(json) && !isStale(json) ? json : undefined;
   };
-  const attempt = (write: () => void): void => {
+  const read = (): DrainRecord | undefined => readAt(attempt ?? latest());
+  const tryTo = (write: () => void): void => {
     try {
       write();
     } catch (error) {
@@ -101,8 +127,18 @@ export function openLedger(options: {
     claim: (fresh, nowMs) => {
       const own = envoyStartedAtMs === undefined ? fresh : { ...fresh, envoyStartedAtMs };
       let made = false;
-      if (!read()) attempt(() => rmSync(file, { force: true }));
-      attempt(() => {
+      if (attempt === undefined) {
+        const last = latest();
+        attempt = readAt(last)?.result?.outcome === 'cancelled' ? last + 1 : last;
+        decided = undefined;
+      }
+      const file = fileOf(attempt);
+      const decision = decisionFileOf(attempt);
+      if (!read()) {
+        tryTo(() => rmSync(file, { force: true }));
+        tryTo(() => rmSync(decision, { force: true }));
+      }
+      tryTo(() => {
         made = createJson(file, own);
       });
       const record = made ? own : read();
@@ -110,17 +146,35 @@ export function openLedger(options: {
       joinedAtMs = record.startedAtMs;
       if (record.result || follows(record, self, nowMs)) return { record, lead: false };
       const taken = { ...record, leader: self };
-      attempt(() => writeJson(file, taken));
+      tryTo(() => writeJson(file, taken));
       return { record: taken, lead: true };
     },
     update: (record) => {
       const current = read();
       if (current && (current.result || !sameProcess(current.leader, self))) return;
-      attempt(() =>
-        writeJson(file, envoyStartedAtMs === undefined ? record : { ...record, envoyStartedAtMs }),
+      tryTo(() =>
+        writeJson(
+          fileOf(attempt ?? latest()),
+          envoyStartedAtMs === undefined ? record : { ...record, envoyStartedAtMs },
+        ),
       );
     },
+    decide: (decision) => {
+      const file = decisionFileOf(attempt ?? latest());
+      tryTo(() => createJson(file, { decision, by: self }));
+      decided ??= readDecision(file) ?? decision;
+      return decided;
+    },
+    decision: () => {
+      decided ??= readDecision(decisionFileOf(attempt ?? latest()));
+      return decided;
+    },
   };
+}
+
+function readDecision(file: string): DrainDecision | undefined {
+  const { decision } = (readJson(file) ?? {}) as { decision?: unknown };
+  return decision === 'close' || decision === 'cancel' ? decision : undefined;
 }
 
 function follows(record: DrainRecord, self: ProcessIdentity, nowMs: number): boolean {

@@ -4,7 +4,7 @@ import { formatDuration } from '../config/duration.js';
 import type { Log } from '../log.js';
 import { createCadence } from './cadence.js';
 import { createEnvoys, type EnvoyTarget, type Sample } from './envoys.js';
-import type { DrainRecord } from './record.js';
+import type { DrainLedger, DrainRecord } from './record.js';
 import type { DrainCommand, DrainOutcome, DrainPhase } from './state.js';
 
 /**
@@ -30,6 +30,8 @@ export interface DrainRun {
   delay(): Promise<void>;
   close(): Promise<void>;
   wait(): Promise<void>;
+  /** Takes `failHealth` back. */
+  passHealth(): Promise<void>;
 }
 
 /** What one drain's configuration is made of. */
@@ -49,6 +51,8 @@ export type DrainConfig = Pick<
 const CLOSE_SETTLES_MS = 30;
 /** `drain-until: requests` must hold for this many polls: a request may be just between two gauges. */
 const CALM_POLLS = 3;
+/** How long an Envoy that does not answer is asked to take its health failure back. */
+const PASS_HEALTH_LIMIT_MS = 10_000;
 /** Longest time between two looks whether Envoy still exists. */
 const LIVENESS_MS = 500;
 
@@ -56,12 +60,13 @@ const LIVENESS_MS = 500;
 export function createDrainRun(options: {
   command: DrainCommand;
   record: DrainRecord;
+  ledger: Pick<DrainLedger, 'decide' | 'decision'>;
   targets: readonly EnvoyTarget[];
   config: DrainConfig;
   clock: Clock;
   log: Log;
 }): DrainRun & { enter(phase: DrainPhase): DrainRecord } {
-  const { command, config, clock, log } = options;
+  const { command, config, clock, log, ledger } = options;
   const record = { ...options.record };
   const cadence = createCadence(config);
   const envoys = createEnvoys({
@@ -80,6 +85,8 @@ export function createDrainRun(options: {
       outcome = 'envoy-gone';
       left = 0;
     }
+    const isReversible = record.phase === 'fail-health' || record.phase === 'delay';
+    if (!outcome && isReversible && ledger.decision() === 'cancel') outcome = 'cancelled';
     return outcome !== undefined;
   };
   const look = async (): Promise<Sample> => {
@@ -127,8 +134,10 @@ export function createDrainRun(options: {
 
     failHealth: async () => {
       if (isOver()) return;
-      await envoys.tellAll('fail its health check', (admin, signal) =>
-        admin.failHealthCheck(signal),
+      await envoys.tellAll(
+        'fail its health check',
+        (admin, signal) => admin.failHealthCheck(signal),
+        isOver,
       );
       if (!isOver()) await lookAtStart();
     },
@@ -163,8 +172,21 @@ export function createDrainRun(options: {
       await envoys.forgetReplaced();
       if (isOver()) return;
       await lookAtStart();
+      if (command === 'shutdown' && ledger.decide('close') === 'cancel') {
+        outcome = 'cancelled';
+        return;
+      }
       await envoys.tellAll('close its listeners', (admin, signal) => admin.closeListeners(signal));
       await rest(CLOSE_SETTLES_MS);
+    },
+
+    passHealth: async () => {
+      const endMs = clock.nowMs() + PASS_HEALTH_LIMIT_MS;
+      await envoys.tellAll(
+        'pass its health check again',
+        (admin, signal) => admin.passHealthCheck(signal),
+        () => clock.nowMs() >= endMs,
+      );
     },
 
     wait: async () => {

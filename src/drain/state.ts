@@ -10,6 +10,9 @@ export const SHUTDOWN_EVENTS: readonly DrainPhase[] = [
 /** The lifecycle events of a hand-over: the host stays in service, so its health is not touched. */
 export const HANDOVER_EVENTS: readonly DrainPhase[] = ['close', 'wait', 'finish'];
 
+/** The lifecycle events of taking a drain back. */
+export const RESUME_EVENTS: readonly string[] = ['pass-health', 'finish'];
+
 /** Where a drain is. */
 export type DrainPhase = 'fail-health' | 'delay' | 'close' | 'wait' | 'finish';
 
@@ -51,6 +54,17 @@ export interface DrainResult {
   /** Open connections at the end, cut when Envoy stops; null: could not be counted. */
   connectionsLeft: number | null;
 }
+
+/** What taking a drain back came to. */
+export type ResumeResult =
+  /** Envoy's health passes again; `drain` is what was cancelled, null where only its health was failed. */
+  | { kind: 'resumed'; drain: DrainResult | null }
+  /** No drain runs, and Envoy is healthy. */
+  | { kind: 'nothing' }
+  /** Its listeners are closed, it is being stopped, or there is no Envoy. */
+  | { kind: 'too-late'; reason: string }
+  /** Envoy does not answer, or still says DRAINING. */
+  | { kind: 'unreachable'; reason: string };
 
 /** A drain as it is seen from outside. */
 export type DrainState =

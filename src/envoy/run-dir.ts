@@ -14,7 +14,8 @@ import { messageOf, Pm2EnvoyError, systemCodeOf } from '../errors.js';
 /** Longest path of a unix socket that Linux and macOS take, less the part below the run directory. */
 const LONGEST_PATH = 104 - '/generations/999999/admin.sock'.length;
 
-const OWN_FILES = /^(generations|manager\.json|shutdown-.*\.json|validate-.*\.log|\.probe-.*)/;
+const OWN_FILES =
+  /^(generations|manager\.json|shutdown-.*\.(json|decision)|validate-.*\.log|\.probe-.*)/;
 
 /** The default places, best first (contract 5). */
 export function defaultRunDirs(env: NodeJS.ProcessEnv = process.env): string[] {

@@ -33,6 +33,28 @@ export function createApp(parts: AppParts): Express {
     response.status(statusOf(result.outcome)).json(result);
   };
 
+  const resume = async (_request: Request, response: Response): Promise<void> => {
+    const result = await hostDrain.resume();
+    switch (result.kind) {
+      case 'resumed':
+        response.json({ resumed: true, drain: result.drain });
+        return;
+      case 'nothing':
+        response.json({ resumed: false, drain: null });
+        return;
+      case 'too-late': {
+        const message = `${result.reason}: it can't be taken back; \`pm2 reload envoy\` brings up a new Envoy`;
+        sendError(response, 409, { code: 'not-resumable', message });
+        return;
+      }
+      case 'unreachable':
+        sendError(response, 502, { code: 'admin-failed', message: result.reason });
+        return;
+      default:
+        unreachable(result);
+    }
+  };
+
   app
     .route('/healthz')
     .get((_request, response) => {
@@ -52,10 +74,11 @@ export function createApp(parts: AppParts): Express {
   app
     .route('/shutdown')
     // Express answers HEAD with the GET handler: looking must not drain.
-    .head(methodNotAllowed('GET, POST'))
+    .head(methodNotAllowed('GET, POST, DELETE'))
     .get(trusted, shutdown)
     .post(trusted, shutdown)
-    .all(methodNotAllowed('GET, POST'));
+    .delete(trusted, resume)
+    .all(methodNotAllowed('GET, POST, DELETE'));
   app
     .route('/status')
     .get(trusted, async (_request, response) => {

@@ -4,6 +4,7 @@ import { formatDuration } from '../config/duration.js';
 import type { HostDrain } from '../drain/host-drain.js';
 import type { EnvoyLocator, Located } from '../drain/locate.js';
 import { isPm2EnvoyError, messageOf } from '../errors.js';
+import type { Log } from '../log.js';
 import { shareInFlight } from '../share.js';
 
 /** Answers of the two health endpoints: undefined is well, else the reason. */
@@ -15,20 +16,39 @@ export interface Health {
 }
 
 const LONGEST_WATCH_MS = 5_000;
+const ORPHANED =
+  'Envoy is DRAINING, but no drain of pm2-envoy’s runs: somebody else failed its health check; `pm2-envoy resume` takes that back, `pm2-envoy shutdown` drains it';
 
 /**
  * Creates the health answers, and the watch that notices between two probes that Envoy is lost, or
  * that a drain has lost its leader.
  */
 export function watchHealth(options: {
-  config: Pick<Config, 'envoyLostAfterMs'>;
+  config: Pick<Config, 'envoyLostAfterMs' | 'orphanedDrain'>;
   locator: EnvoyLocator;
   hostDrain: HostDrain;
+  log: Log;
   clock?: Clock;
 }): Health {
-  const { config, locator, hostDrain, clock = systemClock } = options;
+  const { config, locator, hostDrain, log, clock = systemClock } = options;
   const { envoyLostAfterMs } = config;
   let lostSinceMs: number | undefined;
+  let looksInOrphanedDrain = 0;
+
+  /** Seen twice, so that a drain which has just begun, without a record, is not taken for one. */
+  const lookForOrphanedDrain = async ({ newest, generation }: Located): Promise<void> => {
+    const isStarting = generation?.ready === false;
+    const state = isStarting ? undefined : await newest.admin.state().catch(() => undefined);
+    looksInOrphanedDrain = state === 'DRAINING' ? looksInOrphanedDrain + 1 : 0;
+    if (looksInOrphanedDrain !== 2) return;
+    log.warn(`${ORPHANED}; orphaned-drain is ${config.orphanedDrain}`);
+    if (config.orphanedDrain === 'resume') {
+      const result = await hostDrain.resume();
+      if (result.kind === 'resumed') log.info('Envoy passes its health check again');
+      else log.error(`Envoy can't be resumed: ${JSON.stringify(result)}`);
+    }
+    if (config.orphanedDrain === 'shutdown') void hostDrain.drain();
+  };
 
   const look = async (): Promise<void> => {
     const located = await locator.locate();
@@ -36,6 +56,8 @@ export function watchHealth(options: {
     const isWell = drain !== 'idle' || (await exists(located));
     lostSinceMs = isWell ? undefined : (lostSinceMs ?? clock.nowMs());
     if (drain === 'draining') await hostDrain.resumeAbandoned();
+    if (drain === 'idle' && located) await lookForOrphanedDrain(located);
+    else looksInOrphanedDrain = 0;
   };
   const everyMs = envoyLostAfterMs > 0 ? Math.max(100, envoyLostAfterMs / 4) : LONGEST_WATCH_MS;
   void look();
@@ -59,7 +81,10 @@ export function watchHealth(options: {
       if (!located) return { code: 'envoy-gone', message: 'there is no Envoy' };
       try {
         const state = await located.newest.admin.state();
-        return state === 'LIVE' ? undefined : { code: 'not-live', message: `Envoy is ${state}` };
+        if (state === 'LIVE') return undefined;
+        return state === 'DRAINING'
+          ? { code: 'orphaned-drain', message: ORPHANED }
+          : { code: 'not-live', message: `Envoy is ${state}` };
       } catch (error) {
         const code = isPm2EnvoyError(error) ? error.code : 'admin-failed';
         return { code, message: messageOf(error) };

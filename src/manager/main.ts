@@ -29,7 +29,7 @@ await boot('envoy-manager', async (app) => {
   const locator = createEnvoyLocator({ config, runDir, log });
   const limitMs = drainLimitMs();
   const hostDrain = createHostDrain({ locator: drainLocator, config, host, log, limitMs });
-  const health = watchHealth({ config, locator, hostDrain });
+  const health = watchHealth({ config, locator, hostDrain, log });
   const listener = createApp({
     config,
     hostDrain,

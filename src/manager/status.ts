@@ -27,6 +27,8 @@ export interface Status {
   deadline: string | null;
   timeLeftMs: number | null;
   connectionsAtStart: number | null;
+  /** Envoy is DRAINING although no drain of pm2-envoy's runs. */
+  orphanedDrain: boolean;
   /** Null: they can't be counted right now. */
   connections: Pick<ConnectionCount, 'open' | 'byListener' | 'byKind'> | null;
   activeRequests: number | null;
@@ -90,8 +92,10 @@ export async function readStatus(
   const answers = counted.filter((_, index) => !isStarting(targets[index]));
   const counts = answers.map(({ count }) => count).filter((count) => count !== undefined);
   const sum = counts.length === answers.length && located ? sumConnections(counts) : undefined;
+  const drain = drainPart(hostDrain, located, clock);
   return {
-    ...drainPart(hostDrain, located, clock),
+    ...drain,
+    orphanedDrain: drain.phase === 'idle' && info?.info?.state === 'DRAINING',
     connections: sum ? pickCount(sum) : null,
     activeRequests: sum?.activeRequests ?? null,
     envoy: located ? { ...describe(located), ...info?.info } : null,

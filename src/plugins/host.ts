@@ -102,6 +102,7 @@ export function createPluginHost(options: {
     if (!spec) throw new Pm2EnvoyError('plugin-invalid', `there is no command ${command}`);
     const from = call.from === undefined ? 0 : spec.lifecycleEvents.indexOf(call.from);
     for (const event of spec.lifecycleEvents.slice(Math.max(0, from))) {
+      if (call.skips?.(event)) continue;
       call.onEvent?.(event);
       for (const stage of ['before:', '', 'after:']) {
         for (const hook of hooks.get(`${stage}${command}:${event}`) ?? []) {

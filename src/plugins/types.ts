@@ -21,8 +21,11 @@ export interface CommandSpec {
    * What the command line does instead of going through the events right away: `shutdown` asks the
    * manager first. Resolves to the exit code.
    */
-  main?(invocation: Invocation): Promise<number>;
+  main?: CommandMain;
 }
+
+/** What a command does on the command line; resolves to the exit code. */
+export type CommandMain = (invocation: Invocation) => Promise<number>;
 
 /** A command as somebody called it. */
 export interface Invocation {
@@ -98,4 +101,6 @@ export interface HostCall {
   from?: string;
   /** Told before each event's first hook. */
   onEvent?(event: string): void;
+  /** Asked before each event whether to pass over it. */
+  skips?(event: string): boolean;
 }

@@ -83,7 +83,7 @@ export async function stopGeneration(
 /** Drains the host and ends every generation: those without a runner too, and an older runner's. */
 async function drainAndEnd(own: Generation | undefined, context: StopContext): Promise<void> {
   const { generations, hostDrain, host } = context;
-  await hostDrain.drain();
+  await hostDrain.drainForGood();
   const live = generations.live();
   const left = live.filter(isLeft);
   const limit = own?.number ?? Number.POSITIVE_INFINITY;
@@ -127,8 +127,10 @@ export async function handOver(generation: Generation, context: StopContext): Pr
     log,
     limitMs,
   });
-  await drainer.drain();
+  const { outcome } = await drainer.drain();
   admin.close();
+  // A drain of the host was taken back under way: the hand-over has still to be done.
+  if (outcome === 'cancelled') return handOver(generation, context);
   await end(generation, context);
   await host.settled();
 }

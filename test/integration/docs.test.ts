@@ -177,6 +177,7 @@ function stubDrain(): DrainRun {
     delay: nothing,
     close: nothing,
     wait: nothing,
+    passHealth: nothing,
   };
 }
 

@@ -70,6 +70,7 @@ describe('loadConfig defaults', () => {
       envoyArgs: [],
       envoyDrainTimeMs: 600_000,
       envoyLostAfterMs: 60_000,
+      orphanedDrain: 'report',
       adminAddress: undefined,
       runDir: undefined,
       plugins: [],

@@ -15,6 +15,7 @@ describe('EXIT', () => {
       unreachable: 5,
       refused: 77,
       configuration: 78,
+      interrupted: 130,
     });
   });
 

@@ -7,7 +7,7 @@ import type { AdminClient, StatsQuery } from '../../src/admin/client.js';
 import type { Stat } from '../../src/admin/stats.js';
 import type { Clock } from '../../src/clock.js';
 import type { EnvoyTarget } from '../../src/drain/envoys.js';
-import type { DrainRecord } from '../../src/drain/record.js';
+import type { DrainLedger, DrainRecord } from '../../src/drain/record.js';
 import type { DrainConfig } from '../../src/drain/run.js';
 import { type DrainCommand, type DrainResult, eventsOf } from '../../src/drain/state.js';
 import { ownIdentity, type ProcessIdentity } from '../../src/envoy/process-identity.js';
@@ -129,6 +129,12 @@ export function createFakeEnvoy(open = 0, options: { foreign?: boolean } = {}): 
           () => envoy.failFault,
           () => undefined,
         ),
+      passHealthCheck: () =>
+        ask(
+          'pass',
+          () => envoy.failFault,
+          () => undefined,
+        ),
       closeListeners: () =>
         ask(
           'close',
@@ -197,7 +203,12 @@ export const drainConfig: DrainConfig = {
 export const drainSteps: Pick<PluginHost, 'run'> = {
   run: async (command, call = {}) => {
     const events: readonly string[] = eventsOf(command as DrainCommand);
+    if (command === 'resume') {
+      await call.drain?.passHealth();
+      return;
+    }
     for (const event of events.slice(events.indexOf(call.from ?? events[0] ?? ''))) {
+      if (call.skips?.(event)) continue;
       call.onEvent?.(event);
       if (event === 'fail-health') await call.drain?.failHealth();
       if (event === 'delay') await call.drain?.delay();
@@ -234,6 +245,12 @@ export function makeResult(more: Partial<DrainResult> = {}): DrainResult {
 
 /** Nobody: a process that has ended. */
 export const deadIdentity: ProcessIdentity = { pid: process.pid, startTime: 'another life' };
+
+/** Nobody takes a drain back. */
+export const undecided: Pick<DrainLedger, 'decide' | 'decision'> = {
+  decide: (decision) => decision,
+  decision: () => undefined,
+};
 
 /** A folder that is removed when the tests of the file are over. */
 export function makeTempFolder(): string {

@@ -14,6 +14,7 @@ import {
   drainConfig,
   makeRecord,
   targetOf,
+  undecided,
 } from './fakes.js';
 
 const { config } = loadConfig({ env: {}, cwd: '/nowhere' });
@@ -73,6 +74,7 @@ function makeDrain(): DrainRun {
   return createDrainRun({
     command: 'shutdown',
     record: makeRecord(clock.nowMs()),
+    ledger: undecided,
     targets: [targetOf(createFakeEnvoy())],
     config: drainConfig,
     clock,

@@ -12,6 +12,7 @@ import {
   makeRecord,
   setOpen,
   targetOf,
+  undecided,
 } from './fakes.js';
 
 function setUp(
@@ -24,6 +25,7 @@ function setUp(
   const run = createDrainRun({
     command: 'shutdown',
     record: makeRecord(startMs, options.record),
+    ledger: undecided,
     targets: [targetOf(envoy)],
     config: { ...drainConfig, ...options.config },
     clock,
