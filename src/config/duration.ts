@@ -50,9 +50,9 @@ export function formatDuration(ms: number): string {
   return `${hours > 0 ? `${hours}h` : ''}${minutes > 0 ? `${minutes}m` : ''}${seconds > 0 ? `${seconds}s` : ''}`;
 }
 
+/** For a bare number: the same in seconds. Go has no exponents, so `1e+21s` would be refused as well. */
 function hint(value: unknown): string {
-  const bare =
-    typeof value === 'number' || (typeof value === 'string' && /^\d+(\.\d+)?$/.test(value));
-  if (typeof value === 'number' && !(value >= 0)) return '';
-  return bare ? ` (did you mean ${JSON.stringify(`${value}s`)}?)` : '';
+  if (typeof value !== 'number' && typeof value !== 'string') return '';
+  const isBare = /^(\d+\.?\d*|\.\d+)$/.test(String(value));
+  return isBare ? ` (did you mean ${JSON.stringify(`${value}s`)}?)` : '';
 }

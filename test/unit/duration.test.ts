@@ -73,7 +73,7 @@ describe('parseDuration', () => {
     });
   }
 
-  for (const bare of [5, '5', ' 5 ', '0']) {
+  for (const bare of [5, '5', ' 5 ', '0', '5.', '.5', 0.5]) {
     it(`hints at seconds for the bare number ${JSON.stringify(bare)}`, () => {
       assert.throws(
         () => parseDuration(bare),
@@ -83,7 +83,7 @@ describe('parseDuration', () => {
   }
 
   it('gives no hint where no number was meant', () => {
-    for (const value of ['soon', '5sec', '', null, {}, -5, Number.NaN]) {
+    for (const value of ['soon', '5sec', '', null, {}, -5, Number.NaN, 1e21, 1e-7]) {
       assert.throws(
         () => parseDuration(value),
         (error: Error) => !error.message.includes('did you mean'),
