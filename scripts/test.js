@@ -1,4 +1,4 @@
-// Runs test suites: node scripts/test.js unit integration e2e
+// Runs test suites: node scripts/test.js unit property integration e2e
 // Suites that need an Envoy get one: ENVOY_BIN if set, else the pinned one, fetched once. There is no
 // skipping: without an Envoy they fail.
 import { execFileSync, spawnSync } from 'node:child_process';
@@ -18,7 +18,7 @@ const reporter = ['--test-reporter', 'spec'];
 const env = { ...process.env };
 // Settings of the caller's own must not leak into what is tested.
 for (const name of Object.keys(env)) if (name.startsWith('PM2_ENVOY_')) delete env[name];
-if (suites.some((suite) => suite !== 'unit')) {
+if (suites.some((suite) => suite !== 'unit' && suite !== 'property')) {
   const install = (version) =>
     execFileSync(process.execPath, ['bin/pm2-envoy.js', 'envoy', 'install', version], {
       cwd: root,
