@@ -31,7 +31,7 @@ export interface ConnectionKinds {
 /** How a reply's gauges are to be read. */
 export type CountReading =
   | { kind: 'known'; count: ConnectionCount }
-  /** Not one listener gauge, not even admin's own: a stats_matcher hides them. Not zero. */
+  /** Not one gauge of open connections, not even admin's own: a stats_matcher hides them. Not zero. */
   | { kind: 'unknown' };
 
 /** RE2 filter of the gauges that tell whether connections are open. */
@@ -69,19 +69,9 @@ export function readConnections(
   stats: readonly Stat[],
   isIgnored: (listener: string) => boolean = () => false,
 ): CountReading {
-  const open = new Map<string, number>();
-  const negative: string[] = [];
-  let seen = false;
-  for (const { name, value } of stats) {
-    const listener = LISTENER.exec(name)?.[1];
-    seen ||= listener !== undefined;
-    const counted = countedName(name, listener);
-    if (counted === undefined) continue;
-    if (value < 0 && !isIgnored(counted)) negative.push(name);
-    open.set(counted, (open.get(counted) ?? 0) + Math.max(0, value));
-  }
-  if (!seen) return { kind: 'unknown' };
-  return { kind: 'known', count: addKinds(stats, { open, isIgnored, negative }) };
+  if (!stats.some(({ name }) => isListenerGauge(name))) return { kind: 'unknown' };
+  const found = addUp(stats, (name) => countedName(name, LISTENER.exec(name)?.[1]), isIgnored);
+  return { kind: 'known', count: addKinds(stats, { ...found, isIgnored }) };
 }
 
 /** Adds up what several Envoys have open. */
@@ -110,14 +100,10 @@ const KINDS = ['http1', 'http2', 'http3', 'tcp', 'websocket', 'udp'] as const;
 
 /** Open connections by `http.*` alone, where `listener.*` is hidden: TCP proxies are not in it. */
 export function readHttpConnections(stats: readonly Stat[]): CountReading {
-  const http = httpGauges(stats);
-  if (!http.seen) return { kind: 'unknown' };
-  const open = new Map([...http.openByPrefix].map(([prefix, count]) => [`http.${prefix}`, count]));
-  for (const { name, value } of stats) {
-    const sessions = UDP.exec(name)?.[1];
-    if (sessions) open.set(sessions, Math.max(0, value));
-  }
-  return { kind: 'known', count: addKinds(stats, { open, isIgnored: () => false, negative: [] }) };
+  if (!httpGauges(stats).showsConnections) return { kind: 'unknown' };
+  const isIgnored = (): boolean => false;
+  const found = addUp(stats, (name) => countedByManager(name), isIgnored);
+  return { kind: 'known', count: addKinds(stats, { ...found, isIgnored }) };
 }
 
 /** Connections accepted so far; grows with each new one. */
@@ -128,7 +114,7 @@ export function readAccepted(
   let total = 0;
   for (const { name, value } of stats) {
     const counted = countedName(name, LISTENER.exec(name)?.[1]);
-    if (counted !== undefined && !isIgnored(counted)) total += value;
+    if (counted !== undefined && !isIgnored(counted)) total += amountOf(value);
   }
   return total;
 }
@@ -158,6 +144,46 @@ export function busyOf(count: ConnectionCount): number {
 function isStat(entry: unknown): entry is Stat {
   const { name, value } = (entry ?? {}) as { name?: unknown; value?: unknown };
   return typeof name === 'string' && typeof value === 'number' && Number.isFinite(value);
+}
+
+/**
+ * Envoy prints 64 bits without a sign: a gauge that was decremented once too often reads 2^64 - 1
+ * (envoyproxy/envoy issue 22390).
+ */
+function isBelowZero(value: number): boolean {
+  return value < 0 || value > Number.MAX_SAFE_INTEGER;
+}
+
+function amountOf(value: number): number {
+  return isBelowZero(value) ? 0 : value;
+}
+
+/** Whether this shows that `downstream_cx_active` of listeners is not hidden; admin's own does as well. */
+function isListenerGauge(name: string): boolean {
+  const listener = LISTENER.exec(name)?.[1];
+  return listener !== undefined && name.endsWith('.downstream_cx_active') && !PART.test(listener);
+}
+
+function addUp(
+  stats: readonly Stat[],
+  countedAs: (name: string) => string | undefined,
+  isIgnored: (listener: string) => boolean,
+): { open: Map<string, number>; negative: string[] } {
+  const open = new Map<string, number>();
+  const negative: string[] = [];
+  for (const { name, value } of stats) {
+    const counted = countedAs(name);
+    if (counted === undefined) continue;
+    if (isBelowZero(value) && !isIgnored(counted)) negative.push(name);
+    open.set(counted, (open.get(counted) ?? 0) + amountOf(value));
+  }
+  return { open, negative };
+}
+
+function countedByManager(name: string): string | undefined {
+  const [, prefix, gauge] = HTTP.exec(name) ?? [];
+  if (gauge === 'cx_active' && prefix !== 'admin') return `http.${prefix}`;
+  return UDP.exec(name)?.[1];
 }
 
 function countedName(name: string, listener: string | undefined): string | undefined {
@@ -195,14 +221,15 @@ function addKinds(
       websocket: http.totals.cx_upgrades_active,
       udp,
     },
-    activeRequests: http.seen ? http.totals.rq_active : undefined,
+    activeRequests: http.showsRequests ? http.totals.rq_active : undefined,
   };
 }
 
+/** Our own call is a connection and a request on admin: where its gauges are missing, all are hidden. */
 function httpGauges(stats: readonly Stat[]): {
-  seen: boolean;
+  showsConnections: boolean;
+  showsRequests: boolean;
   totals: HttpTotals;
-  openByPrefix: Map<string, number>;
 } {
   const totals = {
     cx_active: 0,
@@ -212,17 +239,14 @@ function httpGauges(stats: readonly Stat[]): {
     cx_upgrades_active: 0,
     rq_active: 0,
   };
-  const openByPrefix = new Map<string, number>();
-  let seen = false;
+  const seen = new Set<string>();
   for (const { name, value } of stats) {
     const [, prefix = '', gauge = ''] = HTTP.exec(name) ?? [];
-    seen ||= prefix !== '';
-    if (prefix === '' || prefix === 'admin') continue;
-    const amount = Math.max(0, value);
-    totals[gauge as keyof HttpTotals] += amount;
-    if (gauge === 'cx_active') openByPrefix.set(prefix, (openByPrefix.get(prefix) ?? 0) + amount);
+    if (prefix === '') continue;
+    seen.add(gauge);
+    if (prefix !== 'admin') totals[gauge as keyof HttpTotals] += amountOf(value);
   }
-  return { seen, totals, openByPrefix };
+  return { showsConnections: seen.has('cx_active'), showsRequests: seen.has('rq_active'), totals };
 }
 
 interface HttpTotals {

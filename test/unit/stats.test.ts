@@ -184,6 +184,12 @@ describe('readConnections', () => {
     ]);
   });
 
+  it('counts a gauge that has wrapped around below zero as 0 and names it', () => {
+    const name = 'listener.a.downstream_cx_active';
+    const { open, negative } = countOf({ [name]: 2 ** 64 - 1, 'udp.b.downstream_sess_active': 2 });
+    assert.deepEqual({ open, negative }, { open: 2, negative: [name] });
+  });
+
   it('does not let one negative gauge eat another of the same listener', () => {
     const count = countOf({
       'listener.a.downstream_cx_active': 5,
@@ -222,6 +228,17 @@ describe('readConnections', () => {
       ),
       { kind: 'unknown' },
     );
+  });
+
+  it('reads a reply with parts of listeners alone, or without their open connections, as unknown', () => {
+    for (const name of [
+      'listener.a.worker_0.downstream_cx_active',
+      'listener.admin.main_thread.downstream_cx_active',
+      'listener.a.downstream_pre_cx_active',
+      'listener.a.downstream_cx_total',
+    ]) {
+      assert.deepEqual(readConnections(statsOf({ [name]: 0 })), { kind: 'unknown' }, name);
+    }
   });
 
   it('knows a reply where every listener is ignored', () => {
@@ -290,6 +307,16 @@ describe('readConnections', () => {
     assert.equal(countOf({ 'listener.a.downstream_cx_active': 2 }).activeRequests, undefined);
   });
 
+  it('does not know the requests where only other http gauges are in the reply', () => {
+    const count = countOf({
+      'listener.a.downstream_cx_active': 2,
+      'http.web.downstream_cx_active': 2,
+      'http.admin.downstream_cx_active': 1,
+    });
+    assert.equal(count.activeRequests, undefined);
+    assert.equal(busyOf(count), 2);
+  });
+
   it('never has fewer than no TCP connections, though gauges are read one after another', () => {
     const count = countOf({
       'listener.a.downstream_cx_active': 3,
@@ -341,11 +368,29 @@ describe('readHttpConnections', () => {
     );
   });
 
-  it('counts a negative gauge as 0', () => {
+  it('reads a reply that shows requests, but no connections, as unknown', () => {
+    const requests = { 'http.admin.downstream_rq_active': 1, 'http.web.downstream_rq_active': 0 };
+    assert.deepEqual(readHttpConnections(statsOf(requests)), { kind: 'unknown' });
+  });
+
+  it('counts a negative gauge as 0 and names it', () => {
     const reading = readHttpConnections(
       statsOf({ 'http.a.downstream_cx_active': -4, 'http.b.downstream_cx_active': 1 }),
     );
     assert.equal(reading.kind === 'known' && reading.count.open, 1);
+    assert.deepEqual(reading.kind === 'known' && reading.count.negative, [
+      'http.a.downstream_cx_active',
+    ]);
+  });
+
+  it('adds up gauges of the same name, as connection managers with one stat_prefix have', () => {
+    const gauges = ['udp.dns.downstream_sess_active', 'http.web.downstream_cx_active'];
+    const stats = [...gauges, ...gauges].map((name, index) => ({ name, value: index + 1 }));
+    const reading = readHttpConnections(stats);
+    assert.deepEqual(reading.kind === 'known' && reading.count.byListener, {
+      'udp.dns': 4,
+      'http.web': 6,
+    });
   });
 });
 
@@ -366,6 +411,7 @@ describe('busyOf', () => {
 
   it('counts a connection that is still in listener filters', () => {
     const count = countOf({
+      'listener.admin.downstream_cx_active': 1,
       'listener.a.downstream_pre_cx_active': 1,
       'http.web.downstream_rq_active': 0,
     });
@@ -406,6 +452,10 @@ describe('readAccepted', () => {
 
   it('leaves out ignored listeners', () => {
     assert.equal(readAccepted(accepted, listenerMatcher(['b', 'udp.dns'])), 10);
+  });
+
+  it('never goes below 0', () => {
+    assert.equal(readAccepted(statsOf({ 'listener.a.downstream_cx_total': -5 })), 0);
   });
 
   it('is 0 where nothing was ever accepted', () => {
