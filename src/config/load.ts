@@ -63,10 +63,17 @@ export function loadConfig(sources: ConfigSources = {}): LoadedConfig {
   for (const key of KEYS) validate(key, settings.get(key), { problems, invalid });
   checkCombinations(settings, invalid, problems);
   const token = readToken(settings, cwd, problems);
-  if (problems.length > 0) throw new Pm2EnvoyError('config-invalid', problems.join('\n'));
+  if (problems.length > 0) {
+    throw new Pm2EnvoyError('config-invalid', problems.map(onOneLine).join('\n'));
+  }
 
   const values = effective(settings);
   return { config: toConfig(values, token, cwd), settings: values };
+}
+
+/** Paths, and what the system says of them, may hold line breaks. */
+function onOneLine(problem: string): string {
+  return problem.replaceAll(/\s*[\r\n]\s*/g, ' ');
 }
 
 /** All sources that there are, lowest first. */
@@ -89,8 +96,11 @@ export function peekRunDir(sources: ConfigSources = {}): string | undefined {
   const values = readLayers({ ...sources, flags, env, cwd }, []).map(
     (layer) => layer.values['run-dir'],
   );
-  const found = values.findLast((value) => typeof value === 'string' && value !== '');
-  return found === undefined ? undefined : resolve(cwd, String(found));
+  // null takes back what an earlier source set.
+  const found = values.findLast(
+    (value) => value === null || (typeof value === 'string' && value !== ''),
+  );
+  return typeof found === 'string' ? resolve(cwd, found) : undefined;
 }
 
 /** Values of one source, by key. */
@@ -248,7 +258,7 @@ function checkCombinations(
     invalid.has(key) ? undefined : parseDuration(settings.get(key)?.value);
   const describe = (key: Key): string => {
     const setting = settings.get(key);
-    return `${key} ${setting?.value} (from ${setting?.source})`;
+    return `${key} ${String(setting?.value).trim()} (from ${setting?.source})`;
   };
   const mustBeBelow = (low: Key, high: Key, orEqual: boolean, why: string): void => {
     const [lowMs, highMs] = [durationOf(low), durationOf(high)];

@@ -8,6 +8,7 @@ import {
   type LoadedConfig,
   loadConfig,
   maskSettings,
+  peekRunDir,
 } from '../../src/config/load.js';
 import { KEYS, specOf, variableOf } from '../../src/config/schema.js';
 import { isPm2EnvoyError } from '../../src/errors.js';
@@ -428,6 +429,17 @@ describe('loadConfig wrong values in a file', () => {
     }
     assert.equal(problems.length, 8);
   });
+
+  it('keeps a problem on one line, though a value or a path ends one', () => {
+    assert.match(
+      onlyProblemOf({ env: { PM2_ENVOY_CHECK_DELAY: '400s\n' } }),
+      /^check-delay 400s \(from PM2_ENVOY_CHECK_DELAY\) must be below/,
+    );
+    assert.match(
+      onlyProblemOf({ env: { PM2_ENVOY_SHUTDOWN_TOKEN_FILE: '/nowhere/token\n' } }),
+      /can't be read: .*'\/nowhere\/token '$/,
+    );
+  });
 });
 
 describe('loadConfig combinations', () => {
@@ -679,6 +691,27 @@ describe('loadConfig admin address', () => {
     });
     assert.deepEqual(addressOf('http://[::1]:9901/'), { kind: 'tcp', url: 'http://[::1]:9901' });
     assert.deepEqual(addressOf('unix:/run/envoy.sock'), { kind: 'unix', path: '/run/envoy.sock' });
+  });
+});
+
+describe('peekRunDir', () => {
+  const peek = (values: object, sources: ConfigSources = {}) =>
+    peekRunDir({ env: {}, cwd: '/srv', configFile: fileWith(values), ...sources });
+
+  it('is that of the strongest source, though the rest is wrong', () => {
+    assert.equal(peek({ 'run-dir': 'run', colour: 'red', 'check-delay': 5 }), '/srv/run');
+    assert.equal(peek({ 'run-dir': 'run' }, { flags: { 'run-dir': '/run/x' } }), '/run/x');
+    assert.equal(peek({ 'run-dir': 'run' }, { env: { PM2_ENVOY_RUN_DIR: '' } }), '/srv/run');
+  });
+
+  it('is the default where none is set, or null takes it back', () => {
+    assert.equal(peek({}), undefined);
+    const cwd = join(folder, 'peek');
+    mkdirSync(join(cwd, 'config'), { recursive: true });
+    writeFileSync(join(cwd, 'config', 'edge.json'), '{"run-dir": "/run/edge"}');
+    const env = { PM2_ENVOY_PROFILE: 'edge' };
+    assert.equal(peek({}, { cwd, env }), '/run/edge');
+    assert.equal(peek({ 'run-dir': null }, { cwd, env }), undefined);
   });
 });
 
