@@ -1,5 +1,6 @@
 import { existsSync, rmSync } from 'node:fs';
 import { isSameStart } from '../admin/server-info.js';
+import { LONGEST_MS } from '../config/duration.js';
 import {
   conditionOf,
   ownIdentity,
@@ -187,17 +188,49 @@ function bootOf({ startTime }: ProcessIdentity): string {
   return /^[0-9a-f]{8}(?=:\d+$)/.exec(startTime)?.[0] ?? '';
 }
 
+/** Whatever a damaged file holds, a part of a record is none. */
 function isRecord(json: unknown): json is DrainRecord {
-  const { phase, startedAt, startedAtMs, deadlineMs, leader, result } = (json ??
-    {}) as Partial<DrainRecord>;
+  const record = (json ?? {}) as Partial<DrainRecord>;
+  const { startedAtMs, deadlineMs, leader, result } = record;
   return (
-    phase !== undefined &&
-    SHUTDOWN_EVENTS.includes(phase) &&
-    typeof startedAt === 'string' &&
-    Number.isFinite(startedAtMs) &&
-    Number.isFinite(deadlineMs) &&
-    typeof leader?.pid === 'number' &&
-    typeof leader.startTime === 'string' &&
-    (result === undefined || OUTCOMES.includes(result?.outcome))
+    isPhase(record.phase) &&
+    typeof record.startedAt === 'string' &&
+    isTime(startedAtMs) &&
+    isTime(deadlineMs) &&
+    deadlineMs >= startedAtMs &&
+    deadlineMs - startedAtMs <= LONGEST_MS &&
+    (record.delayStartedAtMs === undefined || isTime(record.delayStartedAtMs)) &&
+    (record.envoyStartedAtMs === undefined || isTime(record.envoyStartedAtMs)) &&
+    isCount(record.connectionsAtStart) &&
+    Number.isInteger(leader?.pid) &&
+    typeof leader?.startTime === 'string' &&
+    (result === undefined || isResult(result))
   );
+}
+
+function isResult(json: unknown): json is DrainResult {
+  const result = (json ?? {}) as Partial<DrainResult>;
+  return (
+    result.outcome !== undefined &&
+    OUTCOMES.includes(result.outcome) &&
+    isPhase(result.phase) &&
+    typeof result.startedAt === 'string' &&
+    isTime(result.durationMs) &&
+    result.durationMs >= 0 &&
+    isCount(result.connectionsAtStart) &&
+    isCount(result.connectionsLeft)
+  );
+}
+
+function isPhase(value: unknown): value is DrainPhase {
+  return SHUTDOWN_EVENTS.some((event) => event === value);
+}
+
+function isTime(value: unknown): value is number {
+  return Number.isFinite(value);
+}
+
+/** null: could not be counted. */
+function isCount(value: unknown): value is number | null {
+  return value === null || (isTime(value) && value >= 0);
 }

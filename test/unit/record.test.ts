@@ -160,9 +160,17 @@ describe('openLedger claim', () => {
     JSON.stringify({ result: makeResult() }),
     JSON.stringify({ ...by(me), result: null }),
     JSON.stringify({ ...by(me), result: 'drained' }),
+    JSON.stringify({ ...by(me), result: { outcome: 'drained' } }),
+    JSON.stringify({ ...by(me), result: makeResult({ connectionsLeft: -1 }) }),
+    JSON.stringify({ ...by(me), deadlineMs: NOW_MS - 1 }),
+    JSON.stringify({ ...by(me), deadlineMs: 1e300 }),
+    JSON.stringify({ ...by(me), delayStartedAtMs: 'now' }),
+    JSON.stringify({ ...by(me), envoyStartedAtMs: false }),
+    JSON.stringify({ ...by(me), connectionsAtStart: 'many' }),
+    JSON.stringify({ ...by(me), leader: { pid: 1.5, startTime: 'x' } }),
   ];
   for (const content of unreadable) {
-    it(`starts afresh over a file that holds ${JSON.stringify(content.slice(0, 60))}`, () => {
+    it(`starts afresh over a file that holds … ${JSON.stringify(content.slice(-40))}`, () => {
       const file = newFile();
       writeFileSync(file, content);
       assert.equal(open(file).read(), undefined);
