@@ -86,6 +86,8 @@ export function createDrainer(options: {
       log.info({ command, phase: event, connections: run.connectionsLeft }, `${command}: ${event}`);
     };
     try {
+      // Who led before died between the last event and the result: only Envoy knows how it ended.
+      if (joined.phase === 'finish') await run.wait();
       await host.run(command, {
         drain: run,
         from: joined.phase,

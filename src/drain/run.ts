@@ -85,8 +85,9 @@ export function createDrainRun(options: {
       outcome = 'envoy-gone';
       left = 0;
     }
-    const isReversible = record.phase === 'fail-health' || record.phase === 'delay';
-    if (!outcome && isReversible && ledger.decision() === 'cancel') outcome = 'cancelled';
+    if (!outcome && command === 'shutdown' && ledger.decision() === 'cancel') {
+      outcome = 'cancelled';
+    }
     return outcome !== undefined;
   };
   const look = async (): Promise<Sample> => {

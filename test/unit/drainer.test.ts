@@ -281,6 +281,21 @@ describe('createDrainer with a record that is there already', () => {
     assert.deepEqual(record()['leader'], ownIdentity());
   });
 
+  it('looks at Envoy again where the leader died between the last event and the result', async () => {
+    for (const open of [0, 3]) {
+      const file = join(makeTempFolder(), 'shutdown.json');
+      const dead = openLedger({ file, self: deadIdentity, log: createFakeLog().log });
+      dead.claim(
+        makeRecord(1_000_000 - 30_000, { leader: deadIdentity, phase: 'finish' }),
+        1_000_000,
+      );
+      const { drainer } = setUp({ file, envoy: createFakeEnvoy(open) });
+      const { outcome, connectionsLeft } = await drainer.drain();
+      assert.equal(outcome, open === 0 ? 'drained' : 'timeout');
+      assert.equal(connectionsLeft, open);
+    }
+  });
+
   it('ends with its own result where another process has taken over, and leaves the record to it', async () => {
     const { drainer, clock, envoy, startMs, file, record } = setUp();
     const other = { pid: process.ppid, startTime: 'other' };
