@@ -1,0 +1,187 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { LONGEST_MS } from '../../src/config/duration.js';
+import { createDrainer } from '../../src/drain/drainer.js';
+import { type DrainRecord, openLedger } from '../../src/drain/record.js';
+import { OUTCOMES, SHUTDOWN_EVENTS } from '../../src/drain/state.js';
+import { identify, ownIdentity } from '../../src/envoy/process-identity.js';
+import { readJson } from '../../src/files.js';
+import {
+  createFakeClock,
+  createFakeEnvoy,
+  createFakeLog,
+  deadIdentity,
+  drainConfig,
+  makeRecord,
+  makeResult,
+  makeTempFolder,
+  targetOf,
+} from '../unit/fakes.js';
+import { holds } from './check.js';
+import { damaged } from './damage.js';
+import { drainHost } from './drain-host.js';
+
+const NOW_MS = 1_000_000;
+const file = join(makeTempFolder(), 'shutdown.json');
+const config = { ...drainConfig, checkDelayMs: 1_000, drainTimeoutMs: 8_000 };
+const me = ownIdentity();
+const another = identify(process.ppid) ?? assert.fail('who has started this?');
+
+/** Records as a drain writes them, of this process, of one that lives and of one that is dead. */
+const record: fc.Arbitrary<DrainRecord> = fc
+  .record({
+    phase: fc.constantFrom(...SHUTDOWN_EVENTS),
+    ageMs: fc.integer({ min: 50_000, max: 70_000 }),
+    delayed: fc.boolean(),
+    connectionsAtStart: fc.option(fc.nat()),
+    leader: fc.constantFrom(me, another, deadIdentity),
+    envoyStartedAtMs: fc.option(fc.constantFrom(500_000, 501_000, 900_000), { nil: undefined }),
+    outcome: fc.option(fc.constantFrom(...OUTCOMES), { nil: undefined }),
+  })
+  .map(({ ageMs, delayed, envoyStartedAtMs, outcome, ...more }) =>
+    makeRecord(NOW_MS - ageMs, {
+      ...more,
+      ...(delayed ? { delayStartedAtMs: NOW_MS - ageMs } : {}),
+      ...(envoyStartedAtMs === undefined ? {} : { envoyStartedAtMs }),
+      ...(outcome === undefined ? {} : { result: makeResult({ outcome }) }),
+    }),
+  );
+
+const content = fc.oneof(
+  record.map((record) => JSON.stringify(record)),
+  { weight: 3, arbitrary: record.chain(damaged) },
+);
+
+/** Of a generation; or of an Envoy at `admin-address`, which may not say when it started. */
+const foreign = fc.option(
+  fc.record({ envoyStartedAtMs: fc.constantFrom(500_000, 900_000, undefined) }),
+  { nil: undefined },
+);
+
+function open(foreign?: { envoyStartedAtMs: number | undefined }) {
+  const { log } = createFakeLog();
+  return openLedger({ file, log, self: me, ...(foreign ? { foreign } : {}) });
+}
+
+describe('openLedger over any file', () => {
+  it('reads a record as it was written, and what is none as no record', () => {
+    holds(
+      fc.property(content, (content) => {
+        writeFileSync(file, content);
+        const found = open().read();
+        assert.deepEqual(found, isSound(readJson(file)) ? readJson(file) : undefined);
+      }),
+      1_000,
+    );
+  });
+
+  it('starts afresh where there is no record, and joins or takes over where there is one', () => {
+    holds(
+      fc.property(content, foreign, (content, foreign) => {
+        writeFileSync(file, content);
+        const before = open(foreign).read();
+        const fresh = makeRecord(NOW_MS);
+        const { record, lead } = open(foreign).claim(fresh, NOW_MS);
+        assert.equal(open(foreign).read() !== undefined, true);
+        if (before) {
+          assert.deepEqual({ ...record, leader: null }, { ...before, leader: null });
+        } else {
+          assert.deepEqual(
+            { record, lead },
+            { record: { ...fresh, ...startOf(foreign) }, lead: true },
+          );
+        }
+        if (record.result) assert.equal(lead, false, 'an ended drain is run again');
+      }),
+    );
+  });
+
+  it('gives no result of another Envoy, nor of one that can’t be compared', () => {
+    holds(
+      fc.property(content, fc.constantFrom(500_000, 900_000, undefined), (content, startedAtMs) => {
+        writeFileSync(file, content);
+        const found = open({ envoyStartedAtMs: startedAtMs }).read();
+        if (!found?.result) return;
+        const { envoyStartedAtMs = Number.NaN } = found;
+        assert.ok(Math.abs(envoyStartedAtMs - (startedAtMs ?? Number.NaN)) <= 3_000);
+      }),
+    );
+  });
+});
+
+describe('createDrainer over any file', () => {
+  it('ends in time, and is drained only if Envoy is, or if a record says how it ended', async () => {
+    await holds(
+      fc.asyncProperty(
+        content,
+        fc.constantFrom('shutdown', 'handover'),
+        async (content, command) => {
+          writeFileSync(file, content);
+          const before = open().read();
+          // A wrong digit may make a deadline that is later, and as good as any.
+          fc.pre(before === undefined || before.deadlineMs < NOW_MS + 60_000);
+          const envoy = createFakeEnvoy(3);
+          const clock = createFakeClock(NOW_MS);
+          clock.at(NOW_MS + 600_000, () => assert.fail('it goes on and on'));
+          const drainer = createDrainer({
+            command,
+            targets: [targetOf(envoy)],
+            ledger: open(),
+            config,
+            host: drainHost,
+            log: createFakeLog().log,
+            clock,
+          });
+          const result = await drainer.drain();
+          assert.ok(SHUTDOWN_EVENTS.includes(result.phase));
+          const deadlineMs = before?.deadlineMs ?? NOW_MS + config.drainTimeoutMs;
+          assert.ok(clock.nowMs() <= Math.max(deadlineMs, NOW_MS) + 6_000, `${clock.nowMs()}`);
+          if (before?.result) assert.deepEqual(result, before.result);
+          else assert.equal(result.outcome, 'timeout');
+        },
+      ),
+      200,
+    );
+  });
+});
+
+/** What a record has to be, member by member. */
+function isSound(json: unknown): boolean {
+  const isNumber = (value: unknown): value is number => Number.isFinite(value);
+  const isTime = (value: unknown): boolean => value === undefined || isNumber(value);
+  const isCount = (value: unknown): boolean => value === null || (isNumber(value) && value >= 0);
+  const isPhase = (value: unknown): boolean => SHUTDOWN_EVENTS.some((event) => event === value);
+  const membersOf = (value: unknown): Record<string, unknown> =>
+    typeof value === 'object' && value !== null ? { ...value } : {};
+  const record = membersOf(json);
+  const leader = membersOf(record['leader']);
+  const result = membersOf(record['result']);
+  const { startedAtMs, deadlineMs } = record;
+  if (!isNumber(startedAtMs) || !isNumber(deadlineMs)) return false;
+  return (
+    isPhase(record['phase']) &&
+    typeof record['startedAt'] === 'string' &&
+    deadlineMs >= startedAtMs &&
+    deadlineMs - startedAtMs <= LONGEST_MS &&
+    isTime(record['delayStartedAtMs']) &&
+    isTime(record['envoyStartedAtMs']) &&
+    isCount(record['connectionsAtStart']) &&
+    Number.isInteger(leader['pid']) &&
+    typeof leader['startTime'] === 'string' &&
+    (record['result'] === undefined ||
+      (OUTCOMES.some((outcome) => outcome === result['outcome']) &&
+        isPhase(result['phase']) &&
+        typeof result['startedAt'] === 'string' &&
+        isCount(result['durationMs']) &&
+        result['durationMs'] !== null &&
+        isCount(result['connectionsAtStart']) &&
+        isCount(result['connectionsLeft'])))
+  );
+}
+
+function startOf(foreign: { envoyStartedAtMs: number | undefined } | undefined): object {
+  return foreign?.envoyStartedAtMs === undefined ? {} : foreign;
+}
