@@ -87,6 +87,7 @@ const VALID: Readonly<Record<ValidKey, fc.Arbitrary<{ json: unknown; text: strin
   'envoy-args': list.filter(({ json }) => !json.some((arg) => arg.startsWith('-'))),
   'envoy-drain-time': sameAsText('1s', '10m'),
   'envoy-lost-after': sameAsText('0s', '1h'),
+  'orphaned-drain': sameAsText('report', 'resume', 'shutdown'),
   'admin-address': sameAsText('http://127.0.0.1:9901', 'unix:/run/admin.sock'),
   'run-dir': sameAsText('run', '/run/x'),
   plugins,
