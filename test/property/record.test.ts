@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { LONGEST_MS } from '../../src/config/duration.js';
@@ -70,7 +70,7 @@ describe('openLedger over any file', () => {
   it('reads a record as it was written, and what is none as no record', () => {
     holds(
       fc.property(content, (content) => {
-        writeFileSync(file, content);
+        put(content);
         const found = open().read();
         assert.deepEqual(found, isSound(readJson(file)) ? readJson(file) : undefined);
       }),
@@ -81,8 +81,8 @@ describe('openLedger over any file', () => {
   it('starts afresh where there is no record, and joins or takes over where there is one', () => {
     holds(
       fc.property(content, foreign, (content, foreign) => {
-        writeFileSync(file, content);
-        const before = open(foreign).read();
+        put(content);
+        const before = joinable(open(foreign).read());
         const fresh = makeRecord(NOW_MS);
         const { record, lead } = open(foreign).claim(fresh, NOW_MS);
         assert.equal(open(foreign).read() !== undefined, true);
@@ -102,7 +102,7 @@ describe('openLedger over any file', () => {
   it('gives no result of another Envoy, nor of one that can’t be compared', () => {
     holds(
       fc.property(content, fc.constantFrom(500_000, 900_000, undefined), (content, startedAtMs) => {
-        writeFileSync(file, content);
+        put(content);
         const found = open({ envoyStartedAtMs: startedAtMs }).read();
         if (!found?.result) return;
         const { envoyStartedAtMs = Number.NaN } = found;
@@ -119,8 +119,8 @@ describe('createDrainer over any file', () => {
         content,
         fc.constantFrom('shutdown', 'handover'),
         async (content, command) => {
-          writeFileSync(file, content);
-          const before = open().read();
+          put(content);
+          const before = joinable(open().read());
           // A wrong digit may make a deadline that is later, and as good as any.
           fc.pre(before === undefined || before.deadlineMs < NOW_MS + 60_000);
           const envoy = createFakeEnvoy(3);
@@ -147,6 +147,17 @@ describe('createDrainer over any file', () => {
     );
   });
 });
+
+/** Writes the first record; later ones and decisions, which lie beside it, go. */
+function put(content: Parameters<typeof writeFileSync>[1]): void {
+  for (const name of readdirSync(dirname(file))) rmSync(join(dirname(file), name));
+  writeFileSync(file, content);
+}
+
+/** A drain that was taken back is not joined. */
+function joinable(found: DrainRecord | undefined): DrainRecord | undefined {
+  return found?.result?.outcome === 'cancelled' ? undefined : found;
+}
 
 /** What a record has to be, member by member. */
 function isSound(json: unknown): boolean {
