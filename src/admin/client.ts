@@ -20,6 +20,12 @@ export interface AdminClient {
   failHealthCheck(signal?: AbortSignal): Promise<void>;
   /** `POST /healthcheck/ok`: takes {@link failHealthCheck} back. Idempotent. */
   passHealthCheck(signal?: AbortSignal): Promise<void>;
+  /**
+   * `POST /drain_listeners?graceful&skip_exit`: more and more responses ask clients to leave, over
+   * `--drain-time-s`, with `/ready` still LIVE. Envoy 1.40 does so with {@link closeListeners} too;
+   * earlier ones would keep a busy connection for good. Idempotent.
+   */
+  askClientsToLeave(signal?: AbortSignal): Promise<void>;
   /** `POST /drain_listeners`: listeners stop accepting at once. Idempotent, and final. */
   closeListeners(signal?: AbortSignal): Promise<void>;
   state(signal?: AbortSignal): Promise<EnvoyState>;
@@ -78,6 +84,9 @@ export function createAdminClient(address: AdminAddress, timeoutMs = 5_000): Adm
     },
     passHealthCheck: async (signal) => {
       await call({ method: 'POST', path: '/healthcheck/ok' }, signal);
+    },
+    askClientsToLeave: async (signal) => {
+      await call({ method: 'POST', path: '/drain_listeners?graceful&skip_exit' }, signal);
     },
     closeListeners: async (signal) => {
       await call({ method: 'POST', path: '/drain_listeners' }, signal);

@@ -177,6 +177,12 @@ export function createDrainRun(options: {
         outcome = 'cancelled';
         return;
       }
+      // In a shutdown the failed health check has asked them all already.
+      if (command === 'handover') {
+        await envoys.tellAll('ask its clients to leave', (admin, signal) =>
+          admin.askClientsToLeave(signal),
+        );
+      }
       await envoys.tellAll('close its listeners', (admin, signal) => admin.closeListeners(signal));
       await rest(CLOSE_SETTLES_MS);
     },

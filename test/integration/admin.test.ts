@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { Agent, get } from 'node:http';
 import { createServer } from 'node:net';
 import { describe, it } from 'node:test';
 import { createAdminClient } from '../../src/admin/client.js';
@@ -56,6 +57,31 @@ for (const name of ['ENVOY_BIN', 'OLDER_ENVOY_BIN'] as const) {
         await eventually('the gauges to fall', async () => (await count())?.open === 0);
         const { stats } = await admin.stats({ type: 'Counters', filter: ACCEPTED_FILTER });
         assert.equal(readAccepted(stats), 3);
+      }));
+
+    it('takes a failed health check back', () =>
+      withEnvoy({ binary: envoyBinary(name) }, async ({ admin }) => {
+        await admin.failHealthCheck();
+        await admin.passHealthCheck();
+        await admin.passHealthCheck();
+        assert.equal(await admin.state(), 'LIVE');
+      }));
+
+    it('asks a busy client to leave with its health untouched', () =>
+      withEnvoy({ binary: envoyBinary(name) }, async ({ admin, ports }) => {
+        const busy = new Agent({ keepAlive: true, maxSockets: 1 });
+        const isLastOne = (): Promise<boolean> =>
+          new Promise((resolve, reject) => {
+            get({ host: '127.0.0.1', port: ports.http, agent: busy }, (reply) => {
+              reply.resume().on('end', () => resolve(reply.headers.connection === 'close'));
+            }).on('error', reject);
+          });
+        assert.equal(await isLastOne(), false);
+        await admin.askClientsToLeave();
+        await admin.closeListeners();
+        assert.equal(await admin.state(), 'LIVE');
+        await eventually('Connection: close', isLastOne, 60_000);
+        busy.destroy();
       }));
 
     it('fails the health check and closes the listeners, twice as well', () =>

@@ -135,6 +135,12 @@ export function createFakeEnvoy(open = 0, options: { foreign?: boolean } = {}): 
           () => envoy.failFault,
           () => undefined,
         ),
+      askClientsToLeave: () =>
+        ask(
+          'leave',
+          () => envoy.closeFault,
+          () => undefined,
+        ),
       closeListeners: () =>
         ask(
           'close',
