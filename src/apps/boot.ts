@@ -1,9 +1,8 @@
-import { parseArgs } from 'node:util';
 import { DrainPlugin } from '../commands/drain.js';
 import type { Config } from '../config/config.js';
+import { readFlags } from '../config/flags.js';
 import { loadConfig, peekRunDir } from '../config/load.js';
-import { KEYS } from '../config/schema.js';
-import { messageOf, Pm2EnvoyError } from '../errors.js';
+import { messageOf } from '../errors.js';
 import { EXIT, exitCodeOf } from '../exit-codes.js';
 import { createLog, type Log } from '../log.js';
 import { createPluginHost } from '../plugins/host.js';
@@ -87,30 +86,4 @@ function loadOrDefault(evenMisconfigured: boolean): { config: Config; configErro
 export async function createDrainHost(config: Config, log: Log): Promise<PluginHost> {
   const own = { name: 'drain', create: DrainPlugin, options: {}, builtIn: true };
   return createPluginHost({ config, log, plugins: [own, ...(await loadPlugins(config.plugins))] });
-}
-
-/**
- * The settings among an app's own arguments.
- *
- * @throws Pm2EnvoyError `config-invalid` when they hold anything else
- */
-export function readFlags(args: readonly string[]): {
-  flags: Record<string, string>;
-  configFile?: string;
-} {
-  const options = Object.fromEntries(
-    ['config', ...KEYS].map((key) => [key, { type: 'string' as const }]),
-  );
-  try {
-    const { values } = parseArgs({
-      args: [...args],
-      options,
-      strict: true,
-      allowPositionals: false,
-    });
-    const { config, ...flags } = values as Record<string, string>;
-    return config === undefined ? { flags } : { flags, configFile: config };
-  } catch (error) {
-    throw new Pm2EnvoyError('config-invalid', messageOf(error), { cause: error });
-  }
 }

@@ -1,5 +1,6 @@
 import { Command, CommanderError, Option } from 'commander';
 import { ConfigPlugin } from '../commands/config.js';
+import { DoctorPlugin } from '../commands/doctor.js';
 import { DrainPlugin } from '../commands/drain.js';
 import { EnvoyPlugin } from '../commands/envoy.js';
 import { RedeployPlugin } from '../commands/redeploy.js';
@@ -78,6 +79,7 @@ function ownPlugins(cli: CliContext): LoadedPlugin[] {
     }),
     own('status', StatusPlugin),
     own('redeploy', RedeployPlugin),
+    own('doctor', DoctorPlugin),
     own('config', ConfigPlugin),
     own('envoy', EnvoyPlugin),
   ];

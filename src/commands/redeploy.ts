@@ -8,7 +8,7 @@ import { installEnvoy } from '../envoy/install.js';
 import { Pm2EnvoyError } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
 import type { CommandSpec, HookFunction, Plugin, PluginHost } from '../plugins/types.js';
-import { findApp, planRedeploy, type RedeployPlan } from '../redeploy/plan.js';
+import { findIdleApp, planRedeploy, type RedeployPlan } from '../redeploy/plan.js';
 import {
   leftBeside,
   type RedeployProgress,
@@ -56,7 +56,7 @@ const LOCAL: readonly Key[] = ['run-dir', 'log-level', 'log-format'];
 async function validate(cli: CliContext, version: unknown): Promise<RedeployPlan> {
   const loaded = cli.load();
   const env = changedVariables(loaded);
-  const app = await findApp(loaded);
+  const app = await findIdleApp(loaded);
   if (typeof version === 'string') {
     if (env[variableOf('envoy-bin')] !== undefined) {
       throw new Pm2EnvoyError(

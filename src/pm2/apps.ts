@@ -37,7 +37,7 @@ export interface Pm2App {
 }
 
 /** What may come after `drain-timeout`: hooks that are still under way, and the end of Envoy itself. */
-const AFTER_DRAIN_MS = HOOK_TIMEOUT_MS + TERMINATE_LIMIT_MS + 5_000;
+export const AFTER_DRAIN_MS: number = HOOK_TIMEOUT_MS + TERMINATE_LIMIT_MS + 5_000;
 
 /** pm2 signals the old runner at the latest after this time, whether or not the new one is ready. */
 export const LISTEN_TIMEOUT_MS = 90_000;

@@ -19,6 +19,18 @@ export interface Pm2Process {
   /** What the app is given: the ecosystem's variables over those of the shell that started it. */
   env: Readonly<Record<string, string>>;
   args: readonly string[];
+  settings: Pm2Settings;
+}
+
+/** The settings of an app that its drain depends on; undefined: pm2's own default holds. */
+export interface Pm2Settings {
+  execMode: string | undefined;
+  waitReady: boolean;
+  killTimeoutMs: number | undefined;
+  listenTimeoutMs: number | undefined;
+  treekill: boolean;
+  pmx: boolean;
+  stopExitCodes: readonly number[];
 }
 
 /** pm2's daemon, asked over its own socket. Every call rejects with `pm2-unreachable` when it fails. */
@@ -134,6 +146,15 @@ function toProcess(raw: unknown): Pm2Process {
     cwd: env.pm_cwd ?? '',
     env: env.env ?? {},
     args: Array.isArray(env.args) ? env.args : [],
+    settings: {
+      execMode: env.exec_mode,
+      waitReady: env.wait_ready === true,
+      killTimeoutMs: env.kill_timeout,
+      listenTimeoutMs: env.listen_timeout,
+      treekill: env.treekill !== false,
+      pmx: env.pmx !== false,
+      stopExitCodes: [env.stop_exit_codes ?? []].flat().map(Number),
+    },
   };
 }
 
@@ -148,5 +169,12 @@ interface RawProcess {
     pm_cwd?: string;
     env?: Record<string, string>;
     args?: string[];
+    exec_mode?: string;
+    wait_ready?: boolean;
+    kill_timeout?: number;
+    listen_timeout?: number;
+    treekill?: boolean;
+    pmx?: boolean;
+    stop_exit_codes?: number | number[];
   };
 }

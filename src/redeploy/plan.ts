@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
-import { readFlags } from '../apps/boot.js';
+import { appConfig } from '../config/app-config.js';
 import type { Config } from '../config/config.js';
-import { type LoadedConfig, loadConfig } from '../config/load.js';
+import type { LoadedConfig } from '../config/load.js';
 import { versionOf } from '../envoy/bootstrap.js';
 import {
   bootstrapCopyOf,
@@ -12,22 +12,12 @@ import {
 import { findRunDir } from '../envoy/run-dir.js';
 import { Pm2EnvoyError } from '../errors.js';
 import { loadPlugins } from '../plugins/load.js';
-import { openPm2Daemon, type Pm2Daemon, type Pm2Process } from '../pm2/daemon.js';
-import { pm2Home } from '../pm2/supervisor.js';
+import { type FoundApp, findApp, isReloading } from '../pm2/find-app.js';
 import { checkLaunch, launchOf } from '../runner/start.js';
-
-/** The pm2 app `envoy` that a redeploy is about. */
-export interface RunningApp {
-  home: string;
-  daemon: Pm2Daemon;
-  process: Pm2Process;
-  /** The app's own run directory. */
-  runDir: string;
-}
 
 /** What a redeploy is going to do, once everything in it has been checked. */
 export interface RedeployPlan {
-  app: RunningApp;
+  app: FoundApp;
   /** The app's configuration with the changes. */
   config: Config;
   /** The generation in service; undefined: none, so the reload is a start. */
@@ -50,34 +40,19 @@ export interface Changes {
 }
 
 /**
- * Finds the pm2 app that runs Envoy: the one that the generation in service belongs to, else the app
- * `envoy` of the shell's PM2_HOME.
+ * The app that a redeploy is about.
  *
- * @throws Pm2EnvoyError `pm2-unreachable` when there is no such pm2 or app
+ * @throws Pm2EnvoyError `pm2-unreachable`, or `redeploy-failed` while a reload is under way
  */
-export async function findApp({ config }: LoadedConfig): Promise<RunningApp> {
-  const runDir = findRunDir(config.runDir);
-  const supervisor = openGenerations(runDir).newest()?.supervisor;
-  const isSupervised = supervisor !== undefined && supervisor.home !== 'none';
-  const home = isSupervised ? supervisor.home : pm2Home();
-  const name = isSupervised ? supervisor.app : 'envoy';
-  const daemon = openPm2Daemon(home);
-  const apps = await daemon.processes();
-  const own = apps.filter((app) => app.name === name);
-  const found = own.find(({ pmId }) => typeof pmId === 'number');
-  if (!found) {
-    throw new Pm2EnvoyError(
-      'pm2-unreachable',
-      `pm2 in ${home} has no app ${name}: start it with \`pm2 start ecosystem.config.js\`, or set PM2_HOME and run-dir as that pm2 has them`,
-    );
-  }
-  if (own.some(({ pmId }) => typeof pmId !== 'number')) {
+export async function findIdleApp(loaded: LoadedConfig): Promise<FoundApp> {
+  const app = await findApp(loaded);
+  if (isReloading(app)) {
     throw new Pm2EnvoyError(
       'redeploy-failed',
-      `a reload of ${name} is under way already: wait until it has ended (\`pm2-envoy status\` shows it)`,
+      `a reload of ${app.process.name} is under way already: wait until it has ended (\`pm2-envoy status\` shows it)`,
     );
   }
-  return { home, daemon, process: found, runDir };
+  return app;
 }
 
 /**
@@ -88,12 +63,11 @@ export async function findApp({ config }: LoadedConfig): Promise<RunningApp> {
  *   `bootstrap-invalid`, `plugin-invalid`
  */
 export async function planRedeploy(
-  app: RunningApp,
+  app: FoundApp,
   env: Readonly<Record<string, string>>,
 ): Promise<RedeployPlan> {
-  const { cwd, args, env: current } = app.process;
-  const appEnv = { ...current, ...env };
-  const { config } = loadConfig({ ...readFlags(args), env: appEnv, cwd });
+  const appEnv = { ...app.process.env, ...env };
+  const config = appConfig(app.process, env);
   await loadPlugins(config.plugins);
   const runDir = findRunDir(config.runDir);
   const binary = await checkLaunch(config, runDir, appEnv);

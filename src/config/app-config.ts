@@ -1,0 +1,17 @@
+import type { Pm2Process } from '../pm2/daemon.js';
+import type { Config } from './config.js';
+import { readFlags } from './flags.js';
+import { loadConfig } from './load.js';
+
+/**
+ * The configuration that a pm2 app has: from its own environment, folder and arguments.
+ *
+ * @param env variables that it is to be given anew
+ * @throws Pm2EnvoyError `config-invalid`
+ */
+export function appConfig(
+  app: Pick<Pm2Process, 'env' | 'cwd' | 'args'>,
+  env: Readonly<Record<string, string>> = {},
+): Config {
+  return loadConfig({ ...readFlags(app.args), env: { ...app.env, ...env }, cwd: app.cwd }).config;
+}

@@ -1,0 +1,275 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { createAdminClient } from '../admin/client.js';
+import { DETAIL_FILTER, readConnections } from '../admin/stats.js';
+import { createManagerClient } from '../cli/manager-client.js';
+import { appConfig } from '../config/app-config.js';
+import type { Config } from '../config/config.js';
+import type { LoadedConfig } from '../config/load.js';
+import { migratesAcceptQueues } from '../envoy/accept-queue.js';
+import { versionOf } from '../envoy/bootstrap.js';
+import { type Generation, isAttended, openGenerations } from '../envoy/generations.js';
+import { findRunDir } from '../envoy/run-dir.js';
+import { isPm2EnvoyError, messageOf } from '../errors.js';
+import { LISTEN_TIMEOUT_MS } from '../pm2/apps.js';
+import type { Pm2Process } from '../pm2/daemon.js';
+import { type FoundApp, findApp } from '../pm2/find-app.js';
+import { checkLaunch } from '../runner/start.js';
+import { type Finding, ok, problem, warning } from './finding.js';
+import { checkTimers } from './timers.js';
+
+/** pm2's own default, which also stands for 0. */
+const PM2_KILL_TIMEOUT_MS = 1_600;
+/** Fewer open files than this, and a busy Envoy runs out of them. */
+const FEW_FILES = 4_096;
+
+/**
+ * Looks at everything that a drain and a redeploy depend on. Nothing is changed, and nothing is
+ * thrown: what can't be looked at is a finding too.
+ *
+ * @param gracePeriodMs what Kubernetes, Docker or systemd allow, if the caller knows
+ */
+export async function examine(
+  loaded: LoadedConfig,
+  gracePeriodMs: number | undefined,
+): Promise<Finding[]> {
+  const app = await findApp(loaded).catch((error: unknown) => error);
+  const isFound = (value: unknown): value is FoundApp => !(value instanceof Error);
+  const found = isFound(app) ? app : undefined;
+  const { config, findings } = await configOf(found, loaded);
+  return [
+    ...(found ? checkPm2(found) : [notUnderPm2(app, loaded.config)]),
+    ...findings,
+    ...checkTimers({
+      config,
+      killTimeoutMs: found && (found.process.settings.killTimeoutMs || PM2_KILL_TIMEOUT_MS),
+      gracePeriodMs,
+    }),
+    ...(await checkGenerations(findRunDir(config.runDir), config)),
+    ...(await checkManager(config)),
+    checkAcceptQueue(),
+  ];
+}
+
+/** The app's own configuration where there is an app: the shell's may be another one. */
+async function configOf(
+  app: FoundApp | undefined,
+  loaded: LoadedConfig,
+): Promise<{ config: Config; findings: Finding[] }> {
+  if (loaded.config.adminAddress) return { config: loaded.config, findings: [] };
+  try {
+    const config = app ? appConfig(app.process) : loaded.config;
+    const env = app ? { ...app.process.env } : process.env;
+    const binary = await checkLaunch(config, findRunDir(config.runDir), env);
+    const version = await versionOf(binary);
+    return {
+      config,
+      findings: [
+        ok('configuration', `valid, and Envoy ${version} (${binary}) takes ${config.envoyConfig}`),
+      ],
+    };
+  } catch (error) {
+    const finding = problem(
+      'configuration',
+      messageOf(error),
+      'mend it before the next start, reload or restart',
+    );
+    return { config: loaded.config, findings: [finding] };
+  }
+}
+
+function notUnderPm2(error: unknown, { adminAddress }: Config): Finding {
+  return adminAddress
+    ? ok('pm2', 'Envoy is somebody else’s (admin-address): pm2 runs only the manager')
+    : problem(
+        'pm2',
+        messageOf(error),
+        'start it, or call the doctor with its PM2_HOME and run-dir',
+      );
+}
+
+function checkPm2({ home, process: app, all }: FoundApp): Finding[] {
+  const findings: Finding[] = [];
+  const { settings } = app;
+  const demand = (isFine: boolean, message: string, remedy: string): void => {
+    if (!isFine) findings.push(problem('pm2', message, remedy));
+  };
+  const anew = 'use the apps of envoyApps() as they are, and start the ecosystem file anew';
+  demand(
+    app.status === 'online',
+    `the app ${app.name} is ${app.status}`,
+    `\`pm2 logs ${app.name}\` says why; mend it and \`pm2 restart ${app.name}\``,
+  );
+  demand(
+    settings.execMode === 'cluster_mode' && settings.waitReady,
+    `the app ${app.name} is not in cluster mode with wait_ready: a reload stops the old Envoy first`,
+    anew,
+  );
+  demand(
+    !settings.treekill,
+    `treekill is on for ${app.name}: pm2 signals Envoy itself, which ends at once`,
+    anew,
+  );
+  demand(!settings.pmx, `pmx is on for ${app.name}: the runner ends when pm2's daemon does`, anew);
+  demand(
+    !settings.stopExitCodes.includes(0),
+    `stop_exit_codes of ${app.name} has 0: pm2 does not restart a runner that was killed`,
+    anew,
+  );
+  demand(
+    (settings.listenTimeoutMs ?? 0) >= LISTEN_TIMEOUT_MS,
+    `listen_timeout of ${app.name} is ${settings.listenTimeoutMs ?? 'not set'}: pm2 ends the old Envoy before a slow new one is LIVE`,
+    anew,
+  );
+  const manager = all.find(({ name }) => name === 'envoy-manager');
+  demand(
+    manager?.status === 'online',
+    `the app envoy-manager is ${manager?.status ?? 'not there'}`,
+    '`pm2 logs envoy-manager` says why',
+  );
+  const signal = killSignalOf(home);
+  if (signal && signal !== 'SIGINT' && signal !== 'SIGTERM') {
+    findings.push(
+      problem(
+        'pm2',
+        `pm2's daemon was started with PM2_KILL_SIGNAL=${signal}, which no app can catch or expects`,
+        'unset it, and `pm2 update`',
+      ),
+    );
+  }
+  return findings.length > 0 ? findings : [ok('pm2', describeApps(home, app, manager))];
+}
+
+function describeApps(home: string, app: Pm2Process, manager: Pm2Process | undefined): string {
+  return `${app.name} (pid ${app.pid}) and ${manager?.name} (pid ${manager?.pid}) are online in ${home}, with the settings that a drain needs`;
+}
+
+/** The signal is the daemon's, for all apps (pm2-facts.md, signals); readable on Linux only. */
+function killSignalOf(home: string): string | undefined {
+  try {
+    const pid = readFileSync(join(home, 'pm2.pid'), 'utf8').trim();
+    const variables = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
+    return variables.find((one) => one.startsWith('PM2_KILL_SIGNAL='))?.split('=')[1];
+  } catch {
+    return undefined;
+  }
+}
+
+async function checkGenerations(runDir: string, config: Config): Promise<Finding[]> {
+  if (config.adminAddress) {
+    const admin = createAdminClient(config.adminAddress);
+    const findings = await checkEnvoy(`Envoy at ${admin.address}`, admin);
+    admin.close();
+    return findings;
+  }
+  const live = openGenerations(runDir).live();
+  if (live.length === 0) {
+    return [
+      problem('envoy', `no Envoy runs (looked in ${runDir})`, '`pm2 start ecosystem.config.js`'),
+    ];
+  }
+  const findings = await Promise.all(live.map(checkGeneration));
+  return findings.flat();
+}
+
+async function checkGeneration(generation: Generation): Promise<Finding[]> {
+  const name = `generation ${generation.number}`;
+  const admin = createAdminClient({ kind: 'unix', path: generation.adminSocket });
+  const findings = await checkEnvoy(name, admin);
+  admin.close();
+  if (!isAttended(generation)) {
+    findings.push(
+      warning(
+        'envoy',
+        `${name} has no runner: nobody restarts it when it crashes`,
+        '`pm2 restart envoy` takes over from it, with nothing lost',
+      ),
+    );
+  }
+  const files = openFilesLimit(generation.envoy.pid);
+  if (files !== undefined && files < FEW_FILES) {
+    findings.push(
+      warning(
+        'limits',
+        `${name} may have ${files} files open, so fewer than half as many connections`,
+        'raise LimitNOFILE (systemd), ulimit -n (the shell), or --ulimit nofile (Docker) of pm2, and restart pm2',
+      ),
+    );
+  }
+  return findings;
+}
+
+async function checkEnvoy(
+  name: string,
+  admin: ReturnType<typeof createAdminClient>,
+): Promise<Finding[]> {
+  try {
+    const { version, state } = await admin.serverInfo();
+    const { stats } = await admin.stats({ type: 'Gauges', filter: DETAIL_FILTER });
+    const findings =
+      state === 'LIVE'
+        ? [ok('envoy', `${name} is LIVE (${version}), and its admin interface answers`)]
+        : [
+            warning(
+              'envoy',
+              `${name} is ${state}`,
+              '`pm2-envoy status` says whether a drain runs; `pm2-envoy resume` takes it back',
+            ),
+          ];
+    if (readConnections(stats).kind === 'unknown') {
+      findings.push(
+        warning(
+          'envoy',
+          `${name} shows no listener gauges: its connections are counted in a coarser way`,
+          'allow listener.* in the bootstrap’s stats_config.stats_matcher',
+        ),
+      );
+    }
+    return findings;
+  } catch (error) {
+    return [
+      problem(
+        'envoy',
+        `${name} does not answer: ${messageOf(error)}`,
+        'see its log, and `pm2 restart envoy`',
+      ),
+    ];
+  }
+}
+
+function openFilesLimit(pid: number): number | undefined {
+  try {
+    const limits = readFileSync(`/proc/${pid}/limits`, 'utf8');
+    const soft = /^Max open files\s+(\d+)/m.exec(limits)?.[1];
+    return soft === undefined ? undefined : Number(soft);
+  } catch {
+    return undefined;
+  }
+}
+
+async function checkManager(config: Config): Promise<Finding[]> {
+  const manager = createManagerClient(config, findRunDir(config.runDir));
+  try {
+    await manager.status();
+    return [ok('manager', `answers at ${manager.url}`)];
+  } catch (error) {
+    const remedy = isPm2EnvoyError(error, 'manager-refused')
+      ? 'set the shutdown token here as the manager has it'
+      : 'start it, or set serve-address and serve-port as the manager has them';
+    return [problem('manager', messageOf(error), remedy)];
+  }
+}
+
+function checkAcceptQueue(): Finding {
+  const migrates = migratesAcceptQueues();
+  if (migrates === true) return ok('kernel', 'net.ipv4.tcp_migrate_req is 1');
+  return warning(
+    'kernel',
+    migrates === false
+      ? 'net.ipv4.tcp_migrate_req is 0: a reload may reset about one new connection in ten thousand'
+      : 'this kernel has no net.ipv4.tcp_migrate_req: a reload may reset about one new connection in ten thousand',
+    migrates === false
+      ? 'as root: sysctl -w net.ipv4.tcp_migrate_req=1, and a file in /etc/sysctl.d to keep it'
+      : 'use Linux 5.14 or later',
+  );
+}

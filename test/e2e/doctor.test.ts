@@ -1,0 +1,78 @@
+import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { isAlive } from '../../src/envoy/process-identity.js';
+import { preparePm2, withPm2 } from '../support/pm2.js';
+import { eventually } from '../support/wait.js';
+
+interface Found {
+  findings: { level: string; topic: string; message: string; remedy?: string }[];
+}
+
+describe('pm2-envoy doctor', { concurrency: 2 }, () => {
+  it('finds everything well, as people and programs read it', () =>
+    withPm2({}, async (pm2) => {
+      const { code, stdout } = await pm2.cli('doctor');
+      assert.match(stdout, /generation 1 is LIVE/);
+      assert.doesNotMatch(stdout, /PROBLEM/);
+      assert.equal(code, 0);
+      const { findings } = JSON.parse((await pm2.cli('doctor', '--json')).stdout) as Found;
+      for (const topic of ['pm2', 'configuration', 'timers', 'envoy', 'manager', 'kernel']) {
+        assert.ok(
+          findings.some((finding) => finding.topic === topic),
+          topic,
+        );
+      }
+    }));
+
+  it('says what a grace period cuts, and refuses one without a unit', () =>
+    withPm2({ 'drain-timeout': '40s' }, async (pm2) => {
+      assert.match((await pm2.cli('doctor', '--grace-period', '2m')).stdout, /2m covers/);
+      const short = await pm2.cli('doctor', '--grace-period', '45s');
+      assert.match(short.stdout, /warning timers +a grace period of 45s may end/);
+      assert.match(short.stdout, /-> make it at least 1m10s, or drain-timeout at most 15s/);
+      assert.equal(short.code, 0);
+      const wrong = await pm2.cli('doctor', '--grace-period', '45');
+      assert.equal(wrong.code, 78);
+      assert.match(wrong.stderr, /did you mean "45s"/);
+    }));
+
+  it('finds a bootstrap that the next reload would refuse', () =>
+    withPm2({}, async (pm2) => {
+      writeFileSync(join(pm2.folder, 'envoy.yaml'), 'nonsense: 1\n');
+      const { code, stdout } = await pm2.cli('doctor');
+      assert.equal(code, 1);
+      assert.match(stdout, /PROBLEM configuration +Envoy refuses the bootstrap file/);
+    }));
+
+  it('finds an Envoy without a runner, and one that hangs', () =>
+    withPm2({}, async (pm2) => {
+      const [generation] = pm2.generations();
+      assert.ok(generation);
+      await pm2.pm2('stop', 'envoy-manager');
+      process.kill(pm2.daemonPid(), 'SIGKILL');
+      await eventually('it to be orphaned', () => pm2.generations()[0]?.orphaned);
+      const { code, stdout } = await pm2.cli('doctor');
+      assert.equal(code, 1);
+      assert.match(stdout, /PROBLEM pm2 +pm2 at .*no daemon listens there/);
+      assert.match(stdout, /warning envoy +generation 1 has no runner/);
+      assert.match(stdout, /PROBLEM manager +the manager at .* can't be reached/);
+      process.kill(generation.envoy.pid, 'SIGSTOP');
+      assert.match((await pm2.cli('doctor')).stdout, /PROBLEM envoy +generation 1 does not answer/);
+      process.kill(generation.envoy.pid, 'SIGCONT');
+      assert.equal(isAlive(generation.envoy), true, 'the doctor only looks');
+    }));
+
+  it('finds that nothing runs', async () => {
+    const pm2 = await preparePm2();
+    try {
+      const { code, stdout } = await pm2.cli('doctor');
+      assert.equal(code, 1);
+      assert.match(stdout, /no daemon listens there/);
+      assert.match(stdout, /no Envoy runs/);
+    } finally {
+      await pm2.stop();
+    }
+  });
+});
