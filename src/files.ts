@@ -27,13 +27,18 @@ export function createJson(path: string, value: unknown): boolean {
   }
 }
 
-/** Reads JSON; undefined when there is no such file, or it does not hold JSON. */
-export function readJson(path: string): unknown {
+/** Reads a JSON object; undefined when there is no such file, or it holds something else. */
+export function readJson(path: string): Readonly<Record<string, unknown>> | undefined {
   try {
-    return JSON.parse(readFileSync(path, 'utf8'));
+    const json: unknown = JSON.parse(readFileSync(path, 'utf8'));
+    return isObject(json) ? json : undefined;
   } catch {
     return undefined;
   }
+}
+
+function isObject(json: unknown): json is Readonly<Record<string, unknown>> {
+  return typeof json === 'object' && json !== null && !Array.isArray(json);
 }
 
 let drafts = 0;

@@ -64,11 +64,11 @@ describe('createJson', () => {
 });
 
 describe('readJson', () => {
-  it('is undefined for what is missing, a folder or no JSON', () => {
+  it('is undefined for what is missing, a folder or no JSON object', () => {
     const file = newFile();
     assert.equal(readJson(file), undefined);
     assert.equal(readJson(dirname(file)), undefined);
-    for (const content of ['', '{', 'undefined']) {
+    for (const content of ['', '{', 'undefined', 'null', '5', '[]', '"text"']) {
       writeFileSync(file, content);
       assert.equal(readJson(file), undefined);
     }

@@ -286,5 +286,9 @@ describe('isRunBy', () => {
     const { generations } = runDirWith({});
     const [generation = assert.fail()] = generations.live();
     assert.equal(isRunBy({ ...generation, directory: '/nowhere' }, me), true);
+    for (const content of ['', 'null', '5', '[]']) {
+      writeFileSync(join(generation.directory, 'generation.json'), content);
+      assert.equal(isRunBy(generation, me), true, content);
+    }
   });
 });
