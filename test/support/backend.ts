@@ -1,3 +1,5 @@
+import { fork } from 'node:child_process';
+import { once } from 'node:events';
 import { createServer as createHttpServer, type Server as HttpServer } from 'node:http';
 import {
   type AddressInfo,
@@ -5,6 +7,7 @@ import {
   type Server,
   type Socket,
 } from 'node:net';
+import { join } from 'node:path';
 import { WebSocketServer } from 'ws';
 
 /** What Envoy forwards to. */
@@ -15,8 +18,8 @@ export interface Backend {
 }
 
 /**
- * Starts the servers behind Envoy: HTTP (`/` at once, `/slow?ms=` after a while, `/stream?ms=` a byte
- * each 50 ms), WebSocket echo on the same port, and TCP echo.
+ * Starts the servers behind Envoy: HTTP (`/` and `/again` at once, `/slow?ms=` after a while, `/stream?ms=`
+ * a byte each 50 ms), WebSocket echo on the same port, and TCP echo.
  */
 export async function startBackend(): Promise<Backend> {
   const http = createHttpServer((request, response) => {
@@ -33,9 +36,11 @@ export async function startBackend(): Promise<Backend> {
         response.end('end');
       }, ms);
     } else {
-      response.end('hello');
+      response.end(url.pathname === '/again' ? 'hello again' : 'hello');
     }
   });
+  // A connection that Node closes just when Envoy reuses it would look like a request that Envoy lost.
+  http.keepAliveTimeout = 0;
   const sockets = new WebSocketServer({ server: http });
   sockets.on('connection', (socket) => socket.on('message', (data) => socket.send(data)));
   const tcp = createTcpServer((socket) => {
@@ -56,6 +61,25 @@ export async function startBackend(): Promise<Backend> {
     close: async () => {
       for (const socket of open) socket.destroy();
       await Promise.all([http, tcp].map((server) => new Promise((done) => server.close(done))));
+    },
+  };
+}
+
+/** The same in a process of its own, for as much traffic as would slow the test down. */
+export async function startBackendProcess(): Promise<Backend> {
+  const child = fork(join(import.meta.dirname, 'backend-child.ts'), {
+    execArgv: ['--import', import.meta.resolve('tsx')],
+  });
+  const ports = await new Promise<Pick<Backend, 'httpPort' | 'tcpPort'>>((resolve, reject) => {
+    child.once('message', resolve);
+    child.once('exit', (code) => reject(new Error(`the backend ended with ${code}`)));
+  });
+  return {
+    ...ports,
+    close: async () => {
+      const ended = once(child, 'exit');
+      child.disconnect();
+      await ended;
     },
   };
 }

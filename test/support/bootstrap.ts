@@ -7,13 +7,15 @@ export interface BootstrapPorts {
   tcp: number;
   /** The bootstrap's own admin address. */
   admin?: number;
+  /** Another port with the same HTTP as `http`. */
+  alsoHttp?: number;
 }
 
 const V3 = 'type.googleapis.com/envoy.extensions';
 
 /**
- * Writes a bootstrap file: one HTTP listener (with WebSocket, and an access log on /dev/stdout), one
- * TCP proxy, both to `backend`. It is JSON, which is YAML as well.
+ * Writes a bootstrap file: one HTTP listener (with WebSocket, HTTP/2 and an access log on /dev/stdout),
+ * one TCP proxy, both to `backend`. It is JSON, which is YAML as well.
  */
 export function writeBootstrap(
   file: string,
@@ -25,38 +27,8 @@ export function writeBootstrap(
     ...(ports.admin ? { admin: { address: address(ports.admin) } } : {}),
     static_resources: {
       listeners: [
-        listener('web', ports.http, {
-          name: 'envoy.filters.network.http_connection_manager',
-          typed_config: {
-            '@type': `${V3}.filters.network.http_connection_manager.v3.HttpConnectionManager`,
-            stat_prefix: 'web',
-            upgrade_configs: [{ upgrade_type: 'websocket' }],
-            access_log: [
-              {
-                name: 'envoy.access_loggers.file',
-                typed_config: {
-                  '@type': `${V3}.access_loggers.file.v3.FileAccessLog`,
-                  path: '/dev/stdout',
-                },
-              },
-            ],
-            route_config: {
-              virtual_hosts: [
-                {
-                  name: 'all',
-                  domains: ['*'],
-                  routes: [{ match: { prefix: '/' }, route: { cluster: 'http', timeout: '0s' } }],
-                },
-              ],
-            },
-            http_filters: [
-              {
-                name: 'envoy.filters.http.router',
-                typed_config: { '@type': `${V3}.filters.http.router.v3.Router` },
-              },
-            ],
-          },
-        }),
+        webListener('web', ports.http),
+        ...(ports.alsoHttp ? [webListener('web2', ports.alsoHttp)] : []),
         listener('tcp', ports.tcp, {
           name: 'envoy.filters.network.tcp_proxy',
           typed_config: {
@@ -71,6 +43,41 @@ export function writeBootstrap(
     ...more,
   };
   writeFileSync(file, JSON.stringify(bootstrap, undefined, 2));
+}
+
+function webListener(name: string, port: number): unknown {
+  return listener(name, port, {
+    name: 'envoy.filters.network.http_connection_manager',
+    typed_config: {
+      '@type': `${V3}.filters.network.http_connection_manager.v3.HttpConnectionManager`,
+      stat_prefix: name,
+      upgrade_configs: [{ upgrade_type: 'websocket' }],
+      access_log: [
+        {
+          name: 'envoy.access_loggers.file',
+          typed_config: {
+            '@type': `${V3}.access_loggers.file.v3.FileAccessLog`,
+            path: '/dev/stdout',
+          },
+        },
+      ],
+      route_config: {
+        virtual_hosts: [
+          {
+            name: 'all',
+            domains: ['*'],
+            routes: [{ match: { prefix: '/' }, route: { cluster: 'http', timeout: '0s' } }],
+          },
+        ],
+      },
+      http_filters: [
+        {
+          name: 'envoy.filters.http.router',
+          typed_config: { '@type': `${V3}.filters.http.router.v3.Router` },
+        },
+      ],
+    },
+  });
 }
 
 function listener(name: string, port: number, filter: unknown): unknown {

@@ -22,7 +22,7 @@ const CLI = join(ROOT, 'bin/pm2-envoy.js');
 
 /** A real pm2 with a home and a run directory of its own, and what it supervises. */
 export interface TestPm2 {
-  ports: Required<BootstrapPorts> & { serve: number };
+  ports: BootstrapPorts & { admin: number; serve: number };
   folder: string;
   backend: Backend;
   env: NodeJS.ProcessEnv;
@@ -54,10 +54,13 @@ export interface TestPm2 {
 }
 
 /** Prepares a pm2 of the test's own; `settings` is pm2-envoy's configuration file. */
-export async function preparePm2(settings: Record<string, unknown> = {}): Promise<TestPm2> {
+export async function preparePm2(
+  settings: Record<string, unknown> = {},
+  makeBackend: () => Promise<Backend> = startBackend,
+): Promise<TestPm2> {
   const envoy = envoyBinary();
   const folder = makeFolder();
-  const backend = await startBackend();
+  const backend = await makeBackend();
   const [http = 0, tcp = 0, admin = 0, serve = 0] = await freePorts(4);
   const ports = { http, tcp, admin, serve };
   const bootstrap = join(folder.path, 'envoy.yaml');

@@ -1,0 +1,40 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { withEnvoy } from '../support/envoy.js';
+import { describeTraffic, startTraffic, type TrafficKind } from '../support/traffic.js';
+import { eventually, letPass } from '../support/wait.js';
+
+describe('startTraffic', () => {
+  it('loses nothing while Envoy just serves', (t) =>
+    withEnvoy({}, async ({ ports }) => {
+      const traffic = await startTraffic(ports);
+      await traffic.hold();
+      await letPass(3_000);
+      await eventually('enough of it', async () => {
+        const { kinds } = await traffic.look();
+        return kinds.new.requests >= 1_400 && kinds['keep-alive'].requests >= 600;
+      });
+      await traffic.echo();
+      const report = await traffic.stop();
+      t.diagnostic(describeTraffic(report));
+      assert.deepEqual([report.lost, report.closedUnannounced], [0, 0], describeTraffic(report));
+      for (const [kind, { requests }] of Object.entries(report.kinds)) {
+        assert.equal(requests > 0, kind !== 'readyz', `${kind}: ${requests}`);
+      }
+    }));
+
+  it('sees every kind of loss when Envoy is killed', () =>
+    withEnvoy({}, async ({ ports, kill }) => {
+      const traffic = await startTraffic(ports);
+      await traffic.hold();
+      await letPass(500);
+      kill('SIGKILL');
+      await letPass(300);
+      await traffic.echo();
+      const { kinds, failures } = await traffic.stop();
+      for (const kind of Object.keys(kinds) as TrafficKind[]) {
+        if (kind !== 'readyz') assert.ok(kinds[kind].lost > 0, `${kind} is lost`);
+      }
+      assert.match(failures.map(({ error }) => error).join(), /ECONNREFUSED/);
+    }));
+});
