@@ -1,0 +1,173 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { Pm2EnvoyError } from '../../src/errors.js';
+import type { Pm2Daemon, Pm2Process } from '../../src/pm2/daemon.js';
+import { type OwnApp, openOwnApp, type StopIntent } from '../../src/pm2/own-app.js';
+
+/** When the signal came. */
+const SIGNAL_MS = 1_800_000_000_000;
+const HOUR_MS = 3_600_000;
+
+/** What pm2 says of an app that has run for an hour; this process, unless told otherwise. */
+function appWith(more: Partial<Pm2Process> = {}): Pm2Process {
+  const startedAtMs = SIGNAL_MS - HOUR_MS;
+  return {
+    pmId: 0,
+    name: 'envoy',
+    pid: process.pid,
+    status: 'online',
+    createdAtMs: startedAtMs,
+    startedAtMs,
+    cwd: '/',
+    env: {},
+    args: [],
+    ...more,
+  };
+}
+
+interface FakeDaemon {
+  daemon: Pm2Daemon;
+  removed: (number | string)[];
+  asked(): number;
+}
+
+/** A daemon with these apps; one that fails, if there are none. */
+function daemonWith(apps: readonly Pm2Process[] | undefined): FakeDaemon {
+  const removed: (number | string)[] = [];
+  let asked = 0;
+  const failing = async (): Promise<never> => {
+    asked += 1;
+    throw new Pm2EnvoyError('pm2-unreachable', 'no daemon listens there');
+  };
+  const daemon: Pm2Daemon = {
+    processes: async () => {
+      if (!apps) return failing();
+      asked += 1;
+      return [...apps];
+    },
+    reload: failing,
+    remove: async (pmId) => {
+      if (!apps) return failing();
+      removed.push(pmId);
+    },
+  };
+  return { daemon, removed, asked: () => asked };
+}
+
+function ownAppOf(daemon: Pm2Daemon, env: NodeJS.ProcessEnv = { pm_id: '0' }): OwnApp {
+  return openOwnApp(env, daemon);
+}
+
+describe('openOwnApp stopIntent', () => {
+  const own = (more: Partial<Pm2Process>): Pm2Process[] => [appWith(more)];
+  const intents: readonly { what: string; apps: readonly Pm2Process[]; intent: StopIntent }[] = [
+    { what: 'an app that has run as it was started', apps: own({}), intent: 'stop' },
+    ...[0, 4, 49, 300].map((agoMs) => ({
+      what: `counters that were reset ${agoMs} ms before the signal`,
+      apps: own({ createdAtMs: SIGNAL_MS - agoMs }),
+      intent: 'restart' as const,
+    })),
+    {
+      what: 'counters that were reset 301 ms before the signal, as by `pm2 reset`',
+      apps: own({ createdAtMs: SIGNAL_MS - 301 }),
+      intent: 'stop',
+    },
+    {
+      what: '`pm2 reset` long before',
+      apps: own({ createdAtMs: SIGNAL_MS - HOUR_MS / 2 }),
+      intent: 'stop',
+    },
+    {
+      what: 'a stop right after the start, which resets nothing',
+      apps: own({ createdAtMs: SIGNAL_MS - 100, startedAtMs: SIGNAL_MS - 100 }),
+      intent: 'stop',
+    },
+    {
+      what: 'a stop right after a restart: the reset was before this process',
+      apps: own({ createdAtMs: SIGNAL_MS - 120, startedAtMs: SIGNAL_MS - 100 }),
+      intent: 'stop',
+    },
+    {
+      what: 'a pm2 that knows other apps only',
+      apps: [appWith({ pmId: 7, name: 'other', pid: 1, createdAtMs: SIGNAL_MS })],
+      intent: 'stop',
+    },
+    { what: 'a pm2 without apps', apps: [], intent: 'stop' },
+    {
+      what: 'another app that is restarted',
+      apps: [...own({}), appWith({ pmId: 1, pid: 1, createdAtMs: SIGNAL_MS - 10 })],
+      intent: 'stop',
+    },
+  ];
+  for (const { what, apps, intent } of intents) {
+    it(`is ${intent} for ${what}`, async () => {
+      assert.equal(await ownAppOf(daemonWith(apps).daemon).stopIntent(SIGNAL_MS), intent);
+    });
+  }
+
+  it('is stop when the daemon fails', async () => {
+    assert.equal(await ownAppOf(daemonWith(undefined).daemon).stopIntent(SIGNAL_MS), 'stop');
+  });
+
+  it('is stop without pm2, which is not asked then', async () => {
+    const { daemon, asked } = daemonWith([appWith({ createdAtMs: SIGNAL_MS })]);
+    assert.equal(await ownAppOf(daemon, {}).stopIntent(SIGNAL_MS), 'stop');
+    assert.equal(asked(), 0);
+  });
+
+  it('is reload for an instance that another one has replaced', {
+    todo: 'pm2 leaves `_old_N` out of its list: the pm_id is there with another pid (pm2-facts.md)',
+  }, async () => {
+    const { daemon } = daemonWith([appWith({ pid: process.pid + 1, startedAtMs: SIGNAL_MS })]);
+    assert.equal(await ownAppOf(daemon).stopIntent(SIGNAL_MS), 'reload');
+  });
+});
+
+describe('openOwnApp isWanted', () => {
+  const wanted: Readonly<Record<string, boolean>> = {
+    online: true,
+    launching: true,
+    'waiting restart': true,
+    stopping: false,
+    stopped: false,
+    errored: false,
+    'one-launch-status': false,
+    unknown: false,
+  };
+  for (const [status, isWanted] of Object.entries(wanted)) {
+    it(`is ${isWanted} while pm2 has the app as ${status}, whichever process it is`, async () => {
+      const { daemon } = daemonWith([appWith({ pid: 1, status })]);
+      assert.equal(await ownAppOf(daemon).isWanted(), isWanted);
+    });
+  }
+
+  it('goes by the pm_id, not by the name', async () => {
+    const { daemon } = daemonWith([appWith({ pmId: 1 }), appWith({ pmId: 2, status: 'stopped' })]);
+    assert.equal(await ownAppOf(daemon, { pm_id: '1' }).isWanted(), true);
+    assert.equal(await ownAppOf(daemon, { pm_id: '2' }).isWanted(), false);
+    assert.equal(await ownAppOf(daemon, { pm_id: '3' }).isWanted(), false);
+  });
+
+  it('is false when the daemon fails, and without pm2', async () => {
+    assert.equal(await ownAppOf(daemonWith(undefined).daemon).isWanted(), false);
+    assert.equal(await ownAppOf(daemonWith([appWith()]).daemon, {}).isWanted(), false);
+  });
+});
+
+describe('openOwnApp removeReplaced', () => {
+  it('removes the instance that pm2 has put aside for this one', async () => {
+    const { daemon, removed } = daemonWith([appWith()]);
+    assert.equal(await ownAppOf(daemon, { pm_id: '3' }).removeReplaced(), true);
+    assert.deepEqual(removed, ['_old_3']);
+  });
+
+  it('is false when the daemon refuses, as it does without such an instance', async () => {
+    assert.equal(await ownAppOf(daemonWith(undefined).daemon).removeReplaced(), false);
+  });
+
+  it('is false without pm2, and removes nothing', async () => {
+    const { daemon, removed } = daemonWith([appWith()]);
+    assert.equal(await ownAppOf(daemon, {}).removeReplaced(), false);
+    assert.deepEqual(removed, []);
+  });
+});
