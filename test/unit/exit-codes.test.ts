@@ -32,10 +32,12 @@ describe('exitCodeOf', () => {
     ['plugin-invalid', 78],
     ['manager-refused', 77],
     ['manager-unreachable', 5],
+    ['pm2-unreachable', 5],
     ['admin-gone', 5],
     ['admin-timeout', 5],
     ['manager-answer', 1],
     ['envoy-install-failed', 1],
+    ['redeploy-failed', 1],
   ];
   for (const [code, exitCode] of codes) {
     it(`ends with ${exitCode} for ${code}`, () => {

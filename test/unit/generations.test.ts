@@ -5,11 +5,14 @@ import { existsSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import {
+  bootstrapCopyOf,
   type Generation,
   isAttended,
   isRunBy,
   newestOf,
   openGenerations,
+  predecessorsOf,
+  successorsOf,
 } from '../../src/envoy/generations.js';
 import { identify, ownIdentity, type ProcessIdentity } from '../../src/envoy/process-identity.js';
 import { deadIdentity, makeTempFolder } from './fakes.js';
@@ -290,5 +293,79 @@ describe('isRunBy', () => {
       writeFileSync(join(generation.directory, 'generation.json'), content);
       assert.equal(isRunBy(generation, me), true, content);
     }
+  });
+});
+
+describe('predecessorsOf', () => {
+  it('lists the earlier ones whose Envoy lives, whoever answers for them', () => {
+    const { generations } = runDirWith({ runner: deadIdentity }, ended, { orphaned: true }, {}, {});
+    const own = generations.live().find(({ number }) => number === 4) ?? assert.fail();
+    assert.deepEqual(numbersOf(predecessorsOf(own, generations)), [1, 3]);
+  });
+
+  it('is empty for the first', () => {
+    const { generations } = runDirWith({}, {});
+    const [first = assert.fail()] = generations.live();
+    assert.deepEqual(predecessorsOf(first, generations), []);
+  });
+});
+
+describe('successorsOf', () => {
+  const successors = (...made: Partial<Generation>[]): number[] => {
+    const { generations } = runDirWith({}, ...made);
+    const [own = assert.fail()] = generations.live();
+    return numbersOf(successorsOf(own, generations));
+  };
+
+  for (const [what, made, numbers] of [
+    ['a LIVE one', [{}], [2]],
+    ['one that is still starting', [{ ready: false }], [2]],
+    ['several, oldest first', [{}, { ready: false }], [2, 3]],
+    ['none whose Envoy has ended', [ended], []],
+    ['none whose runner has died', [{ runner: deadIdentity }], []],
+    ['none whose runner has lost pm2', [{ orphaned: true }], []],
+  ] as [string, Partial<Generation>[], number[]][]) {
+    it(`lists ${what}`, () => assert.deepEqual(successors(...made), numbers));
+  }
+
+  it('does not list the generation itself or an earlier one', () => {
+    const { generations } = runDirWith({}, {});
+    const own = generations.live().at(-1) ?? assert.fail();
+    assert.deepEqual(successorsOf(own, generations), []);
+  });
+});
+
+describe('what a redeploy reads of a generation', () => {
+  it('is what it was started with, its version, and why the latest reload failed', () => {
+    const launch = {
+      binary: '/opt/envoy',
+      bootstrap: '/etc/envoy.yaml',
+      args: ['-l', 'debug'],
+      drainTimeMs: 600_000,
+    };
+    const supervisor = { home: '/srv/pm2', app: 'envoy', folder: '/srv' };
+    const failedReload = { at: '2026-01-02T03:04:05.678Z', reason: 'no such file' };
+    const { generations } = runDirWith({ version: '1.40.0', launch, supervisor, failedReload });
+    const { version, ...read } = generations.live()[0] ?? assert.fail();
+    assert.equal(version, '1.40.0');
+    assert.deepEqual(read.launch, launch);
+    assert.deepEqual(read.supervisor, supervisor);
+    assert.deepEqual(read.failedReload, failedReload);
+  });
+
+  it('may be missing, as with a generation of an earlier version', () => {
+    const { generations } = runDirWith({});
+    const [{ version, launch, supervisor, failedReload } = assert.fail()] = generations.live();
+    const read = { version, launch, supervisor, failedReload };
+    assert.deepEqual(Object.values(read), Array(4).fill(undefined));
+  });
+
+  it('has a copy of its bootstrap, which goes with its folder', () => {
+    const { runDir, generations } = runDirWith(ended, ended);
+    const directory = join(runDir, 'generations', '1');
+    const copy = bootstrapCopyOf({ number: 1, directory, adminSocket: '' });
+    writeFileSync(copy, 'static_resources: {}');
+    generations.prune();
+    assert.equal(existsSync(copy), false);
   });
 });

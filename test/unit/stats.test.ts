@@ -12,6 +12,7 @@ import {
   readConnections,
   readHttpConnections,
   type Stat,
+  sumConnections,
 } from '../../src/admin/stats.js';
 
 function statsOf(values: Readonly<Record<string, number>>): Stat[] {
@@ -540,4 +541,76 @@ describe('filters', () => {
       }
     });
   }
+});
+
+describe('sumConnections', () => {
+  it('is nothing for no Envoy', () => {
+    assert.deepEqual(sumConnections([]), {
+      byListener: {},
+      byKind: { http1: 0, http2: 0, http3: 0, tcp: 0, websocket: 0, udp: 0 },
+      open: 0,
+      activeRequests: 0,
+      negative: [],
+    });
+  });
+
+  it('is the count itself for one', () => {
+    const count = countOf(typical);
+    assert.deepEqual(sumConnections([count]), count);
+  });
+
+  it('adds up two by listener and kind, also where a listener is only in one', () => {
+    const older = countOf(typical);
+    const newer = countOf({
+      'listener.127.0.0.1_18001.downstream_cx_active': 5,
+      'listener.new.downstream_cx_active': 3,
+      'udp.quic.downstream_sess_active': 2,
+      'http.web.downstream_cx_active': 5,
+      'http.web.downstream_cx_http1_active': 5,
+      'http.web.downstream_rq_active': 4,
+    });
+    const sum = sumConnections([older, newer]);
+    assert.deepEqual(sum.byListener, {
+      '127.0.0.1_18001': 13,
+      '0.0.0.0_18002': 2,
+      new: 3,
+      'udp.quic': 2,
+    });
+    assert.equal(sum.open, older.open + newer.open);
+    assert.equal(
+      sum.open,
+      Object.values(sum.byListener).reduce((total, open) => total + open, 0),
+    );
+    for (const kind of ['http1', 'http2', 'http3', 'tcp', 'websocket', 'udp'] as const) {
+      assert.equal(sum.byKind[kind], older.byKind[kind] + newer.byKind[kind], kind);
+    }
+    assert.equal(sum.activeRequests, 9);
+  });
+
+  it('does not know the active requests where one Envoy does not show them', () => {
+    const hidden = countOf({ 'listener.web.downstream_cx_active': 1 });
+    assert.equal(hidden.activeRequests, undefined);
+    for (const counts of [
+      [hidden, countOf(typical)],
+      [countOf(typical), hidden],
+    ]) {
+      assert.equal(sumConnections(counts).activeRequests, undefined);
+    }
+  });
+
+  it('keeps the names of all gauges below zero', () => {
+    const negative = { ...typical, 'listener.a.downstream_cx_active': -1 };
+    const other = { ...typical, 'listener.b.downstream_cx_active': -1 };
+    assert.deepEqual(sumConnections([countOf(negative), countOf(other)]).negative, [
+      'listener.a.downstream_cx_active',
+      'listener.b.downstream_cx_active',
+    ]);
+  });
+
+  it('leaves the counts as they are', () => {
+    const counts = [countOf(typical), countOf(typical)];
+    const before = structuredClone(counts);
+    sumConnections(counts);
+    assert.deepEqual(counts, before);
+  });
 });
