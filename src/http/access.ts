@@ -7,6 +7,8 @@ export interface AccessRequest {
   /** Address of the TCP peer; undefined when it has hung up. */
   remoteAddress: string | undefined;
   headers: IncomingHttpHeaders;
+  /** Whether it changes something: then it must not be where a browser was led to. */
+  changes?: boolean;
 }
 
 /** Whether a request may use the endpoints that change or tell something; if not, why. */
@@ -22,7 +24,9 @@ export function checkAccess(request: AccessRequest, token: string | undefined): 
   const reason =
     (isLoopback(remoteAddress) ? undefined : 'it comes from another host') ??
     proxySign(headers) ??
-    browserSign(headers);
+    hostSign(headers) ??
+    browserSign(headers) ??
+    (request.changes ? navigationSign(headers) : undefined);
   return reason === undefined ? { trusted: true } : { trusted: false, reason };
 }
 
@@ -53,18 +57,37 @@ function proxySign(headers: IncomingHttpHeaders): string | undefined {
   return name && `it came through a proxy (${name})`;
 }
 
+/** A page whose name leads to this host (DNS rebinding) sends that name. */
+function hostSign({ host = '' }: IncomingHttpHeaders): string | undefined {
+  if (isLocalName(host)) return undefined;
+  return `its Host ${quote(host)} is neither an IP address nor localhost`;
+}
+
 function browserSign(headers: IncomingHttpHeaders): string | undefined {
-  const { host = '', origin } = headers;
-  if (!isLocalName(host))
-    return `its Host ${JSON.stringify(host)} is neither an IP address nor localhost`;
-  const site = headers['sec-fetch-site'];
+  const { host, origin, 'sec-fetch-site': site } = headers;
   if (site !== undefined && site !== 'same-origin' && site !== 'none') {
-    return `a browser sent it from another site (Sec-Fetch-Site: ${String(site)})`;
+    return `a browser sent it from another site (Sec-Fetch-Site: ${quote(String(site))})`;
   }
   if (origin !== undefined && origin !== `http://${host}`) {
-    return `a browser sent it from another site (Origin: ${origin})`;
+    return `a browser sent it from another site (Origin: ${quote(origin)})`;
+  }
+  // Browsers say where a request is from only to loopback addresses as they know them: an <img> of any
+  // page reaches http://0.0.0.0 or http://[::ffff:127.0.0.1] with neither Origin nor Sec-Fetch-Site.
+  if (site === undefined && /^Mozilla\//.test(headers['user-agent'] ?? '')) {
+    return 'a browser sent it without saying from which site (no Sec-Fetch-Site): browsers say so on 127.0.0.1 and localhost';
   }
   return undefined;
+}
+
+/** An address that was typed or clicked outside the browser is `none`, whatever it was redirected to. */
+function navigationSign(headers: IncomingHttpHeaders): string | undefined {
+  if (headers['sec-fetch-mode'] !== 'navigate' || headers['sec-fetch-site'] !== 'none') return;
+  return 'a browser was led to it by an address, which any site can redirect';
+}
+
+/** As it may stand in a log and an answer: short, and without control characters. */
+function quote(text: string): string {
+  return JSON.stringify(text.slice(0, 100).replace(/[^ -~]/g, '?'));
 }
 
 /** `127.0.0.1:8090`, `[::1]:8090`, `localhost`: names that no foreign DNS server decides about. */

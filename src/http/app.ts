@@ -1,4 +1,4 @@
-import express, { type Express, type NextFunction, type Request, type Response } from 'express';
+import express, { type Express, type Request, type Response } from 'express';
 import type { Config } from '../config/config.js';
 import type { HostDrain } from '../drain/host-drain.js';
 import type { DrainOutcome, DrainResult } from '../drain/state.js';
@@ -6,7 +6,8 @@ import { unreachable } from '../errors.js';
 import type { Log } from '../log.js';
 import type { Health } from '../manager/health.js';
 import type { Status } from '../manager/status.js';
-import { checkAccess } from './access.js';
+import { failed, methodNotAllowed, sendError } from './answers.js';
+import { createTrust } from './trust.js';
 
 /** What the endpoints are made of. */
 export interface AppParts {
@@ -27,7 +28,7 @@ export function createApp(parts: AppParts): Express {
     response.set('cache-control', 'no-store');
     next();
   });
-  const trusted = requireTrust(parts);
+  const trusted = createTrust({ readToken: () => parts.config.shutdownToken, log: parts.log });
   const shutdown = async (_request: Request, response: Response): Promise<void> => {
     const result = await hostDrain.drain();
     response.status(statusOf(result.outcome)).json(result);
@@ -75,13 +76,13 @@ export function createApp(parts: AppParts): Express {
     .route('/shutdown')
     // Express answers HEAD with the GET handler: looking must not drain.
     .head(methodNotAllowed('GET, POST, DELETE'))
-    .get(trusted, shutdown)
-    .post(trusted, shutdown)
-    .delete(trusted, resume)
+    .get(trusted.toChange, shutdown)
+    .post(trusted.toChange, shutdown)
+    .delete(trusted.toChange, resume)
     .all(methodNotAllowed('GET, POST, DELETE'));
   app
     .route('/status')
-    .get(trusted, async (_request, response) => {
+    .get(trusted.toLook, async (_request, response) => {
       response.json(await readStatus());
     })
     .all(methodNotAllowed('GET, HEAD'));
@@ -116,59 +117,4 @@ export function statusOf(outcome: DrainOutcome): number {
 /** Whether a body is that of `/shutdown`. */
 export function isDrainResult(body: unknown): body is DrainResult {
   return typeof body === 'object' && body !== null && 'outcome' in body && 'durationMs' in body;
-}
-
-function requireTrust({ config, log }: AppParts) {
-  return (request: Request, response: Response, next: NextFunction): void => {
-    const { remoteAddress } = request.socket;
-    const access = checkAccess({ remoteAddress, headers: request.headers }, config.shutdownToken);
-    if (access.trusted) {
-      next();
-      return;
-    }
-    log.warn(
-      { remoteAddress, path: request.path, method: request.method },
-      `refused: ${access.reason}`,
-    );
-    sendError(response, 403, {
-      code: 'refused',
-      message: `${request.path} is for this host itself, and ${access.reason}: call it on a loopback address, or send the shutdown token as "Authorization: Bearer TOKEN"`,
-    });
-  };
-}
-
-function methodNotAllowed(allow: string) {
-  return (request: Request, response: Response): void => {
-    response.set('allow', allow);
-    const message = `${request.method} is not allowed on ${request.path}; allowed: ${allow}`;
-    sendError(response, 405, { code: 'method-not-allowed', message });
-  };
-}
-
-function failed(log: Log) {
-  // Express knows an error handler by its four parameters.
-  return (error: unknown, request: Request, response: Response, next: NextFunction): void => {
-    if (response.headersSent) {
-      next(error);
-      return;
-    }
-    const status = Number((error as { status?: unknown } | null)?.status);
-    if (status >= 400 && status < 500) {
-      sendError(response, status, { code: 'bad-request', message: 'the request can’t be read' });
-      return;
-    }
-    log.error({ err: error, path: request.path }, 'a request failed');
-    sendError(response, 500, {
-      code: 'internal',
-      message: 'this is a fault in pm2-envoy; its log says more',
-    });
-  };
-}
-
-function sendError(
-  response: Response,
-  status: number,
-  error: { code: string; message: string },
-): void {
-  response.status(status).json({ error });
 }

@@ -180,6 +180,61 @@ describe('checkAccess by Sec-Fetch-Site', () => {
   }
 });
 
+describe('checkAccess by what a browser leaves out', () => {
+  const agent = 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 Chrome/156.0.0.0 Safari/537.36';
+
+  for (const host of ['0.0.0.0:8090', '[::ffff:7f00:1]:8090', '192.168.1.5:8090', '127.0.0.1']) {
+    it(`refuses an <img> to ${host} that comes with neither Origin nor Sec-Fetch-Site`, () => {
+      assert.match(
+        reasonOf(local({ host, 'user-agent': agent })),
+        /without saying from which site/,
+      );
+    });
+  }
+
+  it('trusts a browser that says it is on our own page, or on none', () => {
+    for (const site of ['same-origin', 'none']) {
+      assert.equal(isTrusted(local({ 'user-agent': agent, 'sec-fetch-site': site })), true);
+    }
+  });
+
+  it('trusts what is no browser on any address of this host', () => {
+    for (const userAgent of ['curl/7.88.1', 'Wget/1.21', 'kube-probe/1.34', 'node', 'xMozilla/5']) {
+      const headers = { host: '0.0.0.0:8090', 'user-agent': userAgent };
+      assert.equal(isTrusted(local(headers)), true, userAgent);
+    }
+  });
+});
+
+describe('checkAccess by where a browser was led to', () => {
+  const led = { 'sec-fetch-site': 'none', 'sec-fetch-mode': 'navigate', 'sec-fetch-user': '?1' };
+
+  it('refuses a change by an address that was opened: it may have been redirected here', () => {
+    const access = checkAccess({ ...local(led), changes: true }, undefined);
+    assert.match(access.trusted ? '' : access.reason, /led to it by an address/);
+  });
+
+  it('trusts a look', () => {
+    assert.equal(isTrusted(local(led)), true);
+  });
+
+  it('trusts a change from our own page, and by a program', () => {
+    for (const headers of [
+      { 'sec-fetch-site': 'same-origin', 'sec-fetch-mode': 'navigate' },
+      { 'sec-fetch-site': 'same-origin', 'sec-fetch-mode': 'cors' },
+      { 'sec-fetch-mode': 'cors' },
+      {},
+    ]) {
+      assert.equal(isTrusted({ ...local(headers), changes: true }), true);
+    }
+  });
+
+  it('trusts the token all the same', () => {
+    const request = { ...local({ ...led, authorization: `Bearer ${TOKEN}` }), changes: true };
+    assert.equal(isTrusted(request, TOKEN), true);
+  });
+});
+
 describe('checkAccess by Origin', () => {
   const origins: readonly [string, string, boolean][] = [
     ['127.0.0.1:8090', 'http://127.0.0.1:8090', true],
@@ -275,6 +330,15 @@ describe('checkAccess by token', () => {
   it('still trusts this host without the token, or with a wrong one', () => {
     assert.equal(isTrusted(local(), TOKEN), true);
     assert.equal(isTrusted(local({ authorization: 'Bearer wrong' }), TOKEN), true);
+  });
+
+  it('quotes what it refuses short, and without control characters', () => {
+    const rude = `\u001b[2J\u009b2J\n${'x'.repeat(10_000)}`;
+    for (const headers of [{ host: rude }, { origin: rude }, { 'sec-fetch-site': rude }]) {
+      const reason = reasonOf(local(headers));
+      assert.ok(reason.length < 300, `${reason.length} characters`);
+      assert.match(reason, /^[ -~]+$/);
+    }
   });
 
   it('never tells the token in a reason', () => {
