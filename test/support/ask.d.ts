@@ -6,6 +6,8 @@ export interface Question {
   path?: string;
   headers?: Readonly<Record<string, string>>;
   body?: string;
+  /** How long the answer may take; 30 s unless told otherwise. */
+  limitMs?: number;
 }
 
 /** An answer; `status` 0 and `error` when there is none. */

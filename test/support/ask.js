@@ -5,9 +5,11 @@ import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 
 /** Resolves to the answer, or to the system error's code as `error`; never rejects. */
-export function ask({ host = '127.0.0.1', port, method = 'GET', path = '/', headers = {}, body }) {
+export function ask(question) {
+  const { host = '127.0.0.1', port, method = 'GET', path = '/', headers = {}, body } = question;
+  const timeout = question.limitMs ?? 30_000;
   return new Promise((resolve) => {
-    const call = request({ host, port, method, path, headers, agent: false, timeout: 30_000 });
+    const call = request({ host, port, method, path, headers, agent: false, timeout });
     call.on('error', (error) => resolve({ status: 0, headers: {}, body: '', error: error.code }));
     call.on('timeout', () => call.destroy(Object.assign(new Error(), { code: 'ETIMEDOUT' })));
     call.on('response', async (response) => {

@@ -27,16 +27,11 @@ export function writeBootstrap(
     ...(ports.admin ? { admin: { address: address(ports.admin) } } : {}),
     static_resources: {
       listeners: [
-        webListener('web', ports.http),
-        ...(ports.alsoHttp ? [webListener('web2', ports.alsoHttp)] : []),
-        listener('tcp', ports.tcp, {
-          name: 'envoy.filters.network.tcp_proxy',
-          typed_config: {
-            '@type': `${V3}.filters.network.tcp_proxy.v3.TcpProxy`,
-            stat_prefix: 'tcp',
-            cluster: 'tcp',
-          },
-        }),
+        listener('web', ports.http, httpTo('http')),
+        ...(ports.alsoHttp
+          ? [listener('web2', ports.alsoHttp, httpTo('http', { hcm: { stat_prefix: 'web2' } }))]
+          : []),
+        listener('tcp', ports.tcp, tcpTo('tcp')),
       ],
       clusters: [cluster('http', backend.httpPort), cluster('tcp', backend.tcpPort)],
     },
@@ -45,12 +40,21 @@ export function writeBootstrap(
   writeFileSync(file, JSON.stringify(bootstrap, undefined, 2));
 }
 
-function webListener(name: string, port: number): unknown {
-  return listener(name, port, {
+/** A listener on 127.0.0.1 or the host given, with one filter. */
+export function listener(name: string, port: number, filter: unknown, host?: string): unknown {
+  return { name, address: address(port, host), filter_chains: [{ filters: [filter] }] };
+}
+
+/** An HTTP connection manager that sends everything to one cluster. */
+export function httpTo(
+  clusterName: string,
+  { hcm = {}, route = {}, router = {} }: { hcm?: object; route?: object; router?: object } = {},
+): unknown {
+  return {
     name: 'envoy.filters.network.http_connection_manager',
     typed_config: {
       '@type': `${V3}.filters.network.http_connection_manager.v3.HttpConnectionManager`,
-      stat_prefix: name,
+      stat_prefix: 'web',
       upgrade_configs: [{ upgrade_type: 'websocket' }],
       access_log: [
         {
@@ -66,25 +70,37 @@ function webListener(name: string, port: number): unknown {
           {
             name: 'all',
             domains: ['*'],
-            routes: [{ match: { prefix: '/' }, route: { cluster: 'http', timeout: '0s' } }],
+            routes: [
+              { match: { prefix: '/' }, route: { cluster: clusterName, timeout: '0s' }, ...route },
+            ],
           },
         ],
       },
       http_filters: [
         {
           name: 'envoy.filters.http.router',
-          typed_config: { '@type': `${V3}.filters.http.router.v3.Router` },
+          typed_config: { '@type': `${V3}.filters.http.router.v3.Router`, ...router },
         },
       ],
+      ...hcm,
     },
-  });
+  };
 }
 
-function listener(name: string, port: number, filter: unknown): unknown {
-  return { name, address: address(port), filter_chains: [{ filters: [filter] }] };
+/** A TCP proxy to one cluster. */
+export function tcpTo(clusterName: string): unknown {
+  return {
+    name: 'envoy.filters.network.tcp_proxy',
+    typed_config: {
+      '@type': `${V3}.filters.network.tcp_proxy.v3.TcpProxy`,
+      stat_prefix: 'tcp',
+      cluster: clusterName,
+    },
+  };
 }
 
-function cluster(name: string, port: number): unknown {
+/** A cluster of one port on 127.0.0.1. */
+export function cluster(name: string, port: number): unknown {
   return {
     name,
     type: 'STATIC',
@@ -95,6 +111,6 @@ function cluster(name: string, port: number): unknown {
   };
 }
 
-function address(port: number): unknown {
-  return { socket_address: { address: '127.0.0.1', port_value: port } };
+function address(port: number, host = '127.0.0.1'): unknown {
+  return { socket_address: { address: host, port_value: port } };
 }

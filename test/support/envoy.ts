@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { openSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseAdminAddress } from '../../src/admin/address.js';
 import { type AdminClient, createAdminClient } from '../../src/admin/client.js';
 import { type Backend, startBackend } from './backend.js';
 import { type BootstrapPorts, writeBootstrap } from './bootstrap.js';
@@ -29,25 +30,37 @@ export function envoyBinary(name: 'ENVOY_BIN' | 'OLDER_ENVOY_BIN' = 'ENVOY_BIN')
   return path;
 }
 
+/** How to start an Envoy. */
+export interface TestEnvoyOptions {
+  binary?: string;
+  /** Root keys of the bootstrap to replace. */
+  bootstrap?: Record<string, unknown>;
+  args?: string[];
+  /** Words before the command; its admin interface is a unix socket then, which any namespace reaches. */
+  within?: readonly string[];
+}
+
 /** Starts an Envoy without pm2-envoy's runner, its admin interface on a TCP port. */
-export async function startTestEnvoy(
-  options: { binary?: string; bootstrap?: Record<string, unknown>; args?: string[] } = {},
-): Promise<TestEnvoy> {
+export async function startTestEnvoy(options: TestEnvoyOptions = {}): Promise<TestEnvoy> {
   const binary = options.binary ?? envoyBinary();
   const folder = makeFolder();
   const backend = await startBackend();
   const [http = 0, tcp = 0, admin = 0] = await freePorts(3);
   const ports = { http, tcp, admin };
   const file = join(folder.path, 'envoy.yaml');
-  writeBootstrap(file, ports, backend, options.bootstrap);
+  const { within } = options;
+  const socket = within && join(folder.path, 'admin.sock');
+  const ownAdmin = socket && { admin: { address: { pipe: { path: socket } } } };
+  writeBootstrap(file, ports, backend, { ...ownAdmin, ...options.bootstrap });
   const log = openSync(join(folder.path, 'envoy.log'), 'w');
+  const [command = '', ...args] = [...(within ?? []), binary, '-c', file, '--disable-hot-restart'];
   const child: ChildProcess = spawn(
-    binary,
-    ['-c', file, '--disable-hot-restart', '--concurrency', '2', ...(options.args ?? [])],
+    command,
+    [...args, '--concurrency', '2', ...(options.args ?? [])],
     { stdio: ['ignore', log, log] },
   );
-  const adminUrl = `http://127.0.0.1:${admin}`;
-  const client = createAdminClient({ kind: 'tcp', url: adminUrl });
+  const adminUrl = socket ? `unix:${socket}` : `http://127.0.0.1:${admin}`;
+  const client = createAdminClient(parseAdminAddress(adminUrl));
   await eventually('Envoy to be LIVE', async () => (await client.state()) === 'LIVE');
   return {
     ports,
@@ -72,7 +85,7 @@ export async function startTestEnvoy(
 
 /** Runs a test with an Envoy of its own, and ends it after. */
 export async function withEnvoy(
-  options: Parameters<typeof startTestEnvoy>[0],
+  options: TestEnvoyOptions,
   use: (envoy: TestEnvoy) => Promise<void>,
 ): Promise<void> {
   const envoy = await startTestEnvoy(options);

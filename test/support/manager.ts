@@ -30,7 +30,7 @@ export async function startManager(options: {
   within?: readonly string[];
 }): Promise<TestManager> {
   const { folder, port, within = [] } = options;
-  const configFile = join(folder, 'manager.json');
+  const configFile = join(folder, `manager-${port}.json`);
   const settings = {
     'check-delay': '0s',
     'drain-timeout': '20s',
@@ -39,7 +39,7 @@ export async function startManager(options: {
     ...options.settings,
   };
   writeFileSync(configFile, JSON.stringify(settings));
-  const logFile = join(folder, 'manager.log');
+  const logFile = join(folder, `manager-${port}.log`);
   const output = openSync(logFile, 'a');
   const env = { ...process.env, PM2_ENVOY_CONFIG: configFile };
   const [command = '', ...args] = [...within, process.execPath, MANAGER];
@@ -57,6 +57,19 @@ export async function startManager(options: {
     ask: (path, { method = 'GET', headers = {} } = {}) => ask({ port, method, path, headers }),
     stop: () => end(child),
   };
+}
+
+/** Runs a test with a manager of its own, and ends it after. */
+export async function withManager(
+  options: Parameters<typeof startManager>[0],
+  use: (manager: TestManager) => Promise<void>,
+): Promise<void> {
+  const manager = await startManager(options);
+  try {
+    await use(manager);
+  } finally {
+    await manager.stop();
+  }
 }
 
 /** Ends a child by SIGKILL, and waits for it. */
