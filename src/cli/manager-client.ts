@@ -1,5 +1,6 @@
 import axios, { isAxiosError } from 'axios';
 import type { Config } from '../config/config.js';
+import { createTokenSource } from '../config/token.js';
 import type { DrainResult } from '../drain/state.js';
 import { messageOf, Pm2EnvoyError } from '../errors.js';
 import { isDrainResult } from '../http/app.js';
@@ -42,12 +43,14 @@ export function createManagerClient(config: Config, runDir: string): ManagerClie
     port: config.servePort,
   };
   const url = `http://${reachable(address)}:${port}`;
+  const readToken = createTokenSource(config);
   const call = async (
     [method, path]: [string, string],
     limitMs: number,
     signal?: AbortSignal,
   ): Promise<unknown> => {
     const limit = AbortSignal.timeout(limitMs);
+    const token = readToken();
     try {
       const reply = await axios.request<unknown>({
         method,
@@ -56,9 +59,7 @@ export function createManagerClient(config: Config, runDir: string): ManagerClie
         maxRedirects: 0,
         signal: signal ? AbortSignal.any([signal, limit]) : limit,
         validateStatus: () => true,
-        ...(config.shutdownToken
-          ? { headers: { authorization: `Bearer ${config.shutdownToken}` } }
-          : {}),
+        ...(token ? { headers: { authorization: `Bearer ${token}` } } : {}),
       });
       if (reply.status === 403) throw refused(url, reply.data);
       return reply.data;

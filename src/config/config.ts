@@ -20,7 +20,10 @@ export interface Config {
   readonly drainUntil: 'connections' | 'requests';
   /** Stat names of listeners, or globs with `*` and `?`. */
   readonly ignoreListeners: readonly string[];
+  /** As it was when the configuration was loaded; see `createTokenSource`. */
   readonly shutdownToken: string | undefined;
+  /** Where the token came from, unless it was set itself. */
+  readonly shutdownTokenFile: string | undefined;
   readonly envoyBin: string | undefined;
   readonly envoyConfig: string;
   readonly envoyArgs: readonly string[];

@@ -2,6 +2,7 @@ import { isIP } from 'node:net';
 import convict from 'convict';
 import { LOG_FORMATS, LOG_LEVELS } from '../log.js';
 import { parseDuration } from './duration.js';
+import { tokenFault } from './token.js';
 
 /** One kind of value: how it is checked, and how the text of a flag or variable becomes one. */
 interface Format {
@@ -23,7 +24,7 @@ export type FormatName =
   | 'admin address'
   | 'drain rule'
   | 'orphaned drain rule'
-  | 'text'
+  | 'token'
   | 'path'
   | 'list'
   | 'plugins'
@@ -71,14 +72,15 @@ export const FORMATS: Readonly<Record<FormatName, Format>> = {
   },
   'drain rule': oneOf(['connections', 'requests']),
   'orphaned drain rule': oneOf(['report', 'resume', 'shutdown']),
-  text: {
-    allowed: 'text',
+  token: {
+    allowed: 'a line of printable ASCII, at most 4096 characters',
     fromText: (text) => text.trim(),
-    validate: (value) =>
-      must(
-        value === null || (typeof value === 'string' && value !== ''),
-        'must be text, not empty',
-      ),
+    validate: (value) => {
+      if (value === null) return;
+      if (typeof value !== 'string' || value === '') throw new Error('must be text, not empty');
+      const fault = tokenFault(value);
+      if (fault) throw new Error(fault);
+    },
   },
   path: {
     allowed: 'a path',

@@ -10,6 +10,7 @@ import type { Config, PluginEntry } from './config.js';
 import { parseDuration } from './duration.js';
 import { FORMATS } from './formats.js';
 import { isKey, KEYS, type Key, specOf, variableOf } from './schema.js';
+import { readTokenFile } from './token.js';
 
 /** One effective value and where it came from: `default`, a file, a variable or a flag. */
 export interface Setting {
@@ -303,12 +304,10 @@ function readToken(
   const file = settings.get('shutdown-token-file')?.value;
   if (typeof file !== 'string') return undefined;
   try {
-    const text = readFileSync(resolve(cwd, file), 'utf8').trim();
-    if (text === '') throw new Error('the file is empty');
-    return text;
+    return readTokenFile(resolve(cwd, file));
   } catch (error) {
     problems.push(
-      `shutdown-token-file: ${JSON.stringify(file)} (from ${settings.get('shutdown-token-file')?.source}) can't be read: ${messageOf(error)}`,
+      `shutdown-token-file: ${JSON.stringify(file)} (from ${settings.get('shutdown-token-file')?.source}) ${messageOf(error)}`,
     );
     return undefined;
   }
@@ -337,6 +336,7 @@ function toConfig(
     drainUntil: settings['drain-until'].value === 'requests' ? 'requests' : 'connections',
     ignoreListeners: listOf(settings['ignore-listeners'].value),
     shutdownToken,
+    shutdownTokenFile: path('shutdown-token-file'),
     envoyBin: path('envoy-bin'),
     envoyConfig: resolve(cwd, text('envoy-config')),
     envoyArgs: listOf(settings['envoy-args'].value),

@@ -92,7 +92,7 @@ export const SCHEMA: Readonly<Record<Key, KeySpec>> = {
     doc: 'Listeners whose connections don’t count: stat names (`127.0.0.1_10000`) or globs (`127.0.0.1_*`).',
   },
   'shutdown-token': {
-    format: 'text',
+    format: 'token',
     default: null,
     secret: true,
     doc: 'Whoever sends it as `Authorization: Bearer` may use the endpoints that are otherwise for this host only.',
@@ -100,7 +100,7 @@ export const SCHEMA: Readonly<Record<Key, KeySpec>> = {
   'shutdown-token-file': {
     format: 'path',
     default: null,
-    doc: 'File with the shutdown token, in place of `shutdown-token`.',
+    doc: 'File with the shutdown token, in place of `shutdown-token`; read anew when it changes, refused when others can read it.',
   },
   'envoy-bin': {
     format: 'path',

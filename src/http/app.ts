@@ -1,5 +1,6 @@
 import express, { type Express, type Request, type Response } from 'express';
 import type { Config } from '../config/config.js';
+import { createTokenSource } from '../config/token.js';
 import type { HostDrain } from '../drain/host-drain.js';
 import type { DrainOutcome, DrainResult } from '../drain/state.js';
 import { unreachable } from '../errors.js';
@@ -11,7 +12,7 @@ import { createTrust } from './trust.js';
 
 /** What the endpoints are made of. */
 export interface AppParts {
-  config: Pick<Config, 'shutdownToken'>;
+  config: Pick<Config, 'shutdownToken' | 'shutdownTokenFile'>;
   hostDrain: HostDrain;
   health: Health;
   readStatus(): Promise<Status>;
@@ -20,7 +21,7 @@ export interface AppParts {
 
 /** Creates the manager's endpoints (contract 4). */
 export function createApp(parts: AppParts): Express {
-  const { hostDrain, health, readStatus } = parts;
+  const { config, hostDrain, health, readStatus, log } = parts;
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');
@@ -28,7 +29,7 @@ export function createApp(parts: AppParts): Express {
     response.set('cache-control', 'no-store');
     next();
   });
-  const trusted = createTrust({ readToken: () => parts.config.shutdownToken, log: parts.log });
+  const trusted = createTrust({ readToken: createTokenSource(config, log), log });
   const shutdown = async (_request: Request, response: Response): Promise<void> => {
     const result = await hostDrain.drain();
     response.status(statusOf(result.outcome)).json(result);
@@ -93,7 +94,7 @@ export function createApp(parts: AppParts): Express {
       message: `there is no ${request.path}; there are /healthz, /readyz, /shutdown and /status`,
     });
   });
-  app.use(failed(parts.log));
+  app.use(failed(log));
   return app;
 }
 

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { chmodSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { ask, type Question } from '../support/ask.js';
 import { cluster, httpTo, listener } from '../support/bootstrap.js';
@@ -113,6 +115,37 @@ describe('the shutdown token', () => {
         assert.equal(await statusWith(`Bearer ${TOKEN}`), 200);
         assert.equal(await admin.state(), 'DRAINING');
         assert.equal(manager.log().includes(TOKEN), false);
+      });
+    }));
+
+  it('is read anew from its file, which must stay closed to others', () =>
+    withEnvoy({}, async ({ folder, adminUrl }) => {
+      const [port = 0] = await freePorts(1);
+      const file = join(folder, 'token');
+      writeFileSync(file, 'the old one', { mode: 0o600 });
+      const settings = { 'admin-address': adminUrl, 'shutdown-token-file': file };
+      await withManager({ folder, port, settings }, async (manager) => {
+        const statusWith = async (token: string): Promise<number> => {
+          const headers = { 'x-forwarded-for': '10.0.0.1', authorization: `Bearer ${token}` };
+          return (await ask({ port, path: '/status', headers })).status;
+        };
+        assert.deepEqual(
+          [await statusWith('the old one'), await statusWith('the new')],
+          [200, 403],
+        );
+        writeFileSync(`${file}.draft`, 'the new', { mode: 0o600 });
+        renameSync(`${file}.draft`, file);
+        assert.deepEqual(
+          [await statusWith('the old one'), await statusWith('the new')],
+          [403, 200],
+        );
+        chmodSync(file, 0o644);
+        assert.equal(await statusWith('the new'), 403);
+        assert.match(
+          manager.log(),
+          /no shutdown token is accepted: .* open to others \(mode 0644\)/,
+        );
+        assert.doesNotMatch(manager.log(), /the old one|the new"/);
       });
     }));
 });

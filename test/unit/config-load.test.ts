@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import {
@@ -45,7 +45,8 @@ let files = 0;
 function fileWith(content: object | string): string {
   files += 1;
   const path = join(folder, `config-${files}.json`);
-  writeFileSync(path, typeof content === 'string' ? content : JSON.stringify(content));
+  const text = typeof content === 'string' ? content : JSON.stringify(content);
+  writeFileSync(path, text, { mode: 0o600 });
   return path;
 }
 
@@ -66,6 +67,7 @@ describe('loadConfig defaults', () => {
       drainUntil: 'connections',
       ignoreListeners: [],
       shutdownToken: undefined,
+      shutdownTokenFile: undefined,
       envoyBin: undefined,
       envoyConfig: '/srv/config/envoy.yaml',
       envoyArgs: [],
@@ -500,9 +502,10 @@ describe('loadConfig shutdown token', () => {
   });
 
   it('comes from a file, without the line’s end, relative to cwd', () => {
-    writeFileSync(join(folder, 'token'), '  hunter2\r\n');
+    writeFileSync(join(folder, 'token'), '  hunter2\r\n', { mode: 0o600 });
     const { config } = load({ cwd: folder, flags: { 'shutdown-token-file': 'token' } });
     assert.equal(config.shutdownToken, 'hunter2');
+    assert.equal(config.shutdownTokenFile, join(folder, 'token'));
   });
 
   it('is never in a message, whatever is wrong with it', () => {
@@ -526,6 +529,31 @@ describe('loadConfig shutdown token', () => {
     }
     const file = fileWith(' \n');
     assert.match(onlyProblemOf({ flags: { 'shutdown-token-file': file } }), /the file is empty/);
+  });
+
+  it('must be one that a header can carry, from wherever it comes', () => {
+    for (const token of ['hunter2\nx', 'hunter2\u0000', 'hünter2', 'hunter2\u007f', ' hunter2']) {
+      const problem = onlyProblemOf({ configFile: fileWith({ 'shutdown-token': token }) });
+      assert.match(problem, /^shutdown-token: its value \(from file .*printable ASCII/);
+      assert.doesNotMatch(problem, /h.nter2/);
+    }
+    for (const token of ['hunter2\nx', 'hünter2', `hunter2${'x'.repeat(5_000)}`]) {
+      const problem = onlyProblemOf({ flags: { 'shutdown-token-file': fileWith(token) } });
+      assert.match(problem, /^shutdown-token-file: .*can't be used: its text must be/);
+      assert.doesNotMatch(problem, /h.nter2/);
+    }
+  });
+
+  it('is refused when others can read its file, with what to do', () => {
+    const file = fileWith('hunter2');
+    chmodSync(file, 0o644);
+    const problem = onlyProblemOf({ flags: { 'shutdown-token-file': file } });
+    assert.match(
+      problem,
+      /^shutdown-token-file: .*is open to others \(mode 0644\): chmod 6[04]0 it/,
+    );
+    assert.match(problem, /Kubernetes set defaultMode: 0440, and fsGroup/);
+    assert.doesNotMatch(problem, /hunter2/);
   });
 
   it('is refused early when its file is missing or a folder', () => {
