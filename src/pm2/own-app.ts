@@ -31,18 +31,18 @@ export function openOwnApp(
   daemon: Pm2Daemon = openPm2Daemon(pm2Home(env)),
 ): OwnApp {
   const pmId = env['pm_id'];
-  const find = async (wanted: (found: Pm2Process) => boolean): Promise<Pm2Process | undefined> => {
+  const find = async (): Promise<Pm2Process | undefined> => {
     if (pmId === undefined) return undefined;
     const list = await daemon.processes().catch(() => []);
-    return list.find(wanted);
+    return list.find((found) => String(found.pmId) === pmId);
   };
   return {
     stopIntent: async (signalledAtMs) => {
-      const own = await find(({ pid }) => pid === process.pid);
+      const own = await find();
       return own ? intentOf(own, signalledAtMs) : 'stop';
     },
     isWanted: async () => {
-      const own = await find((found) => String(found.pmId) === pmId);
+      const own = await find();
       return own !== undefined && WANTED.includes(own.status);
     },
     removeReplaced: async () => {
@@ -56,7 +56,8 @@ export function openOwnApp(
 }
 
 function intentOf(own: Pm2Process, signalledAtMs: number): StopIntent {
-  if (String(own.pmId).startsWith('_old_')) return 'reload';
+  // The instance that a reload replaces keeps its variable pm_id, but is in no list any more.
+  if (own.pid !== process.pid) return 'reload';
   const wasReset = own.createdAtMs > own.startedAtMs;
   const agoMs = signalledAtMs - own.createdAtMs;
   return wasReset && agoMs <= RESTART_WINDOW_MS ? 'restart' : 'stop';

@@ -99,7 +99,7 @@ const VALID: Readonly<Record<ValidKey, fc.Arbitrary<{ json: unknown; text: strin
 const WRONG = fc.constantFrom<unknown>(true, -1, 1.5, 'no\nway', {}, [[]], { a: 1 }, [1], '{', '');
 
 /** Formats that take any text that is not empty. */
-const TAKES_TEXT: readonly string[] = ['text', 'path', 'list', 'plugins'];
+const TAKES_TEXT: readonly string[] = ['token', 'path', 'list', 'plugins'];
 
 const validEntry: fc.Arbitrary<Entry> = fc
   .constantFrom(...(Object.keys(VALID) as ValidKey[]))

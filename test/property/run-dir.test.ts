@@ -3,7 +3,13 @@ import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { isAttended, isRunBy, newestOf, openGenerations } from '../../src/envoy/generations.js';
+import {
+  type Generation,
+  isAttended,
+  isRunBy,
+  newestOf,
+  openGenerations,
+} from '../../src/envoy/generations.js';
 import { isAlive, ownIdentity } from '../../src/envoy/process-identity.js';
 import { deadIdentity, makeTempFolder } from '../unit/fakes.js';
 import { holds } from './check.js';
@@ -77,13 +83,15 @@ describe('openGenerations over any files', () => {
   });
 });
 
-const someGeneration = {
+const someGeneration: Generation = {
   number: 1,
   directory: '',
   adminSocket: '',
   envoy: me,
   runner: me,
-  supervisor: '',
+  supervisor: undefined,
+  version: undefined,
+  launch: undefined,
   startedAt: '',
   ready: true,
   orphaned: false,

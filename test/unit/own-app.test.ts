@@ -21,6 +21,15 @@ function appWith(more: Partial<Pm2Process> = {}): Pm2Process {
     cwd: '/',
     env: {},
     args: [],
+    settings: {
+      execMode: 'cluster_mode',
+      waitReady: true,
+      killTimeoutMs: 330_000,
+      listenTimeoutMs: 90_000,
+      treekill: false,
+      pmx: false,
+      stopExitCodes: [75, 78],
+    },
     ...more,
   };
 }
@@ -115,9 +124,7 @@ describe('openOwnApp stopIntent', () => {
     assert.equal(asked(), 0);
   });
 
-  it('is reload for an instance that another one has replaced', {
-    todo: 'pm2 leaves `_old_N` out of its list: the pm_id is there with another pid (pm2-facts.md)',
-  }, async () => {
+  it('is reload for an instance that another one has replaced', async () => {
     const { daemon } = daemonWith([appWith({ pid: process.pid + 1, startedAtMs: SIGNAL_MS })]);
     assert.equal(await ownAppOf(daemon).stopIntent(SIGNAL_MS), 'reload');
   });

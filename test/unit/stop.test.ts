@@ -57,8 +57,8 @@ async function setUp(ownApp: Partial<OwnApp> = {}): Promise<Stage> {
   const log = createFakeLog();
   const { config } = loadConfig({ env: {}, cwd: '/nowhere' });
   const done: string[] = [];
-  const hostDrain: Pick<HostDrain, 'drain'> = {
-    drain: async () => {
+  const hostDrain: Pick<HostDrain, 'drainForGood'> = {
+    drainForGood: async () => {
       done.push('drain');
       return makeResult();
     },
