@@ -35,10 +35,8 @@ async function run(app: App): Promise<void> {
   // Without it a cluster worker exits as soon as the daemon is gone, and Envoy with it undrained.
   if (cluster.worker) cluster.worker.exitedAfterDisconnect = true;
   if (isLeftOver(process.env['pm_id'])) {
-    log.warn('a reload has replaced this runner: waiting for pm2 to end it, without an Envoy');
-    onStop(() => void exit(EXIT.done));
-    channel.sayReady();
-    return;
+    log.warn('a reload replaces this runner, which has ended: there is nothing to start again');
+    await exit(EXIT.stoppedBeforeLive);
   }
   const runDir = prepareRunDir(config.runDir);
   const generations = openGenerations(runDir);
