@@ -62,6 +62,7 @@ export function createManagerClient(config: Config, runDir: string): ManagerClie
         ...(token ? { headers: { authorization: `Bearer ${token}` } } : {}),
       });
       if (reply.status === 403) throw refused(url, reply.data);
+      if (reply.status === 503) throw busy(url, reply.data);
       return reply.data;
     } catch (error) {
       if (error instanceof Pm2EnvoyError) throw error;
@@ -107,11 +108,22 @@ function reachable(address: string): string {
 }
 
 function refused(url: string, body: unknown): Pm2EnvoyError {
-  const said = (body as { error?: { message?: unknown } } | null)?.error?.message;
+  const said = errorOf(body)?.message;
   return new Pm2EnvoyError(
     'manager-refused',
     `the manager at ${url} refused (403): ${typeof said === 'string' ? said : 'it says no more'}`,
   );
+}
+
+/** Too many wait there already: whoever can join the drain in another way should. */
+function busy(url: string, body: unknown): Pm2EnvoyError {
+  return errorOf(body)?.code === 'too-many-callers'
+    ? new Pm2EnvoyError('manager-unreachable', `the manager at ${url} has too many callers (503)`)
+    : strange(url, body);
+}
+
+function errorOf(body: unknown): { code?: unknown; message?: unknown } | undefined {
+  return (body as { error?: { code?: unknown; message?: unknown } } | null)?.error;
 }
 
 function strange(url: string, body: unknown): Pm2EnvoyError {

@@ -1,4 +1,5 @@
-import express, { type Express, type Request, type Response } from 'express';
+import express, { type Express, type Request, type RequestHandler, type Response } from 'express';
+import helmet from 'helmet';
 import type { Config } from '../config/config.js';
 import { createTokenSource } from '../config/token.js';
 import type { HostDrain } from '../drain/host-drain.js';
@@ -8,6 +9,7 @@ import type { Log } from '../log.js';
 import type { Health } from '../manager/health.js';
 import type { Status } from '../manager/status.js';
 import { failed, methodNotAllowed, sendError } from './answers.js';
+import { createLimits, dropBody, type Limits, limitHeaders, limitWaiters } from './limits.js';
 import { createTrust } from './trust.js';
 
 /** What the endpoints are made of. */
@@ -17,21 +19,27 @@ export interface AppParts {
   health: Health;
   readStatus(): Promise<Status>;
   log: Log;
+  limits?: Limits;
 }
 
 /** Creates the manager's endpoints (contract 4). */
 export function createApp(parts: AppParts): Express {
-  const { config, hostDrain, health, readStatus, log } = parts;
+  const { config, hostDrain, health, readStatus, log, limits = createLimits() } = parts;
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');
+  app.use(securityHeaders());
   app.use((_request, response, next) => {
     response.set('cache-control', 'no-store');
     next();
   });
+  app.use(limitHeaders(limits), dropBody(limits));
   const trusted = createTrust({ readToken: createTokenSource(config, log), log });
+  const waiter = limitWaiters(limits);
   const shutdown = async (_request: Request, response: Response): Promise<void> => {
     const result = await hostDrain.drain();
+    // A caller whose body never ended has been refused in the meantime.
+    if (response.headersSent) return;
     response.status(statusOf(result.outcome)).json(result);
   };
 
@@ -77,9 +85,9 @@ export function createApp(parts: AppParts): Express {
     .route('/shutdown')
     // Express answers HEAD with the GET handler: looking must not drain.
     .head(methodNotAllowed('GET, POST, DELETE'))
-    .get(trusted.toChange, shutdown)
-    .post(trusted.toChange, shutdown)
-    .delete(trusted.toChange, resume)
+    .get(trusted.toChange, waiter, shutdown)
+    .post(trusted.toChange, waiter, shutdown)
+    .delete(trusted.toChange, waiter, resume)
     .all(methodNotAllowed('GET, POST, DELETE'));
   app
     .route('/status')
@@ -96,6 +104,18 @@ export function createApp(parts: AppParts): Express {
   });
   app.use(failed(log));
   return app;
+}
+
+/** Pages and data of ours are for nobody's frame, script or cache; HTTPS is for whoever is in front. */
+function securityHeaders(): RequestHandler {
+  return helmet({
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: { defaultSrc: ["'none'"], baseUri: ["'none'"], frameAncestors: ["'none'"] },
+    },
+    frameguard: { action: 'deny' },
+    hsts: false,
+  });
 }
 
 /** The HTTP status that stands for an outcome. */

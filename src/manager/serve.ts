@@ -1,8 +1,10 @@
-import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer, type RequestListener, type Server, type ServerOptions } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type Clock, systemClock } from '../clock.js';
 import { Pm2EnvoyError, systemCodeOf } from '../errors.js';
+import { createLimits, type Limits } from '../http/limits.js';
+import { boundSockets } from '../http/sockets.js';
 import type { Log } from '../log.js';
 
 /** Callers of `/shutdown` may come by the thousand at the same moment. */
@@ -11,6 +13,14 @@ const RETRY_MS = 200;
 /** How long a busy port is tried: the manager before us may just be leaving. */
 const BUSY_LIMIT_MS = 5_000;
 const CLOSE_LIMIT_MS = 2_000;
+const KEEP_ALIVE_MS = 30_000;
+
+/** Status and message for Node's reasons not to read a request; any other is a 400. */
+const UNREADABLE: Readonly<Record<string, readonly [string, string]>> = {
+  HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', 'its headers are too large'],
+  HPE_CHUNK_EXTENSIONS_OVERFLOW: ['413 Content Too Large', 'its chunk extensions are too large'],
+  ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'it did not arrive whole in time'],
+};
 
 /** The manager's listening server. */
 export interface ManagerServer {
@@ -33,9 +43,15 @@ export async function serve(options: {
   isHeldByManager(): boolean;
   log: Log;
   clock?: Clock;
+  limits?: Limits;
 }): Promise<ManagerServer> {
   const { listener, address, port, isHeldByManager, log, clock = systemClock } = options;
-  const server = createServer({ requireHostHeader: false }, listener);
+  const { limits = createLimits() } = options;
+  const server = createServer(serverOptions(limits), listener);
+  server.setTimeout(limits.idleMs);
+  // Node drops the headers above 2,000 and hands on the rest: a proxy's own, at the end, would be lost.
+  server.maxHeadersCount = 0;
+  boundSockets(server, { limit: limits.sockets, log, clock });
   server.on('clientError', answerUnreadable);
   server.on('checkExpectation', listener);
   const startedMs = clock.nowMs();
@@ -71,15 +87,31 @@ export async function serve(options: {
   };
 }
 
+function serverOptions({ headersMs, requestMs, idleMs, headerBytes }: Limits): ServerOptions {
+  return {
+    // The trust rule refuses a request without Host, and says why.
+    requireHostHeader: false,
+    headersTimeout: headersMs,
+    requestTimeout: requestMs,
+    keepAliveTimeout: Math.min(5_000, idleMs),
+    connectionsCheckingInterval: Math.min(1_000, headersMs / 4),
+    maxHeaderSize: headerBytes,
+    // A caller that waits says nothing for long: find out when it is gone.
+    keepAlive: true,
+    keepAliveInitialDelay: KEEP_ALIVE_MS,
+  };
+}
+
 /** What Node itself can't read as HTTP is answered in our form too. */
 function answerUnreadable(error: NodeJS.ErrnoException, socket: Duplex): void {
   if (error.code === 'ECONNRESET' || !socket.writable) {
     socket.destroy();
     return;
   }
-  const tooLarge = error.code === 'HPE_HEADER_OVERFLOW';
-  const status = tooLarge ? '431 Request Header Fields Too Large' : '400 Bad Request';
-  const message = tooLarge ? 'its headers are too large' : 'it is not HTTP that can be read';
+  const [status, message] = UNREADABLE[error.code ?? ''] ?? [
+    '400 Bad Request',
+    'it is not HTTP that can be read',
+  ];
   const body = JSON.stringify({ error: { code: 'bad-request', message } });
   socket.end(
     `HTTP/1.1 ${status}\r\nContent-Type: application/json\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
