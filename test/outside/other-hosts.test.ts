@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { Answer, Question } from '../support/ask.js';
 import { cluster, httpTo, listener } from '../support/bootstrap.js';
@@ -6,6 +8,7 @@ import { startTestEnvoy, type TestEnvoy } from '../support/envoy.js';
 import { makeHosts, type TestHost, type TestHosts } from '../support/hosts.js';
 import { startManager, type TestManager, withManager } from '../support/manager.js';
 
+const CLI = resolve(import.meta.dirname, '../../bin/pm2-envoy.js');
 const TOKEN = 'open sesame, 128 bits of it';
 const MANAGER = 8090;
 const FRONT = 10_000;
@@ -121,6 +124,34 @@ describe('another host', () => {
         assert.equal(hosts.ours.ask(asked('127.0.0.1'))[0]?.status, 200);
       },
     ));
+
+  it('is our own command line, too, where serve-address is no loopback: it sends the token', () => {
+    const file = join(envoy.folder, 'token');
+    writeFileSync(file, TOKEN, { mode: 0o600 });
+    const settings = {
+      'admin-address': envoy.adminUrl,
+      'serve-address': hosts.ours.ipv4,
+      'shutdown-token-file': file,
+    };
+    const { within } = hosts.ours;
+    return withManager(
+      { folder: envoy.folder, port: MANAGER + 2, within, settings },
+      async (manager) => {
+        const config = `PM2_ENVOY_CONFIG=${manager.env['PM2_ENVOY_CONFIG']}`;
+        const status = (...flags: string[]): string =>
+          hosts.ours.run('env', config, process.execPath, CLI, 'status', ...flags);
+        assert.match(status(), / LIVE, /);
+        writeFileSync(file, 'another one');
+        assert.match(status(), / LIVE, /);
+        writeFileSync(`${file}-of-old`, TOKEN, { mode: 0o600 });
+        assert.throws(
+          () => status('--shutdown-token-file', `${file}-of-old`),
+          ({ status, stderr }: { status: number; stderr: string }) =>
+            status === 77 && stderr.includes('refused (403)'),
+        );
+      },
+    );
+  });
 
   it('may do everything with the token', async () => {
     const headers = { authorization: `Bearer ${TOKEN}` };

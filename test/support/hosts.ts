@@ -86,7 +86,12 @@ async function hold(within: readonly string[], holders: ChildProcess[]): Promise
 function hostOf({ within }: Held, ipv4: string, ipv6: string): TestHost {
   const run = (input: string | undefined, words: readonly string[]): string => {
     const [command = '', ...args] = [...within, ...words];
-    return execFileSync(command, args, { input, encoding: 'utf8', timeout: LIMIT_MS });
+    return execFileSync(command, args, {
+      input,
+      encoding: 'utf8',
+      stdio: 'pipe',
+      timeout: LIMIT_MS,
+    });
   };
   return {
     ipv4,
