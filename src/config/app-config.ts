@@ -1,7 +1,6 @@
 import type { Pm2Process } from '../pm2/daemon.js';
-import type { Config } from './config.js';
 import { readFlags } from './flags.js';
-import { loadConfig } from './load.js';
+import { type LoadedConfig, loadConfig } from './load.js';
 
 /**
  * The configuration that a pm2 app has: from its own environment, folder and arguments.
@@ -12,6 +11,6 @@ import { loadConfig } from './load.js';
 export function appConfig(
   app: Pick<Pm2Process, 'env' | 'cwd' | 'args'>,
   env: Readonly<Record<string, string>> = {},
-): Config {
-  return loadConfig({ ...readFlags(app.args), env: { ...app.env, ...env }, cwd: app.cwd }).config;
+): LoadedConfig {
+  return loadConfig({ ...readFlags(app.args), env: { ...app.env, ...env }, cwd: app.cwd });
 }

@@ -58,9 +58,9 @@ async function configOf(
 ): Promise<{ config: Config; findings: Finding[] }> {
   if (loaded.config.adminAddress) return { config: loaded.config, findings: [] };
   try {
-    const config = app ? appConfig(app.process) : loaded.config;
-    const env = app ? { ...app.process.env } : process.env;
-    const binary = await checkLaunch(config, findRunDir(config.runDir), env);
+    const { config } = app ? appConfig(app.process) : loaded;
+    const from = app && { env: { ...app.process.env }, cwd: app.process.cwd };
+    const binary = await checkLaunch(config, findRunDir(config.runDir), from);
     const version = await versionOf(binary);
     return {
       config,

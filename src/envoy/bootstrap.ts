@@ -46,12 +46,13 @@ export function readBootstrapAdmin(file: string): BootstrapAdmin | undefined {
  * Its output goes to a file in `scratchDir`: an access log on /dev/stdout is opened even by a
  * validation, and that fails on a socket, which Node's pipes are.
  *
+ * @param launch `cwd`: where relative paths in the bootstrap start; this process's folder if left out
  * @throws Pm2EnvoyError `bootstrap-invalid` with Envoy's reason, or `envoy-not-found` when the
  *   binary is no Envoy that runs here
  */
 export async function validateBootstrap(
   binary: string,
-  launch: Pick<EnvoyLaunch, 'bootstrap' | 'args'>,
+  launch: Pick<EnvoyLaunch, 'bootstrap' | 'args'> & { cwd?: string | undefined },
   scratchDir: string,
 ): Promise<void> {
   const file = join(scratchDir, `validate-${process.pid}.log`);
@@ -60,6 +61,7 @@ export async function validateBootstrap(
     const child = spawn(binary, validateArguments(launch), {
       stdio: ['ignore', output, output],
       env: envoyEnvironment(),
+      cwd: launch.cwd,
       timeout: VALIDATE_LIMIT_MS,
       killSignal: 'SIGKILL',
     });

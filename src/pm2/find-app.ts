@@ -31,7 +31,7 @@ export async function findApp({ config }: LoadedConfig): Promise<FoundApp> {
   const name = isSupervised ? supervisor.app : 'envoy';
   const daemon = openPm2Daemon(home);
   const all = await daemon.processes();
-  const found = all.find((app) => app.name === name && typeof app.pmId === 'number');
+  const found = all.find((app) => app.name === name);
   if (!found) {
     throw new Pm2EnvoyError(
       'pm2-unreachable',
@@ -39,9 +39,4 @@ export async function findApp({ config }: LoadedConfig): Promise<FoundApp> {
     );
   }
   return { home, daemon, process: found, all, runDir };
-}
-
-/** Whether pm2 is in the middle of a reload of the app. */
-export function isReloading({ process, all }: FoundApp): boolean {
-  return all.some(({ name, pmId }) => name === process.name && typeof pmId !== 'number');
 }

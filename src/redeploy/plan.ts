@@ -1,18 +1,20 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { appConfig } from '../config/app-config.js';
 import type { Config } from '../config/config.js';
 import type { LoadedConfig } from '../config/load.js';
-import { versionOf } from '../envoy/bootstrap.js';
+import { isKey, variableOf } from '../config/schema.js';
+import { notAnEnvoy, versionOf } from '../envoy/bootstrap.js';
 import {
   bootstrapCopyOf,
   type Generation,
   type GenerationLaunch,
+  isAttended,
   openGenerations,
 } from '../envoy/generations.js';
-import { findRunDir } from '../envoy/run-dir.js';
+import { findRunDir, prepareRunDir } from '../envoy/run-dir.js';
 import { Pm2EnvoyError } from '../errors.js';
 import { loadPlugins } from '../plugins/load.js';
-import { type FoundApp, findApp, isReloading } from '../pm2/find-app.js';
+import { type FoundApp, findApp } from '../pm2/find-app.js';
 import { checkLaunch, launchOf } from '../runner/start.js';
 
 /** What a redeploy is going to do, once everything in it has been checked. */
@@ -23,7 +25,7 @@ export interface RedeployPlan {
   /** The generation in service; undefined: none, so the reload is a start. */
   from: Generation | undefined;
   /** Version of the Envoy that is to run. */
-  version: string | undefined;
+  version: string;
   changes: Changes;
   /** Variables that the app is given anew. */
   env: Readonly<Record<string, string>>;
@@ -42,17 +44,42 @@ export interface Changes {
 /**
  * The app that a redeploy is about.
  *
- * @throws Pm2EnvoyError `pm2-unreachable`, or `redeploy-failed` while a reload is under way
+ * @throws Pm2EnvoyError `pm2-unreachable` when there is no such pm2 or app, `config-invalid` where
+ *   Envoy is none of pm2-envoy's, `redeploy-failed` during another reload
  */
 export async function findIdleApp(loaded: LoadedConfig): Promise<FoundApp> {
-  const app = await findApp(loaded);
-  if (isReloading(app)) {
+  const { config, settings } = loaded;
+  if (config.adminAddress) {
     throw new Pm2EnvoyError(
-      'redeploy-failed',
-      `a reload of ${app.process.name} is under way already: wait until it has ended (\`pm2-envoy status\` shows it)`,
+      'config-invalid',
+      `admin-address ${settings['admin-address'].value} is of an Envoy that pm2-envoy did not start: there is nothing to redeploy`,
     );
   }
+  const app = await findApp(loaded);
+  refuseSecondReload(app);
   return app;
+}
+
+/**
+ * During a reload pm2 lists the new instance only, while the old one still answers for its
+ * generation. pm2 refuses a second reload by itself, but only once everything has been checked.
+ */
+function refuseSecondReload({ runDir, home, process: { name, pid } }: FoundApp): void {
+  const isReplaced = openGenerations(runDir)
+    .live()
+    .some(
+      (one) =>
+        one.supervisor?.home === home &&
+        one.supervisor.app === name &&
+        isAttended(one) &&
+        one.runner.pid !== pid,
+    );
+  if (isReplaced) throw new Pm2EnvoyError('redeploy-failed', reloadUnderWay(name));
+}
+
+/** Why a second reload is refused. */
+export function reloadUnderWay(app: string): string {
+  return `a reload of ${app} is under way already: wait until it has ended (\`pm2-envoy status\` shows it)`;
 }
 
 /**
@@ -60,27 +87,47 @@ export async function findIdleApp(loaded: LoadedConfig): Promise<FoundApp> {
  *
  * @param env variables that the app is to be given anew
  * @throws Pm2EnvoyError as the runner itself would end with: `config-invalid`, `envoy-not-found`,
- *   `bootstrap-invalid`, `plugin-invalid`
+ *   `bootstrap-invalid`, `plugin-invalid`, `run-dir-unusable`
  */
 export async function planRedeploy(
   app: FoundApp,
   env: Readonly<Record<string, string>>,
 ): Promise<RedeployPlan> {
+  const { cwd } = app.process;
   const appEnv = { ...app.process.env, ...env };
-  const config = appConfig(app.process, env);
+  const { config, settings } = appConfig(app.process, env);
+  refuseOutranked(settings, env);
   await loadPlugins(config.plugins);
   const runDir = findRunDir(config.runDir);
-  const binary = await checkLaunch(config, runDir, appEnv);
+  if (!existsSync(runDir)) prepareRunDir(config.runDir);
+  const binary = await checkLaunch(config, runDir, { env: appEnv, cwd });
   const version = await versionOf(binary);
-  const from = openGenerations(runDir).newest();
+  // Something that takes every bootstrap, such as /bin/true.
+  if (version === undefined) throw notAnEnvoy(binary);
+  const newest = openGenerations(runDir).newest();
+  const from = newest?.ready ? newest : undefined;
   const changes = from ? await changesFrom(from, launchOf(binary, config), version) : {};
   return { app: { ...app, runDir }, config, from, version, changes, env };
+}
+
+/** An argument in the ecosystem file comes before a variable, so a change would be none. */
+function refuseOutranked(
+  settings: LoadedConfig['settings'],
+  env: Readonly<Record<string, string>>,
+): void {
+  for (const [key, { source }] of Object.entries(settings)) {
+    if (!isKey(key) || source !== `--${key}` || env[variableOf(key)] === undefined) continue;
+    throw new Pm2EnvoyError(
+      'config-invalid',
+      `--${key} would change nothing: the app has an argument --${key} of its own, which comes first; change it in the ecosystem file`,
+    );
+  }
 }
 
 async function changesFrom(
   from: Generation,
   to: GenerationLaunch,
-  version: string | undefined,
+  version: string,
 ): Promise<Changes> {
   const { launch } = from;
   if (!launch) return {};

@@ -32,15 +32,15 @@ const READY_TIMEOUT_MS = 1_000;
 /**
  * Finds the binary and has it check the bootstrap; nothing is started.
  *
- * @param env where Envoy is looked for: the app's own, when somebody else asks
+ * @param app environment and folder of the app, when another process asks
  */
 export async function checkLaunch(
   config: Config,
   runDir: string,
-  env: NodeJS.ProcessEnv = process.env,
+  app: { env?: NodeJS.ProcessEnv; cwd?: string } = {},
 ): Promise<string> {
-  const { path } = findEnvoy(config.envoyBin, env);
-  const launch = { bootstrap: config.envoyConfig, args: config.envoyArgs };
+  const { path } = findEnvoy(config.envoyBin, app.env);
+  const launch = { bootstrap: config.envoyConfig, args: config.envoyArgs, cwd: app.cwd };
   await validateBootstrap(path, launch, runDir);
   return path;
 }
