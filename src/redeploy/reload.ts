@@ -8,7 +8,7 @@ import { isAlive } from '../envoy/process-identity.js';
 import { messageOf } from '../errors.js';
 import { silentLog } from '../log.js';
 import { killTimeoutMs, LISTEN_TIMEOUT_MS } from '../pm2/apps.js';
-import type { RedeployPlan } from './plan.js';
+import { type RedeployPlan, reloadUnderWay } from './plan.js';
 
 /** How a redeploy ended. */
 export type RedeployResult = {
@@ -22,7 +22,13 @@ export type RedeployResult = {
       /** How the old generation's hand-over ended; null when there was none, or it is not known. */
       handover: DrainResult | null;
     }
-  | { outcome: 'failed'; reason: string; serves: Served | null }
+  | {
+      outcome: 'failed';
+      reason: string;
+      serves: Served | null;
+      /** Variables that pm2 has taken all the same, for the next start of the app. */
+      keeps: Readonly<Record<string, string>>;
+    }
 );
 
 /** A generation in a few words. */
@@ -54,41 +60,42 @@ export async function runReload(
   const startedAtMs = Date.now();
   const startMs = clock.nowMs();
   const limitMs = LISTEN_TIMEOUT_MS + killTimeoutMs(config);
-  let refusal: { message: string } | undefined;
+  const latest = generations.live().at(-1)?.number ?? 0;
+  const isNew = ({ number }: Generation): boolean => number > latest;
+  let refusal: string | undefined;
   let isOver = false;
+  let liveIsSaid = false;
   const admin = from && createAdminClient({ kind: 'unix', path: from.adminSocket }, LOOK_MS * 4);
   const reload = app.daemon
     .reload(Number(app.process.pmId), env, limitMs)
     .catch((error: unknown) => {
-      refusal = { message: messageOf(error) };
+      refusal = messageOf(error);
     })
     .finally(() => {
       isOver = true;
     });
-  const isNew = ({ number }: Generation): boolean => number > (from?.number ?? 0);
   onProgress({ step: 'starting' });
   while (!isOver) {
     const live = generations.live().findLast((one) => isNew(one) && one.ready);
+    if (live && !liveIsSaid) onProgress({ step: 'live', generation: live });
+    liveIsSaid = live !== undefined;
     const handover = live && from && admin && (await lookAtHandover(from, admin, plan, clock));
     if (handover) onProgress(handover);
-    else if (live) onProgress({ step: 'live', generation: live });
     await Promise.race([reload, clock.sleep(LOOK_MS)]);
   }
   admin?.close();
 
   const shared = { from: from ? servedOf(from) : null, tookMs: clock.nowMs() - startMs };
   const serving = generations.newest();
-  if (serving?.ready && isNew(serving) && !refusal) {
+  const isStopped = serving ? isDrainedSince(serving, startedAtMs) : from !== undefined;
+  if (serving?.ready && isNew(serving) && !refusal && !isStopped) {
     const handover = from ? resultOf(from) : null;
     const outcome = handover?.outcome === 'timeout' ? 'timeout' : 'redeployed';
     return { ...shared, outcome, to: servedOf(serving), handover };
   }
-  const failed = serving?.failedReload;
-  const isOfNow = failed && Date.parse(failed.at) >= startedAtMs;
-  const reason = isOfNow
-    ? failed.reason
-    : `pm2 did not reload: ${refusal?.message ?? 'no newer generation is LIVE; `pm2 logs envoy` says more'}`;
-  return { ...shared, outcome: 'failed', reason, serves: serving ? servedOf(serving) : null };
+  const reason = whyFailed({ plan, serving, refusal, isStopped, startedAtMs });
+  const serves = serving?.ready && !isStopped ? servedOf(serving) : null;
+  return { ...shared, outcome: 'failed', reason, serves, keeps: await keptVariables(plan) };
 }
 
 /** The generations that a redeploy leaves beside the newest, such as one that an earlier restart left. */
@@ -113,6 +120,38 @@ async function lookAtHandover(
   );
   const timeLeftMs = Math.max(0, record.deadlineMs - clock.nowMs());
   return { step: 'handing-over', from, connections, timeLeftMs };
+}
+
+/** Whoever stops the app in the middle of a reload drains the host, with the new generation in it. */
+function isDrainedSince(serving: Generation, sinceMs: number): boolean {
+  const drain = openGenerationLedger(serving, 'shutdown', silentLog).read();
+  return drain !== undefined && Date.parse(drain.startedAt) >= sinceMs;
+}
+
+function whyFailed(seen: {
+  plan: RedeployPlan;
+  serving: Generation | undefined;
+  refusal: string | undefined;
+  isStopped: boolean;
+  startedAtMs: number;
+}): string {
+  const { plan, serving, refusal, isStopped, startedAtMs } = seen;
+  const { name } = plan.app.process;
+  if (refusal?.includes('Reload already in progress')) return reloadUnderWay(name);
+  const failed = serving?.failedReload;
+  if (failed && Date.parse(failed.at) >= startedAtMs) return failed.reason;
+  if (isStopped) return 'somebody stopped it meanwhile: the host is drained';
+  if (!refusal) return `no newer generation is LIVE; \`pm2 logs ${name}\` says more`;
+  const isNewer = serving?.ready && serving.number > (plan.from?.number ?? 0);
+  return `pm2 did not ${isNewer ? 'see the reload through' : 'reload'}: ${refusal}`;
+}
+
+/** pm2 takes over variables before it starts anything, and can't be made to forget them again. */
+async function keptVariables({ app, env }: RedeployPlan): Promise<Record<string, string>> {
+  if (Object.keys(env).length === 0) return {};
+  const now = await app.daemon.processes().catch(() => []);
+  const current = now.find(({ pmId }) => pmId === app.process.pmId)?.env ?? {};
+  return Object.fromEntries(Object.entries(env).filter(([name, value]) => current[name] === value));
 }
 
 /** A hand-over may have joined a drain of the host that was under way. */

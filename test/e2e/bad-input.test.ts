@@ -187,6 +187,7 @@ describe('bad input is refused with one line and exit code 78', { concurrency: 3
         [],
         ['shutdown'],
         ['status'],
+        ['redeploy'],
         ['config'],
         ['envoy', 'install'],
         ['envoy', 'which'],
