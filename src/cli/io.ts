@@ -50,7 +50,7 @@ export function createIo(): Io {
     },
     live: (text) => {
       if (!isTerminal) return;
-      const width = process.stderr.columns ?? 80;
+      const width = process.stderr.columns || 80;
       process.stderr.write(`\r\u001b[K${text.slice(0, width - 1)}`);
       liveShown = true;
     },

@@ -50,7 +50,16 @@ export function envoyArguments(launch: EnvoyLaunch): string[] {
   ];
 }
 
-/** The arguments that only check a bootstrap. */
+/** The arguments that only check a bootstrap, at a log level that names what is wrong. */
 export function validateArguments(launch: Pick<EnvoyLaunch, 'bootstrap' | 'args'>): string[] {
-  return ['--mode', 'validate', '--config-path', launch.bootstrap, ...launch.args];
+  const args = launch.args.filter(
+    (argument, index) => !isLogLevel(argument) && !isLogLevel(launch.args[index - 1], 'apart'),
+  );
+  return ['--mode', 'validate', '--config-path', launch.bootstrap, '-l', 'info', ...args];
+}
+
+/** `-l off`, `--log-level off`, `--log-level=off`; apart: the level is the next argument. */
+function isLogLevel(argument: string | undefined, apart?: 'apart'): boolean {
+  const name = apart ? argument : argument?.split('=')[0];
+  return name === '-l' || name === '--log-level';
 }

@@ -87,7 +87,7 @@ export function createApp(parts: AppParts): Express {
     .head(methodNotAllowed('GET, POST, DELETE'))
     .get(trusted.toChange, waiter, shutdown)
     .post(trusted.toChange, waiter, shutdown)
-    .delete(trusted.toChange, waiter, resume)
+    .delete(trusted.toChange, resume)
     .all(methodNotAllowed('GET, POST, DELETE'));
   app
     .route('/status')

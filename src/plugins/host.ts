@@ -119,8 +119,11 @@ export function createPluginHost(options: {
       failures.set(at.name, (failures.get(at.name) ?? 0) + 1);
       log.error({ hook: at.name, plugin: hook.plugin }, messageOf(error));
     });
-    underWay.add(run);
-    void run.finally(() => underWay.delete(run));
+    // What pm2-envoy does itself is waited for right here, and in its own drain only.
+    if (!hook.builtIn) {
+      underWay.add(run);
+      void run.finally(() => underWay.delete(run));
+    }
     if (hook.builtIn || (hook.required && at.name.startsWith('before:'))) await run;
   }
 

@@ -80,7 +80,7 @@ export function openPm2Daemon(home: string): Pm2Daemon {
   return {
     processes: async () => {
       const list = await call('getMonitorData', {});
-      return (Array.isArray(list) ? list : []).map(toProcess);
+      return (Array.isArray(list) ? list : []).filter(isObject).map(toProcess);
     },
     reload: async (pmId, env, limitMs) => {
       await call('reloadProcessId', { id: pmId, env }, limitMs);
@@ -134,8 +134,12 @@ function loadRpc(): RpcModules {
   }
 }
 
-function toProcess(raw: unknown): Pm2Process {
-  const { pid, name, pm2_env: env = {} } = raw as RawProcess;
+function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null;
+}
+
+function toProcess(raw: RawProcess): Pm2Process {
+  const { pid, name, pm2_env: env = {} } = raw;
   return {
     pmId: env.pm_id ?? -1,
     name: name ?? '',

@@ -14,6 +14,8 @@ export interface OwnApp {
   stopIntent(signalledAtMs: number): Promise<StopIntent>;
   /** Whether pm2 means this app to run: an instance of it does, or is about to be started again. */
   isWanted(): Promise<boolean>;
+  /** The instance that pm2 has put in this one's place. */
+  replacement(): Promise<Pm2Process | undefined>;
   /** Ends the instance that a reload replaces by this one; false when pm2 can't be told. */
   removeReplaced(): Promise<boolean>;
 }
@@ -44,6 +46,10 @@ export function openOwnApp(
     isWanted: async () => {
       const own = await find();
       return own !== undefined && WANTED.includes(own.status);
+    },
+    replacement: async () => {
+      const own = await find();
+      return own?.pid === process.pid ? undefined : own;
     },
     removeReplaced: async () => {
       if (pmId === undefined) return false;

@@ -12,7 +12,7 @@ export interface Supervisor {
 
 /** The folder of the pm2 that a shell or an app means. */
 export function pm2Home(env: NodeJS.ProcessEnv = process.env): string {
-  return env['PM2_HOME'] || resolve(homedir(), '.pm2');
+  return resolve(env['PM2_HOME'] || resolve(homedir(), '.pm2'));
 }
 
 /** The one that this process belongs to. */

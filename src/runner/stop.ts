@@ -19,6 +19,7 @@ import type { PluginHost } from '../plugins/types.js';
 import { LISTEN_TIMEOUT_MS } from '../pm2/apps.js';
 import type { OwnApp, StopIntent } from '../pm2/own-app.js';
 import { followOutput } from './adopt.js';
+import { servesElsewhere } from './elsewhere.js';
 
 /** What ending generations needs. */
 export interface StopContext {
@@ -191,7 +192,11 @@ async function findSuccessor(
     const newer = successorsOf(own, generations);
     if (newer.some(({ ready }) => ready)) return 'serves';
     const isStarting = newer.length > 0;
-    if (!isStarting && !(isReload && (await ownApp.isWanted()))) return 'none';
+    if (!isStarting) {
+      const replacement = isReload ? await ownApp.replacement() : undefined;
+      if (replacement && servesElsewhere(replacement)) return 'serves';
+      if (!replacement || !(await ownApp.isWanted())) return 'none';
+    }
     const limitMs = isStarting ? LISTEN_TIMEOUT_MS : NO_SUCCESSOR_LIMIT_MS;
     if (clock.nowMs() - startMs > limitMs) return isReload ? 'missing' : 'none';
     if (!said) log.info('a newer generation is starting: serving until it is LIVE');

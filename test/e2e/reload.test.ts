@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { openGenerations } from '../../src/envoy/generations.js';
 import { isAlive } from '../../src/envoy/process-identity.js';
 import { writeBootstrap } from '../support/bootstrap.js';
 import { holdTcp, request } from '../support/clients.js';
@@ -55,6 +56,30 @@ describe('pm2 reload envoy', { concurrency: 2 }, () => {
       }
     });
   }
+
+  it('to another run directory hands over as well', async () => {
+    const pm2 = await preparePm2();
+    try {
+      await pm2.start();
+      const [before] = pm2.generations();
+      assert.ok(before);
+      const held = await holdTcp(pm2.ports.tcp);
+      const elsewhere = join(pm2.folder, 'run2');
+      change(pm2, { 'run-dir': elsewhere });
+      const reloaded = pm2.pm2('reload', 'envoy');
+      await eventually('the hand-over', () => existsSync(join(before.directory, 'handover.json')));
+      await held.echo('still here');
+      assert.equal((await request(pm2.ports.http)).status, 200);
+      held.close();
+      await reloaded;
+      assert.equal(isAlive(before.envoy), false);
+      const [after] = openGenerations(elsewhere).live();
+      assert.equal(after?.ready, true);
+      assert.equal((await request(pm2.ports.http)).status, 200);
+    } finally {
+      await pm2.stop();
+    }
+  });
 });
 
 function change(pm2: TestPm2, settings: Record<string, unknown>): void {

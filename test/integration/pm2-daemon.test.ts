@@ -187,6 +187,15 @@ const UNKNOWN = {
   cwd: '',
   env: {},
   args: [],
+  settings: {
+    execMode: undefined,
+    waitReady: false,
+    killTimeoutMs: undefined,
+    listenTimeoutMs: undefined,
+    treekill: true,
+    pmx: true,
+    stopExitCodes: [],
+  },
 };
 
 describe('openPm2Daemon with answers that pm2 does not give', { concurrency: 2 }, () => {
@@ -195,6 +204,7 @@ describe('openPm2Daemon with answers that pm2 does not give', { concurrency: 2 }
     ['null', null, []],
     ['an empty list', [], []],
     ['an app of which nothing is known', [{}], [UNKNOWN]],
+    ['a list with something else in it', [null, 5, {}], [UNKNOWN]],
   ] as const) {
     it(`makes the best of ${what}`, () =>
       withAnswer(list, async (folder) => {

@@ -77,9 +77,9 @@ describe('startGeneration', { concurrency: 3 }, () => {
   it('gives up an Envoy that goes on initialising, says so, and leaves none', () =>
     withStage(
       async ({ start, folder }) => {
-        await rejects(start(envoyBinary(), 1_500), {
+        await rejects(start(envoyBinary(), 5_000), {
           code: 'envoy-start-failed',
-          says: /^Envoy was not LIVE within 1\.5s: its state is (PRE_)?INITIALIZING$/,
+          says: /^Envoy was not LIVE within 5s: its state is (PRE_)?INITIALIZING$/,
         });
         await eventually('no Envoy to be left', () => pidsWith(folder).length === 0);
       },

@@ -12,6 +12,7 @@ import {
   type ProcessIdentity,
 } from '../../src/envoy/process-identity.js';
 import { createPluginHost } from '../../src/plugins/host.js';
+import type { Pm2Process } from '../../src/pm2/daemon.js';
 import type { OwnApp } from '../../src/pm2/own-app.js';
 import { type StopContext, stopGeneration } from '../../src/runner/stop.js';
 import {
@@ -23,6 +24,28 @@ import {
   makeResult,
   makeTempFolder,
 } from './fakes.js';
+
+/** The instance that pm2 runs in this one's place; it has brought up no Envoy. */
+const someReplacement: Pm2Process = {
+  pmId: 0,
+  name: 'envoy',
+  pid: 0,
+  status: 'online',
+  createdAtMs: 0,
+  startedAtMs: 0,
+  cwd: '/nowhere',
+  env: {},
+  args: [],
+  settings: {
+    execMode: 'cluster_mode',
+    waitReady: true,
+    killTimeoutMs: 330_000,
+    listenTimeoutMs: 90_000,
+    treekill: false,
+    pmx: false,
+    stopExitCodes: [75, 78],
+  },
+};
 
 const SECOND_MS = 1_000;
 /** pm2 gives a new runner this long. */
@@ -73,6 +96,7 @@ async function setUp(ownApp: Partial<OwnApp> = {}): Promise<Stage> {
     ownApp: {
       stopIntent: async () => 'stop',
       isWanted: async () => false,
+      replacement: async () => someReplacement,
       removeReplaced: async () => false,
       ...ownApp,
     },
