@@ -12,7 +12,7 @@ import { describeTimes, QUICK, underLoad } from '../support/under-load.js';
 describe('under load, with a TCP connection and a WebSocket held, nothing is lost', () => {
   it('by an upgrade of Envoy, and back', async (t) => {
     const older = envoyBinary('OLDER_ENVOY_BIN');
-    await underLoad(t, { settings: QUICK, binary: older }, async ({ pm2, replace }) => {
+    await underLoad(t, { settings: QUICK, env: { ENVOY_BIN: older } }, async ({ pm2, replace }) => {
       const timesMs: number[] = [];
       const before = (await statusOf(pm2)).envoy.version;
       for (const binary of [envoyBinary(), older]) {

@@ -35,8 +35,8 @@ export interface BusyOptions {
   /** pm2-envoy's configuration file. */
   settings?: Record<string, unknown>;
   traffic?: Partial<TrafficOptions>;
-  /** The Envoy to begin with. */
-  binary?: string;
+  /** Variables of pm2 and its apps. */
+  env?: NodeJS.ProcessEnv;
 }
 
 /**
@@ -63,7 +63,7 @@ export async function underLoad(
   const pm2 = await preparePm2(options.settings, startBackendProcess);
   let traffic: Traffic | undefined;
   try {
-    if (options.binary) pm2.env['ENVOY_BIN'] = options.binary;
+    Object.assign(pm2.env, options.env);
     await pm2.start();
     traffic = await startTraffic(pm2.ports, options.traffic);
     const busy = { pm2, traffic };
@@ -88,13 +88,17 @@ export async function underLoad(
 export async function inARow(
   t: TestContext,
   command: 'reload' | 'restart',
-  options: BusyOptions & { rounds: number; afterEach?: (pm2: TestPm2) => unknown },
+  options: BusyOptions & {
+    rounds: number;
+    /** Rounds count from 1. */
+    afterEach?: (pm2: TestPm2, round: number) => Promise<void>;
+  },
 ): Promise<void> {
   await underLoad(t, options, async ({ pm2, replace }) => {
     const timesMs: number[] = [];
-    for (let round = 0; round < options.rounds; round += 1) {
+    for (let round = 1; round <= options.rounds; round += 1) {
       timesMs.push(await replace(() => pm2.pm2(command, 'envoy')));
-      await options.afterEach?.(pm2);
+      await options.afterEach?.(pm2, round);
     }
     return `${command}: ${describeTimes(timesMs)}`;
   });
