@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
+import { systemCodeOf } from '../errors.js';
 
 /** A process that can't be mistaken for a later one with the same pid. */
 export interface ProcessIdentity {
@@ -14,17 +15,26 @@ export type ProcessCondition = 'running' | 'stopped' | 'dead';
 /** The identity of a live process; undefined when there is none with this pid. */
 export function identify(pid: number): ProcessIdentity | undefined {
   const seen = look(pid);
-  return seen && seen.condition !== 'dead' ? { pid, startTime: seen.startTime } : undefined;
+  if (!seen || seen === 'unreadable' || seen.condition === 'dead') return undefined;
+  return { pid, startTime: seen.startTime };
 }
+
+let own: ProcessIdentity | undefined;
 
 /** This process. */
 export function ownIdentity(): ProcessIdentity {
-  return identify(process.pid) ?? { pid: process.pid, startTime: 'unknown' };
+  own ??= identify(process.pid);
+  return own ?? { pid: process.pid, startTime: 'unknown' };
 }
 
-/** The condition of exactly this process; one that took over its pid does not count. */
+/**
+ * The condition of exactly this process; one that took over its pid does not count. One that exists
+ * but can't be looked at (no file descriptor is left, say) counts as running: taking an Envoy for
+ * dead would end its drain with connections open.
+ */
 export function conditionOf(identity: ProcessIdentity): ProcessCondition {
   const seen = look(identity.pid);
+  if (seen === 'unreadable') return exists(identity.pid) ? 'running' : 'dead';
   return seen?.startTime === identity.startTime ? seen.condition : 'dead';
 }
 
@@ -57,19 +67,36 @@ export function findByCommandLine(text: string): ProcessIdentity | undefined {
   return pid === undefined ? undefined : identify(pid);
 }
 
-function look(pid: number): { startTime: string; condition: ProcessCondition } | undefined {
+interface Seen {
+  startTime: string;
+  condition: ProcessCondition;
+}
+
+/** Undefined: there is no such process. */
+function look(pid: number): Seen | 'unreadable' | undefined {
   return process.platform === 'linux' ? lookInProc(pid) : lookWithPs(pid);
 }
 
 /** /proc/PID/stat: the state is field 3 and the start time, in clock ticks since boot, field 22 (proc(5)). */
-function lookInProc(pid: number): { startTime: string; condition: ProcessCondition } | undefined {
+function lookInProc(pid: number): Seen | 'unreadable' | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     // The command's name, in parentheses, may hold spaces and parentheses itself.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     return { startTime: `${bootId()}:${fields[19]}`, condition: conditionFrom(fields[0] ?? '') };
-  } catch {
-    return undefined;
+  } catch (error) {
+    const code = systemCodeOf(error);
+    // ESRCH: it ended between the opening and the reading.
+    return code === 'ENOENT' || code === 'ESRCH' ? undefined : 'unreadable';
+  }
+}
+
+/** Needs no file descriptor. */
+function exists(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return systemCodeOf(error) === 'EPERM';
   }
 }
 
@@ -85,7 +112,7 @@ function bootId(): string {
   return boot;
 }
 
-function lookWithPs(pid: number): { startTime: string; condition: ProcessCondition } | undefined {
+function lookWithPs(pid: number): Seen | undefined {
   try {
     const line = ps(['-o', 'stat=,lstart=', '-p', String(pid)]).trim();
     const [, state = '', startTime = ''] = /^(\S+)\s+(.+)$/.exec(line) ?? [];

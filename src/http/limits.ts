@@ -19,13 +19,15 @@ export interface Limits {
   readonly bodyBytes: number;
 }
 
-/** Descriptors for everything that is no caller: Envoy, logs, files. */
+/** Descriptors for everything that is no caller: Envoy, logs, files. Node itself has 25. */
 const OWN_FILES = 200;
+const FEWEST_OWN_FILES = 48;
 const RETRY_AFTER_SECONDS = 5;
 
 /** The limits, where this process may open `files` files. */
 export function createLimits(files: number = maxOpenFiles()): Limits {
-  const sockets = Math.max(100, Math.min(5_000, files - OWN_FILES));
+  const own = Math.max(FEWEST_OWN_FILES, Math.min(OWN_FILES, files / 2));
+  const sockets = Math.max(8, Math.min(5_000, Math.floor(files - own)));
   return {
     sockets,
     waiters: Math.floor(sockets * 0.8),

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { symlinkSync } from 'node:fs';
+import { symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import {
@@ -148,5 +148,24 @@ describe('findByCommandLine', () => {
 
   it('does not find the process that asks', () => {
     assert.notEqual(findByCommandLine('process-identity.test')?.pid, process.pid);
+  });
+});
+
+describe('a process without a free file descriptor', () => {
+  it('takes nobody for dead that exists, and knows who it is itself', () => {
+    const script = `
+      import { openSync } from 'node:fs';
+      import { identify, isAlive, ownIdentity } from ${JSON.stringify(import.meta.resolve('../../src/envoy/process-identity.ts'))};
+      const parent = identify(process.ppid);
+      const own = ownIdentity();
+      try { for (;;) openSync('/dev/null'); } catch {}
+      const gone = { ...parent, pid: 2 ** 22 + 1 };
+      process.stdout.write(JSON.stringify([isAlive(parent), isAlive(gone), ownIdentity().startTime === own.startTime]));
+    `;
+    const file = join(makeTempFolder(), 'full.mts');
+    writeFileSync(file, script);
+    const command = ['ulimit -n 64; exec "$@"', 'sh', process.execPath, '--import', 'tsx', file];
+    const output = execFileSync('sh', ['-c', ...command], { encoding: 'utf8', timeout: 60_000 });
+    assert.deepEqual(JSON.parse(output), [true, false, true]);
   });
 });
