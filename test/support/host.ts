@@ -1,5 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, existsSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs';
 import { join, resolve } from 'node:path';
 import { createAdminClient } from '../../src/admin/client.js';
 import { openGenerationLedger } from '../../src/drain/locate.js';
@@ -50,6 +58,8 @@ export interface TestHost {
   startManager(how?: Launch): Promise<TestProcess>;
   /** Starts dist/apps/runner.js, waits until its Envoy is LIVE, and puts a proxy before its admin socket. */
   startRunner(how?: Launch): Promise<{ runner: TestProcess } & Omit<TestGeneration, 'envoy'>>;
+  /** Starts one of the apps without waiting for anything. */
+  startApp(app: 'manager' | 'runner', how?: Launch): Promise<TestProcess>;
   /** Starts an Envoy as a runner would, which this process answers for. */
   startGeneration(): Promise<TestGeneration>;
   /** Where the manager serves that was started last. */
@@ -87,6 +97,7 @@ export async function prepareHost(settings: Record<string, unknown> = {}): Promi
       ...settings,
     }),
   );
+  mkdirSync(runDir, { mode: 0o700 });
   const env = { ...process.env, PM2_ENVOY_CONFIG: configFile, ENVOY_BIN: envoyBinary() };
   const generations = openGenerations(runDir);
   const started: TestProcess[] = [];
@@ -102,6 +113,8 @@ export async function prepareHost(settings: Record<string, unknown> = {}): Promi
     started.push(process_);
     return process_;
   };
+  const startApp = (app: string, { wrapper = [], env: more }: Launch = {}): TestProcess =>
+    start([...wrapper, process.execPath, join(ROOT, `dist/apps/${app}.js`)], more);
   const newBootstrap = async (): Promise<BootstrapPorts> => {
     const [http = 0, tcp = 0] = await freePorts(2);
     writeBootstrap(bootstrap, { http, tcp }, backend);
@@ -119,11 +132,8 @@ export async function prepareHost(settings: Record<string, unknown> = {}): Promi
     folder: folder.path,
     runDir,
     backend,
-    startManager: async ({ wrapper = [], env: more } = {}) => {
-      const manager = start(
-        [...wrapper, process.execPath, join(ROOT, 'dist/apps/manager.js')],
-        more,
-      );
+    startManager: async (how) => {
+      const manager = startApp('manager', how);
       base = await eventually(
         'the manager to serve',
         () => {
@@ -134,10 +144,10 @@ export async function prepareHost(settings: Record<string, unknown> = {}): Promi
       );
       return manager;
     },
-    startRunner: async ({ wrapper = [], env: more } = {}) => {
+    startRunner: async (how) => {
       const ports = await newBootstrap();
       const known = new Set(generations.live().map(({ number }) => number));
-      const runner = start([...wrapper, process.execPath, join(ROOT, 'dist/apps/runner.js')], more);
+      const runner = startApp('runner', how);
       const generation = await eventually(
         'the runner’s Envoy to be LIVE',
         () => {
@@ -152,10 +162,16 @@ export async function prepareHost(settings: Record<string, unknown> = {}): Promi
       const proxy = await inFrontOf(adminSocket, real);
       return { runner, proxy, generation, ports, record: recordOf(generation) };
     },
+    startApp: async (app, how) => {
+      await newBootstrap();
+      return startApp(app, how);
+    },
     startGeneration: async () => {
       const ports = await newBootstrap();
-      const slot = generations.reserve();
-      const real = join(slot.directory, 'real.sock');
+      // Outside of the run directory, which a test may put on a disk of its own.
+      const reserved = generations.reserve();
+      const slot = { ...reserved, adminSocket: join(folder.path, `${reserved.number}.sock`) };
+      const real = join(folder.path, `${reserved.number}.real`);
       const args = envoyArguments({
         bootstrap,
         adminSocket: real,
