@@ -49,7 +49,10 @@ export type DrainConfig = Pick<
 
 /** `drain_listeners` answers before every worker has closed its sockets (within 10 ms, envoy-facts.md). */
 const CLOSE_SETTLES_MS = 30;
-/** `drain-until: requests` must hold for this many polls: a request may be just between two gauges. */
+/**
+ * `drain-until: requests` must hold for this many polls while connections are open: a request may be just
+ * between two gauges.
+ */
 const CALM_POLLS = 3;
 /** How long an Envoy that does not answer is asked to take its health failure back. */
 const PASS_HEALTH_LIMIT_MS = 10_000;
@@ -204,7 +207,8 @@ export function createDrainRun(options: {
         if (isOver()) return;
         const goal = sample.kind === 'known' ? (byRequests ? sample.busy : sample.open) : Infinity;
         calm = goal <= config.minOpenConnections ? calm + 1 : 0;
-        if (calm >= (byRequests ? CALM_POLLS : 1)) {
+        const isIdle = byRequests && left !== null && left > config.minOpenConnections;
+        if (calm >= (isIdle ? CALM_POLLS : 1)) {
           outcome = 'drained';
         } else if (timeLeftMs() === 0) {
           outcome = sample.kind === 'known' ? 'timeout' : 'admin-unreachable';

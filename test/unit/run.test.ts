@@ -349,6 +349,18 @@ describe('DrainRun wait by drain-until requests', () => {
     assert.equal(count(envoy.calls, 'Gauges'), 3);
   });
 
+  it('needs one where no more connections are open than may be', async () => {
+    const { run, envoy } = setUp({ config, record: { deadlineMs: 1 } });
+    setOpen(envoy, 0);
+    await run.wait();
+    assert.equal(run.outcome, 'drained');
+    assert.equal(count(envoy.calls, 'Gauges'), 1);
+    const few = setUp({ config: { ...config, minOpenConnections: 5 }, record: { deadlineMs: 1 } });
+    setOpen(few.envoy, 5, 5);
+    await few.run.wait();
+    assert.equal(few.run.outcome, 'drained');
+  });
+
   it('begins to count anew when a request comes in between', async () => {
     const { run, envoy } = setUp({ config });
     const busy = [0, 0, 1, 0, 0, 2, 0, 0, 0, 0];
