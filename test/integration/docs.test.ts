@@ -81,6 +81,22 @@ describe('README.md', () => {
   });
 });
 
+describe('docs/operations.md', () => {
+  it('calls only commands and flags that --help names', () => {
+    const calls = [
+      ...read('docs/operations.md').matchAll(/npx pm2-envoy ([a-z ]*[a-z])([^`\n]*)/g),
+    ];
+    assert.ok(calls.length > 0);
+    for (const [call, words = '', rest = ''] of calls) {
+      const [name = '', sub] = words.split(' ');
+      assert.ok(helpOf([]).includes(name), call);
+      const isGroup = sub !== undefined && helpOf([name]).includes(sub);
+      const help = helpTextOf(isGroup ? [name, sub] : [name]);
+      for (const [flag] of rest.matchAll(/--[a-z-]+/g)) assert.ok(help.includes(` ${flag} `), call);
+    }
+  });
+});
+
 describe('relative links', () => {
   for (const file of markdownFiles(ROOT)) {
     const path = relative(ROOT, file);
@@ -192,10 +208,18 @@ async function pageScript(): Promise<PageScript> {
 
 /** Commands that the help names, of the program or of a group of commands. */
 function helpOf(group: readonly string[]): string[] {
-  const args = [join(ROOT, 'bin/pm2-envoy.js'), ...group, '--help'];
-  const help = execFileSync(process.execPath, args, { encoding: 'utf8' });
-  const list = help.split('Commands:\n')[1] ?? '';
+  const list = helpTextOf(group).split('Commands:\n')[1] ?? '';
   return [...list.matchAll(/^ {2}([a-z-]+)/gm)].map(([, name]) => String(name));
+}
+
+const helps = new Map<string, string>();
+
+function helpTextOf(command: readonly string[]): string {
+  const key = command.join(' ');
+  const args = [join(ROOT, 'bin/pm2-envoy.js'), ...command, '--help'];
+  const help = helps.get(key) ?? execFileSync(process.execPath, args, { encoding: 'utf8' });
+  helps.set(key, help);
+  return help;
 }
 
 /** The text below a heading, up to the next one of its level or above. */
