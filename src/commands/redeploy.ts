@@ -189,7 +189,7 @@ function describeResult(result: RedeployResult): string {
 function describeAfterwards({ env, app }: RedeployPlan): string[] {
   const lines = Object.entries(env).map(
     ([name, value]) =>
-      `pm2 keeps ${name}=${value} until the app is deleted: set it in the ecosystem file too, or \`pm2 save\``,
+      `pm2 keeps ${name}=${value} until the app is deleted: set it in the ecosystem file too, and \`pm2 save\` if you use that`,
   );
   for (const { number } of leftBeside(app.runDir)) {
     lines.push(`generation ${number} still waits for its connections (\`pm2-envoy status\`)`);

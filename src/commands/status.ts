@@ -88,9 +88,11 @@ function describeEnvoy(envoy: EnvoyStatus): string {
 
 /** Only where there is more to say than that one generation serves under its runner. */
 function describeGenerations({ generations }: Status): string[] {
-  const isPlain = generations.length === 1 && generations[0]?.runnerPid !== null;
+  const isPlain = generations.every(
+    ({ runnerPid }) => generations.length === 1 && runnerPid !== null,
+  );
   const rows = isPlain ? [] : ['generations', ...generations.map(describeGeneration)];
-  const failed = generations.findLast(({ failedReload }) => failedReload)?.failedReload;
+  const failed = generations.findLast(({ state }) => state === 'serving')?.failedReload;
   const lines = failed ? [`last reload  failed at ${failed.at}: ${failed.reason}`] : [];
   return [...rows, ...lines];
 }
@@ -104,7 +106,7 @@ function describeGeneration(one: GenerationStatus): string {
       ? 'connections unknown'
       : `${counted(one.connections, 'connection')} open`,
     ...(one.deadline === null ? [] : [`until ${one.deadline} at the latest`]),
-    ...(one.runnerPid === null ? ['without a runner'] : []),
+    ...(one.runnerPid === null && one.state !== 'handing-over' ? ['without a runner'] : []),
   ];
   return `  ${String(one.number).padStart(6)}  ${parts.join(', ')}`;
 }

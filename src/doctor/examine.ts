@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createAdminClient } from '../admin/client.js';
 import { DETAIL_FILTER, readConnections } from '../admin/stats.js';
@@ -57,24 +57,17 @@ async function configOf(
   loaded: LoadedConfig,
 ): Promise<{ config: Config; findings: Finding[] }> {
   if (loaded.config.adminAddress) return { config: loaded.config, findings: [] };
+  let { config } = loaded;
   try {
-    const { config } = app ? appConfig(app.process) : loaded;
+    if (app) config = appConfig(app.process).config;
     const from = app && { env: { ...app.process.env }, cwd: app.process.cwd };
     const binary = await checkLaunch(config, findRunDir(config.runDir), from);
     const version = await versionOf(binary);
-    return {
-      config,
-      findings: [
-        ok('configuration', `valid, and Envoy ${version} (${binary}) takes ${config.envoyConfig}`),
-      ],
-    };
+    const message = `valid, and Envoy ${version} (${binary}) takes ${config.envoyConfig}`;
+    return { config, findings: [ok('configuration', message)] };
   } catch (error) {
-    const finding = problem(
-      'configuration',
-      messageOf(error),
-      'mend it before the next start, reload or restart',
-    );
-    return { config: loaded.config, findings: [finding] };
+    const remedy = 'mend it before the next start, reload or restart';
+    return { config, findings: [problem('configuration', messageOf(error), remedy)] };
   }
 }
 
@@ -177,7 +170,8 @@ async function checkGeneration(generation: Generation): Promise<Finding[]> {
   const admin = createAdminClient({ kind: 'unix', path: generation.adminSocket });
   const findings = await checkEnvoy(name, admin);
   admin.close();
-  if (!isAttended(generation)) {
+  const isEnding = existsSync(join(generation.directory, 'handover.json'));
+  if (!isAttended(generation) && !isEnding) {
     findings.push(
       warning(
         'envoy',

@@ -110,6 +110,16 @@ export function isRunBy(generation: Generation, runner: ProcessIdentity): boolea
   return json === undefined || sameProcess(json.runner, runner);
 }
 
+/**
+ * Whether the run directory knows nothing of this generation any more: it was removed, and perhaps made
+ * anew. Its socket can't be reached then, or is another Envoy's.
+ */
+export function isLost(generation: Generation): boolean {
+  const json = readJson(join(generation.directory, 'generation.json')) as Generation | undefined;
+  if (json) return !sameProcess(json.envoy, generation.envoy);
+  return !existsSync(generation.adminSocket);
+}
+
 /** The copy of the bootstrap that a generation was started with: what a redeploy compares with. */
 export function bootstrapCopyOf({ directory }: GenerationSlot): string {
   return join(directory, 'bootstrap');

@@ -8,6 +8,7 @@ import {
   type Generation,
   type Generations,
   isAttended,
+  isLost,
   isRunBy,
   predecessorsOf,
   successorsOf,
@@ -55,6 +56,13 @@ export async function stopGeneration(
   context: StopContext,
 ): Promise<void> {
   const { generations, log } = context;
+  if (own && isLost(own)) {
+    log.error(
+      `the run directory of generation ${own.number} was removed (${own.directory}): its Envoy can't be drained, and ends with what it has open; choose a run-dir that lasts`,
+    );
+    await Promise.all([context.leaveRelay(), end(own, context)]);
+    return;
+  }
   if (own && !isRunBy(own, ownIdentity())) {
     log.info(`another runner answers for generation ${own.number} now: leaving it alone`);
     await context.leaveRelay();

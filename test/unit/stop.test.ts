@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { rmSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { loadConfig } from '../../src/config/load.js';
 import type { HostDrain } from '../../src/drain/host-drain.js';
@@ -180,6 +182,22 @@ describe('stopGeneration', () => {
     await stopGeneration(own, 'stop', context);
     assert.deepEqual(done, ['drain']);
     assert.ok(clock.nowMs() - startMs <= LISTEN_MS + SECOND_MS);
+  });
+
+  it('ends an Envoy whose run directory was removed, and says why', async () => {
+    for (const again of [false, true]) {
+      const { context, generations, own, log, done, add } = await setUp();
+      rmSync(dirname(own.directory), { recursive: true });
+      // A new runner begins at 1 again: that Envoy must be left alone.
+      const stranger = again ? await add() : undefined;
+      assert.equal(stranger?.number ?? 1, own.number);
+      await stopGeneration(own, 'stop', context);
+      assert.equal(isAlive(own.envoy), false);
+      assert.deepEqual(done, ['leave relay']);
+      assert.match(log.of('error').join(), /run directory of generation 1 was removed/);
+      if (stranger) assert.equal(isAlive(stranger.envoy), true);
+      assert.equal(generations.live().length, again ? 1 : 0);
+    }
   });
 
   it('is told of a reload with no newer generation: goes on serving, and says so', async () => {
