@@ -10,10 +10,11 @@ describe('startTraffic', () => {
       const traffic = await startTraffic(ports);
       await traffic.hold();
       await letPass(3_000);
-      await eventually('enough of it', async () => {
+      const isEnough = async (): Promise<boolean> => {
         const { kinds } = await traffic.look();
         return kinds.new.requests >= 1_400 && kinds['keep-alive'].requests >= 600;
-      });
+      };
+      await eventually('enough of it', isEnough, 60_000);
       await traffic.echo();
       const report = await traffic.stop();
       t.diagnostic(describeTraffic(report));

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { collectGarbage, residentMb } from '../support/memory.js';
 import { pidsWith, type TestPm2 } from '../support/pm2.js';
+import { freePorts } from '../support/ports.js';
 import { inARow, QUICK, withBusyCores } from '../support/under-load.js';
 import { eventually } from '../support/wait.js';
 
@@ -28,13 +29,14 @@ interface Measures {
 
 describe('reloads, one after the other, under load', () => {
   it(`${ROUNDS} of them lose nothing, and nothing grows`, async (t) => {
+    const [inspector] = await freePorts(1);
     const seen: Measures[] = [];
     const isCompared = (round: number): boolean =>
       [EARLY, LATE].some(([first, last]) => round >= first && round <= last);
     await inARow(t, 'reload', {
       settings: QUICK,
       rounds: ROUNDS,
-      env: { NODE_OPTIONS: '--inspect-port=0' },
+      env: { NODE_OPTIONS: `--inspect-port=${inspector}` },
       afterEach: async (pm2, round) => {
         if (isCompared(round)) seen[round] = await measure(pm2);
       },

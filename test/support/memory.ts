@@ -13,8 +13,8 @@ export function residentMb(pid: number): number {
  * Has a Node process collect its garbage, through its inspector: without that, the memory of one that
  * has little to do says more about when V8 last collected than about what is kept.
  *
- * @param output of the process, which tells where its inspector listens; with `--inspect-port=0` in
- *   NODE_OPTIONS that is any free port
+ * @param output of the process, which tells where its inspector listens (9229, or the `--inspect-port`
+ *   in NODE_OPTIONS)
  */
 export async function collectGarbage(pid: number, output: () => string): Promise<void> {
   process.kill(pid, 'SIGUSR1');

@@ -1,5 +1,6 @@
 import { type Held, holdTcp, holdWebSocket } from '../clients.js';
 import type { Stage } from './clients.js';
+import { waitAtMost } from './patience.js';
 
 /** The connections that are held. */
 export interface HeldPair {
@@ -54,9 +55,9 @@ export function createHeldPair(stage: Pick<Stage, 'ports' | 'tally'>): HeldPair 
 }
 
 function within(limitMs: number, done: Promise<void>): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
+  let isOver: (() => void) | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`no echo within ${limitMs} ms`)), limitMs);
+    isOver = waitAtMost(limitMs, () => reject(new Error(`no echo within ${limitMs} ms`)));
   });
-  return Promise.race([done, late]).finally(() => clearTimeout(timer));
+  return Promise.race([done, late]).finally(isOver);
 }

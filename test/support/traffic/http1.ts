@@ -1,4 +1,5 @@
 import { connect } from 'node:net';
+import { waitAtMost } from './patience.js';
 
 /** How one request went. */
 export type Exchange =
@@ -57,9 +58,9 @@ export function openHttp1(port: number): Http1Connection {
     get: (path, limitMs) =>
       new Promise((resolve) => {
         if (end !== undefined) return resolve({ ok: false, error: end });
-        const timer = setTimeout(() => onEnd(`no answer within ${limitMs} ms`), limitMs);
+        const isOver = waitAtMost(limitMs, () => onEnd(`no answer within ${limitMs} ms`));
         done = (exchange) => {
-          clearTimeout(timer);
+          isOver();
           resolve(exchange);
         };
         socket.write(`GET ${path} HTTP/1.1\r\nHost: test\r\n\r\n`);

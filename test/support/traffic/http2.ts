@@ -1,5 +1,6 @@
 import { type ClientHttp2Session, connect } from 'node:http2';
 import type { Exchange } from './http1.js';
+import { waitAtMost } from './patience.js';
 
 /** An HTTP/2 client that opens another session once it is told to leave the one it has. */
 export interface Http2Client {
@@ -48,10 +49,10 @@ function ask(
     let body = '';
     let isWhole = false;
     let error: string | undefined;
-    const timer = setTimeout(() => {
+    const isOver = waitAtMost(limitMs, () => {
       error = `no answer within ${limitMs} ms`;
       stream.close();
-    }, limitMs);
+    });
     stream.setEncoding('utf8');
     stream.on('response', (headers) => {
       status = headers[':status'] ?? 0;
@@ -67,7 +68,7 @@ function ask(
       error ??= `${cause.code}: ${cause.message}`;
     });
     stream.on('close', () => {
-      clearTimeout(timer);
+      isOver();
       if (error === undefined && isWhole && status > 0) resolve({ ok: true, status, body });
       else resolve({ ok: false, error: error ?? `the stream ended (status ${status})` });
     });
