@@ -169,10 +169,10 @@ async function endDrain(
   const { ending } = cell.expected;
   if (ending === 'as before') held.close();
   if (ending !== 'when empty') return;
-  let isOver = false;
+  let early: unknown;
   void ended.then(
-    () => {
-      isOver = true;
+    (answer) => {
+      early = answer ?? record()?.result ?? 'ended';
     },
     () => undefined,
   );
@@ -180,8 +180,9 @@ async function endDrain(
   await eventually('the drain to wait', () => record()?.phase === 'wait', 60_000);
   const polled = proxy.polls();
   await eventually('the fault', () => fault.atMs() !== undefined, 60_000);
-  await eventually('another poll', () => isOver || proxy.polls() > polled, 60_000);
-  assert.equal(isOver, false, 'the drain has ended with a connection open');
+  await eventually('another poll', () => early || proxy.polls() > polled, 60_000);
+  await held.echo('still here');
+  assert.equal(early, undefined, 'the drain has ended with a connection open');
   held.close();
 }
 

@@ -21,7 +21,6 @@ import { type Backend, startBackend } from './backend.js';
 import { type BootstrapPorts, writeBootstrap } from './bootstrap.js';
 import { envoyBinary } from './envoy.js';
 import { makeFolder } from './folder.js';
-import { freePorts } from './ports.js';
 import { eventually } from './wait.js';
 
 /** Many may start at the same moment. */
@@ -115,9 +114,12 @@ export async function prepareHost(settings: Record<string, unknown> = {}): Promi
   };
   const startApp = (app: string, { wrapper = [], env: more }: Launch = {}): TestProcess =>
     start([...wrapper, process.execPath, join(ROOT, `dist/apps/${app}.js`)], more);
-  const newBootstrap = async (): Promise<BootstrapPorts> => {
-    const [http = 0, tcp = 0] = await freePorts(2);
-    writeBootstrap(bootstrap, { http, tcp }, backend);
+  // Any free port: two Envoys that chose the same one would share it in silence (SO_REUSEPORT).
+  const newBootstrap = (): void => writeBootstrap(bootstrap, { http: 0, tcp: 0 }, backend);
+  const portsOf = async (path: string): Promise<BootstrapPorts> => {
+    const admin = createAdminClient({ kind: 'unix', path });
+    const ports = await eventually('its ports', () => admin.listenerPorts()).finally(admin.close);
+    const [http = 0, tcp = 0] = ports;
     return { http, tcp };
   };
   const inFrontOf = async (adminSocket: string, real: string): Promise<AdminProxy> => {
@@ -145,7 +147,7 @@ export async function prepareHost(settings: Record<string, unknown> = {}): Promi
       return manager;
     },
     startRunner: async (how) => {
-      const ports = await newBootstrap();
+      newBootstrap();
       const known = new Set(generations.live().map(({ number }) => number));
       const runner = startApp('runner', how);
       const generation = await eventually(
@@ -159,15 +161,16 @@ export async function prepareHost(settings: Record<string, unknown> = {}): Promi
       const { adminSocket, directory } = generation;
       const real = join(directory, 'real.sock');
       renameSync(adminSocket, real);
+      const ports = await portsOf(real);
       const proxy = await inFrontOf(adminSocket, real);
       return { runner, proxy, generation, ports, record: recordOf(generation) };
     },
     startApp: async (app, how) => {
-      await newBootstrap();
+      newBootstrap();
       return startApp(app, how);
     },
     startGeneration: async () => {
-      const ports = await newBootstrap();
+      newBootstrap();
       // Outside of the run directory, which a test may put on a disk of its own.
       const reserved = generations.reserve();
       const slot = { ...reserved, adminSocket: join(folder.path, `${reserved.number}.sock`) };
@@ -185,6 +188,7 @@ export async function prepareHost(settings: Record<string, unknown> = {}): Promi
         async () => (await admin.state()) === 'LIVE',
         START_LIMIT_MS,
       ).finally(admin.close);
+      const ports = await portsOf(real);
       const proxy = await inFrontOf(slot.adminSocket, real);
       const generation: Generation = {
         ...slot,
