@@ -9,10 +9,12 @@ import type { TestGeneration, TestHost } from './host.js';
 import { eventually } from './wait.js';
 
 /** Faults that are for good end at the deadline, which has to come soon; the others end by themselves. */
-const DRAIN_TIMEOUT_MS = { forGood: 4_000, other: 60_000 } as const;
+const DRAIN_TIMEOUT_MS = { forGood: 4_000, other: 180_000 } as const;
 /** What a busy machine may add to the limits that the page names. */
 const BUSY_MS = 5_000;
 const STOPPED_MS = 1_000;
+/** An answer of 10 MB takes its time where many processes want to run. */
+const PATIENCE_MS = 150_000;
 /** 10 a second, for as long as a drain to the deadline lasts, and what a caller asks besides. */
 const MOST_REQUESTS = 80;
 
@@ -177,10 +179,10 @@ async function endDrain(
     () => undefined,
   );
   const { proxy, record } = target;
-  await eventually('the drain to wait', () => record()?.phase === 'wait', 60_000);
+  await eventually('the drain to wait', () => record()?.phase === 'wait', PATIENCE_MS);
   const polled = proxy.polls();
-  await eventually('the fault', () => fault.atMs() !== undefined, 60_000);
-  await eventually('another poll', () => early || proxy.polls() > polled, 60_000);
+  await eventually('the fault', () => fault.atMs() !== undefined, PATIENCE_MS);
+  await eventually('another poll', () => early || proxy.polls() > polled, PATIENCE_MS);
   await held.echo('still here');
   assert.equal(early, undefined, 'the drain has ended with a connection open');
   held.close();
