@@ -3,7 +3,7 @@ import { chmodSync, existsSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { type Generation, isAttended } from '../../src/envoy/generations.js';
-import { isAlive } from '../../src/envoy/process-identity.js';
+import { identify, isAlive } from '../../src/envoy/process-identity.js';
 import { type Held, holdTcp, request } from '../support/clients.js';
 import { envoyBinary } from '../support/envoy.js';
 import { pidsWith, preparePm2, type TestPm2 } from '../support/pm2.js';
@@ -45,8 +45,8 @@ const FAULTS: Readonly<
   },
   'the daemon killed -9, and pm2 start': {
     at: STAGES,
-    act: ({ pm2 }) => {
-      kill(pm2.daemonPid());
+    act: async ({ pm2 }) => {
+      await kill(pm2.daemonPid());
       return pm2.pm2('start', ECOSYSTEM);
     },
   },
@@ -187,7 +187,8 @@ function runnersOf(pm2: TestPm2): number[] {
   return pidsWith(`${pm2.folder}/pm2/logs/envoy-out`);
 }
 
-function kill(pid: number): void {
+async function kill(pid: number): Promise<void> {
   assert.ok(pid > 0);
   process.kill(pid, 'SIGKILL');
+  await eventually('it to be dead', () => !identify(pid));
 }
