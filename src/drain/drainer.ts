@@ -58,7 +58,8 @@ export function createDrainer(options: {
       const { record, lead } = ledger.claim(fresh, clock.nowMs());
       if (record.result) return end(record.result);
       state = { kind: 'draining', ...progressOf(record) };
-      if (lead) return end(await leadDrain(record));
+      const result = lead ? await leadDrain(record) : undefined;
+      if (result) return end(result);
       await clock.sleep(FOLLOW_MS);
     }
   };
@@ -76,10 +77,22 @@ export function createDrainer(options: {
     };
   };
 
-  const leadDrain = async (joined: DrainRecord): Promise<DrainResult> => {
-    const run = createDrainRun({ command, record: joined, ledger, targets, config, clock, log });
+  /** Undefined: another process has taken over meanwhile, and knows better how it ends. */
+  const leadDrain = async (joined: DrainRecord): Promise<DrainResult | undefined> => {
+    const isLeader = (): boolean => ledger.isLeader(joined, clock.nowMs());
+    const run = createDrainRun({
+      command,
+      record: joined,
+      ledger,
+      targets,
+      config,
+      clock,
+      log,
+      isLeader,
+    });
     current = run;
     const enter = (event: string): void => {
+      if (!isLeader()) throw new Error('another process leads');
       const record = run.enter(event as DrainPhase);
       state = { kind: 'draining', ...progressOf(record) };
       ledger.update(record);
@@ -96,8 +109,13 @@ export function createDrainer(options: {
       });
       if (run.outcome === 'cancelled') await host.run('resume', { drain: run });
     } catch (error) {
-      // Hooks can't throw in here: this is a fault of ours, and the caller still needs an outcome.
-      log.error(`the drain failed: ${messageOf(error)}`);
+      // Hooks can't throw in here: otherwise this is a fault of ours, and the caller needs an outcome.
+      if (isLeader()) log.error(`the drain failed: ${messageOf(error)}`);
+    }
+    if (!isLeader()) {
+      current = undefined;
+      log.info(`${command}: another process has taken over`);
+      return undefined;
     }
     const result: DrainResult = {
       outcome: run.outcome ?? 'admin-unreachable',
@@ -109,7 +127,8 @@ export function createDrainer(options: {
     };
     ledger.update({ ...run.enter(run.phase), result });
     logResult(command, result, run, log);
-    return result;
+    const written = ledger.read();
+    return (written?.startedAtMs === joined.startedAtMs && written.result) || result;
   };
 
   const drain = (): Promise<DrainResult> => {

@@ -73,8 +73,10 @@ export function createEnvoys(options: {
   deadlineMs: number;
   clock: Clock;
   log: Log;
+  /** Whether this process still leads: another one then tells them. */
+  isLeader?: () => boolean;
 }): Envoys {
-  const { rule, deadlineMs, clock, log } = options;
+  const { rule, deadlineMs, clock, log, isLeader = () => true } = options;
   const isIgnored = listenerMatcher(rule.ignoreListeners);
   const members = options.targets.map((target) => createMember(target, clock));
   const said = new Set<string>();
@@ -173,7 +175,8 @@ export function createEnvoys(options: {
               });
               return true;
             });
-            if (done || isOver() || member.isGone() || clock.nowMs() >= deadlineMs) return;
+            const isLate = clock.nowMs() >= deadlineMs;
+            if (done || isOver() || member.isGone() || isLate || !isLeader()) return;
             sayOnce(
               `${member.target.name} could not be told to ${what}, trying again: ${lastError}`,
             );

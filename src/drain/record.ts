@@ -50,6 +50,12 @@ export interface DrainLedger {
    * gone, or overdue.
    */
   claim(fresh: DrainRecord, nowMs: number): { record: DrainRecord; lead: boolean };
+  /**
+   * Whether nothing speaks against this process leading a drain on: it has not ended, and no other process
+   * that runs has taken it over. Of those that took over from an overdue leader each may end it. A record
+   * that is gone, or of another drain, says nothing: somebody has meddled with it.
+   */
+  isLeader(drain: DrainRecord, nowMs: number): boolean;
   /** Writes down progress, unless another process has taken over. */
   update(record: DrainRecord): void;
   /** Decides, if nobody has yet; returns what holds. */
@@ -65,8 +71,9 @@ const OVERDUE_MS = 5_000;
  * Opens a drain record.
  *
  * A file that can't be written costs one warning: the drain then goes on by itself, without the
- * others knowing of it. Two processes that take over in the same instant may both lead for a moment;
- * that is harmless, because every call to Envoy is idempotent.
+ * others knowing of it. Two processes that take over in the same instant may both lead for a moment, and
+ * so may one that was stopped and goes on: until the one that the record does not name looks at it, half a
+ * second later or after its call to Envoy. That is harmless, because every call to Envoy is idempotent.
  */
 export function openLedger(options: {
   file: string;
@@ -150,9 +157,19 @@ export function openLedger(options: {
       tryTo(() => writeJson(file, taken));
       return { record: taken, lead: true };
     },
+    isLeader: ({ startedAtMs }, nowMs) => {
+      // Who could not write takes no orders from what others have written: it drains by itself.
+      const record = warned ? undefined : read();
+      if (record?.startedAtMs !== startedAtMs) return true;
+      return !record.result && !follows(record, self, nowMs);
+    },
     update: (record) => {
       const current = read();
-      if (current && (current.result || !sameProcess(current.leader, self))) return;
+      if (current?.result) return;
+      // Where all are late the first result counts.
+      const endedAtMs = record.startedAtMs + (record.result?.durationMs ?? 0);
+      const isOthers = current !== undefined && !sameProcess(current.leader, self);
+      if (isOthers && !isOverdue(current, endedAtMs)) return;
       tryTo(() =>
         writeJson(
           fileOf(attempt ?? latest()),
@@ -180,7 +197,11 @@ function readDecision(file: string): DrainDecision | undefined {
 
 function follows(record: DrainRecord, self: ProcessIdentity, nowMs: number): boolean {
   const leads = !sameProcess(record.leader, self) && conditionOf(record.leader) === 'running';
-  return leads && nowMs < record.deadlineMs + OVERDUE_MS;
+  return leads && !isOverdue(record, nowMs);
+}
+
+function isOverdue(record: DrainRecord, nowMs: number): boolean {
+  return nowMs >= record.deadlineMs + OVERDUE_MS;
 }
 
 function bootOf({ startTime }: ProcessIdentity): string {

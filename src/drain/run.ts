@@ -9,7 +9,8 @@ import type { DrainCommand, DrainOutcome, DrainPhase } from './state.js';
 
 /**
  * One drain as hooks see it. Plugins read its progress; the methods are what the lifecycle events
- * do. Each step is bounded by the deadline, never rejects, and does nothing once the outcome is known.
+ * do. Each step is bounded by the deadline, never rejects, and does nothing once the outcome is known or
+ * another process leads.
  */
 export interface DrainRun {
   readonly command: DrainCommand;
@@ -68,8 +69,10 @@ export function createDrainRun(options: {
   config: DrainConfig;
   clock: Clock;
   log: Log;
+  /** Whether this process still leads; once it does not, the steps do nothing more. */
+  isLeader?: () => boolean;
 }): DrainRun & { enter(phase: DrainPhase): DrainRecord } {
-  const { command, config, clock, log, ledger } = options;
+  const { command, config, clock, log, ledger, isLeader = () => true } = options;
   const record = { ...options.record };
   const cadence = createCadence(config);
   const envoys = createEnvoys({
@@ -78,6 +81,7 @@ export function createDrainRun(options: {
     deadlineMs: record.deadlineMs,
     clock,
     log,
+    isLeader,
   });
   let left: number | null = null;
   let outcome: DrainOutcome | undefined;
@@ -91,7 +95,7 @@ export function createDrainRun(options: {
     if (!outcome && command === 'shutdown' && ledger.decision() === 'cancel') {
       outcome = 'cancelled';
     }
-    return outcome !== undefined;
+    return outcome !== undefined || !isLeader();
   };
   const look = async (): Promise<Sample> => {
     const sample = await envoys.sample();

@@ -308,6 +308,40 @@ describe('createDrainer with a record that is there already', () => {
     assert.equal(record()['result'], undefined);
   });
 
+  it('steps down for a process that has taken over and runs, and gives its result', async () => {
+    const child = spawn('sleep', ['60'], { stdio: 'ignore' });
+    children.push(child);
+    await once(child, 'spawn');
+    const leader = identify(child.pid ?? 0) ?? assert.fail();
+    const { drainer, clock, envoy, startMs, file, record } = setUp();
+    let calls = 0;
+    clock.at(startMs + 2_000, () => {
+      writeFileSync(file, JSON.stringify({ ...record(), leader }));
+    });
+    clock.at(startMs + 3_000, () => {
+      calls = envoy.calls.length;
+      assert.equal(drainer.current(), undefined);
+    });
+    const result = makeResult({ outcome: 'timeout', connectionsLeft: 9 });
+    clock.at(startMs + 15_000, () => {
+      writeFileSync(file, JSON.stringify({ ...record(), phase: 'finish', result }));
+    });
+    assert.deepEqual(await drainer.drain(), result);
+    assert.equal(envoy.calls.length, calls);
+    assert.ok(!envoy.calls.includes('close'), 'the other one closes the listeners');
+    assert.ok(clock.nowMs() < startMs + 15_200);
+  });
+
+  it('leads on by its own deadline where somebody has begun another drain in its place', async () => {
+    const { drainer, clock, startMs, file, passedMs } = setUp();
+    clock.at(startMs + 12_000, () => {
+      const leader = identify(process.ppid) ?? assert.fail();
+      writeFileSync(file, JSON.stringify(makeRecord(clock.nowMs(), { leader })));
+    });
+    assert.equal((await drainer.drain()).outcome, 'timeout');
+    assert.equal(passedMs(), 60_000);
+  });
+
   it('drains where no record can be written', async () => {
     const { drainer, fakeLog, envoy } = setUp({
       file: '/nowhere/shutdown.json',

@@ -264,6 +264,41 @@ describe('openLedger with the start of a foreign Envoy', () => {
   });
 });
 
+describe('openLedger isLeader', () => {
+  it('holds until another process that runs has taken over, or the drain has ended', async () => {
+    const file = newFile();
+    const leader = await startLeader();
+    const ledger = open(file);
+    const own = by(me);
+    assert.equal(ledger.isLeader(own, NOW_MS), true, 'nothing is written down');
+    ledger.claim(own, NOW_MS);
+    assert.equal(ledger.isLeader(own, NOW_MS), true);
+    writeFileSync(file, JSON.stringify(by(leader.identity)));
+    assert.equal(ledger.isLeader(own, NOW_MS), false);
+    leader.child.kill('SIGKILL');
+    await once(leader.child, 'exit');
+    assert.equal(ledger.isLeader(own, NOW_MS), true, 'the other one is dead');
+    writeFileSync(file, JSON.stringify(by(me, { phase: 'finish', result: makeResult() })));
+    assert.equal(ledger.isLeader(own, NOW_MS), false);
+  });
+
+  it('holds for all of those that are late, so that none waits for another', async () => {
+    const file = newFile();
+    const { identity } = await startLeader();
+    writeFileSync(file, JSON.stringify(by(identity)));
+    const { deadlineMs } = by(me);
+    assert.equal(open(file).isLeader(by(me), deadlineMs + 1_000), false);
+    assert.equal(open(file).isLeader(by(me), deadlineMs + 10_000), true);
+  });
+
+  it('is not about another drain', async () => {
+    const file = newFile();
+    const { identity } = await startLeader();
+    writeFileSync(file, JSON.stringify(makeRecord(NOW_MS + 500, { leader: identity })));
+    assert.equal(open(file).isLeader(by(me), NOW_MS + 500), true);
+  });
+});
+
 describe('openLedger update', () => {
   it('writes down progress and the result', () => {
     const ledger = open(newFile());
@@ -284,6 +319,16 @@ describe('openLedger update', () => {
     first.update(by(me, { phase: 'close' }));
     first.update(by(me, { phase: 'finish', result: makeResult({ outcome: 'timeout' }) }));
     assert.deepEqual(first.read(), taken);
+  });
+
+  it('takes the first result where leader and follower are both late', async () => {
+    const file = newFile();
+    const { identity } = await startLeader();
+    writeFileSync(file, JSON.stringify(by(identity, { phase: 'wait' })));
+    const first = makeResult({ outcome: 'timeout', durationMs: 70_000 });
+    open(file).update(by(me, { phase: 'finish', result: first }));
+    open(file, identity).update(by(identity, { phase: 'finish', result: makeResult() }));
+    assert.deepEqual(open(file).read()?.result, first);
   });
 
   it('never overwrites a result, not even its own', () => {
