@@ -1,0 +1,330 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import type { DrainConfig } from '../../src/drain/run.js';
+import { SHUTDOWN_EVENTS } from '../../src/drain/state.js';
+import { holds } from './check.js';
+import {
+  type Action,
+  createWorld,
+  type World,
+  type WorldOptions,
+  type Written,
+} from './drain-world.js';
+import type { Look, SimEnvoy } from './sim-envoy.js';
+
+const config = fc
+  .record({
+    checkDelayMs: fc.constantFrom(0, 1_500),
+    quietPeriodMs: fc.constantFrom(0, 0, 400),
+    minOpenConnections: fc.constantFrom(0, 0, 2),
+    drainUntil: fc.constantFrom<DrainConfig['drainUntil']>(
+      'connections',
+      'connections',
+      'requests',
+    ),
+  })
+  .map(
+    (more): DrainConfig => ({
+      checkIntervalMs: 400,
+      checkIntervalMinMs: 50,
+      drainTimeoutMs: 6_000,
+      ignoreListeners: [],
+      ...more,
+    }),
+  );
+
+const options: fc.Arbitrary<WorldOptions> = fc.record({
+  config,
+  foreign: fc.constantFrom(false, false, true),
+  latencyMs: fc.constantFrom(1, 20),
+  hookMs: fc.constantFrom(0, 30),
+  open: fc.constantFrom(3, 0, 1),
+});
+
+const who = fc.nat(2);
+const call: fc.Arbitrary<Action> = who.map((who) => ({ kind: 'call', who }));
+const connections: fc.Arbitrary<Action> = fc
+  .tuple(fc.constantFrom(-9, -1, 1, 2), fc.nat(2))
+  .map(([change, busy]) => ({ kind: 'connections', change, busy }));
+const turn: fc.Arbitrary<Action> = fc
+  .tuple(who, fc.constantFrom('dead', 'dead', 'stopped', 'stuck', 'running', 'running'))
+  .map(([who, state]) => ({ kind: 'turn', who, state }));
+const admin: fc.Arbitrary<Action> = fc
+  .constantFrom('answering', 'answering', 'hanging', 'failing', 'refusing')
+  .map((mode) => ({ kind: 'admin', mode }));
+const other: fc.Arbitrary<Action> = fc.constantFrom<Action>(
+  { kind: 'restart manager' },
+  { kind: 'race' },
+  { kind: 'envoy ends' },
+  { kind: 'envoy starts' },
+);
+const meddling: fc.Arbitrary<Action> = fc.constantFrom<Action>(
+  { kind: 'disk', isFull: true },
+  { kind: 'disk', isFull: false },
+  { kind: 'record', content: undefined },
+  { kind: 'record', content: '{"phase": "finish", "result": {"outcome": "drained"}}' },
+);
+
+interface Step {
+  afterMs: number;
+  action: Action;
+}
+const planOf = (...actions: fc.Arbitrary<Action>[]): fc.Arbitrary<Step[]> =>
+  fc
+    .array(
+      fc.record({
+        afterMs: fc.oneof(fc.nat(100), fc.nat(1_000), fc.nat(3_000)),
+        action: fc.oneof(...actions),
+      }),
+      { maxLength: 12 },
+    )
+    // Until the first call nothing happens that matters.
+    .map((steps) => [{ afterMs: 0, action: { kind: 'call', who: 1 } }, ...steps]);
+
+/** When a follower takes over from a leader that does not come to an end (record.ts). */
+const OVERDUE_MS = 5_000;
+
+describe('a drain, whatever happens', () => {
+  it('is led by one, goes forward, ends in time, and says the truth to every caller', async () => {
+    const plan = planOf(call, call, connections, turn, admin, other);
+    await holds(
+      fc.asyncProperty(options, plan, async (options, plan) => {
+        await play(options, plan, (world) => {
+          checkForward(world);
+          checkTruth(world, options.config);
+          checkInTime(world, options, plan);
+          if (!options.foreign || isUntroubled(plan)) checkAnswers(world);
+          checkLeads(world, options, plan);
+          checkEnvoys(world, options, plan);
+          checkNothingAbandoned(world);
+        });
+      }),
+      200,
+    );
+  });
+
+  it('ends in time with the truth though its record is meddled with', async () => {
+    const plan = planOf(call, call, connections, turn, admin, other, meddling, meddling);
+    await holds(
+      fc.asyncProperty(options, plan, async (options, plan) => {
+        await play(options, plan, (world) => {
+          checkTruth(world, options.config);
+          checkInTime(world, options, plan);
+        });
+      }),
+      100,
+    );
+  });
+});
+
+/** Takes a world through a plan, and to the end of its drains. */
+async function play(
+  options: WorldOptions,
+  plan: readonly Step[],
+  check: (world: World) => void,
+): Promise<void> {
+  const world = createWorld(options);
+  try {
+    for (const { afterMs, action } of plan) {
+      await world.clock.run(world.clock.nowMs() + afterMs);
+      world.act(action);
+    }
+    const isOver = (): boolean => waiting(world).length === 0;
+    await world.clock.run(world.clock.nowMs() + 60_000, isOver);
+    // Nobody waits for it, but the manager looks after it.
+    if (world.isWatched()) await world.clock.run(world.clock.nowMs() + 20_000);
+    check(world);
+  } finally {
+    world.close();
+  }
+}
+
+/** Callers that have no answer though their process runs. */
+function waiting({ callers }: World) {
+  return callers.filter(({ who, answer }) => !answer && who.state() === 'running');
+}
+
+/** A record keeps its deadline, goes from phase to phase and not back, and its result stays. */
+function checkForward({ writes }: World): void {
+  for (const [index, { file, record }] of writes.entries()) {
+    const before = writes.slice(0, index).findLast((written) => written.file === file)?.record;
+    if (before?.startedAtMs !== record.startedAtMs) continue;
+    assert.equal(record.deadlineMs, before.deadlineMs);
+    assert.ok(SHUTDOWN_EVENTS.indexOf(record.phase) >= SHUTDOWN_EVENTS.indexOf(before.phase));
+    assert.equal(before.result, undefined, 'a record with a result was written again');
+  }
+}
+
+/** Every result is what the leader last saw. */
+function checkTruth(world: World, config: DrainConfig): void {
+  for (const written of world.writes) {
+    const { result, deadlineMs } = written.record;
+    if (!result) continue;
+    const looks = world.looks.filter(({ by, atMs }) => by === written.by && atMs <= written.atMs);
+    const last = looks.at(-1)?.seen;
+    const isFew = (look: Look): boolean =>
+      (look.seen?.open ?? Infinity) <= config.minOpenConnections;
+    const isCalm = (look: Look): boolean =>
+      (look.seen?.busy ?? Infinity) <= config.minOpenConnections;
+    const byRequests = config.drainUntil === 'requests';
+    const polls = looks.slice(-3);
+    const isDone =
+      polls.slice(-1).some(isFew) || (byRequests && polls.length === 3 && polls.every(isCalm));
+    switch (result.outcome) {
+      case 'drained':
+        assert.ok(isDone, 'drained with connections open');
+        assert.equal(result.connectionsLeft, last?.open);
+        break;
+      case 'timeout':
+        assert.ok(written.atMs >= deadlineMs && last && !isDone);
+        assert.equal(result.connectionsLeft, last.open);
+        break;
+      case 'admin-unreachable':
+        assert.ok(written.atMs >= deadlineMs && !last, 'Envoy had answered');
+        assert.equal(result.connectionsLeft, null);
+        break;
+      case 'envoy-gone':
+        assert.ok(world.envoys.some(({ process }) => process.state() === 'dead'));
+        assert.equal(result.connectionsLeft, 0);
+        break;
+      default:
+        assert.fail(`nobody took the drain back: ${result.outcome}`);
+    }
+  }
+}
+
+/** What the last calls to Envoy may take beyond the deadline, and the hooks. */
+function slackMs({ hookMs }: WorldOptions): number {
+  return 5 * 500 + 5 * hookMs + 200;
+}
+
+/** Nobody waits for ever, and without trouble nobody waits beyond the deadline. */
+function checkInTime(world: World, options: WorldOptions, plan: readonly Step[]): void {
+  assert.deepEqual(waiting(world), []);
+  const { drainTimeoutMs } = options.config;
+  const troubleMs = lastTroubleMs(world, plan);
+  for (const { calledAtMs, answer } of world.callers) {
+    if (!answer) continue;
+    const limitMs = Math.max(calledAtMs, troubleMs + OVERDUE_MS) + drainTimeoutMs;
+    assert.ok(answer.atMs <= limitMs + slackMs(options), `answered after ${answer.atMs} ms`);
+  }
+  for (const { by, atMs, record } of world.writes) {
+    const isUndisturbed = !plan.some(({ action: { kind } }) => DISTURBANCES.includes(kind));
+    if (!record.result || !by || !isUndisturbed) continue;
+    assert.ok(
+      atMs <= record.deadlineMs + slackMs(options),
+      `ended ${atMs - record.deadlineMs} ms late`,
+    );
+  }
+}
+
+/** What may make a drain end later than its deadline: somebody has to take over, or begins anew. */
+const DISTURBANCES: readonly Action['kind'][] = [
+  'turn',
+  'restart manager',
+  'race',
+  'record',
+  'disk',
+];
+
+/** When a process, a record or Envoy last changed from outside; 0: they did not. */
+function lastTroubleMs(world: World, plan: readonly Step[]): number {
+  let atMs = world.callers[0]?.calledAtMs ?? 0;
+  let troubleMs = 0;
+  for (const { afterMs, action } of plan) {
+    atMs += afterMs;
+    if (action.kind !== 'call' && action.kind !== 'connections' && action.kind !== 'admin') {
+      troubleMs = atMs;
+    }
+  }
+  return troubleMs;
+}
+
+/** Whether an Envoy at admin-address could always say when it started. */
+function isUntroubled(plan: readonly Step[]): boolean {
+  return plan.every(({ action }) => action.kind === 'call' || action.kind === 'connections');
+}
+
+/** Everybody is told what the record of their Envoy says; so all are told the same. */
+function checkAnswers(world: World): void {
+  for (const { answer, envoy } of world.callers) {
+    if (!answer) continue;
+    const file = envoy && world.fileOf(envoy);
+    const results = world.writes.flatMap((written) =>
+      written.record.result && written.file === (file ?? written.file)
+        ? [written.record.result]
+        : [],
+    );
+    const isNothing = answer.result.outcome === 'envoy-gone' && answer.result.durationMs === 0;
+    const isRecorded = results.some((result) => isSame(result, answer.result));
+    assert.ok(
+      isRecorded || (isNothing && !isAlive(envoy)),
+      `${JSON.stringify(answer)} is in no record`,
+    );
+  }
+}
+
+function isAlive(envoy: SimEnvoy | undefined): boolean {
+  return envoy !== undefined && envoy.process.state() !== 'dead';
+}
+
+/** The manager goes on with a drain whose leader has died, and that nobody waits for. */
+function checkNothingAbandoned(world: World): void {
+  const envoy = world.envoys.at(-1);
+  const file = envoy && world.fileOf(envoy);
+  const last = world.writes.findLast((written) => written.file === file)?.record;
+  if (!world.isWatched() || !isAlive(envoy) || !last) return;
+  const leader = world.writes.find(({ by }) => by?.identity.pid === last.leader.pid)?.by;
+  if (leader?.state() !== 'stuck') assert.ok(last.result, 'a drain was abandoned');
+}
+
+function isSame(one: object, other: object): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
+}
+
+/** One leads, and nobody does again once there is a result. */
+function checkLeads(world: World, options: WorldOptions, plan: readonly Step[]): void {
+  const kinds = new Set(plan.map(({ action }) => action.kind));
+  const isHanging = plan.some(({ action }) => action.kind === 'admin' && action.mode === 'hanging');
+  const isLate = world.leads.some(({ file, fromMs }) => {
+    const { deadlineMs = Infinity } = world.writes.find((at) => at.file === file)?.record ?? {};
+    return fromMs >= deadlineMs + OVERDUE_MS;
+  });
+  // Until the other one looks at the record; those that took over from an overdue leader go on to the end.
+  const momentMs = isLate ? slackMs(options) : 600 + options.hookMs + (isHanging ? 5_000 : 0);
+  const allowedMs = kinds.has('turn') || kinds.has('race') ? momentMs : 0;
+  if (!options.foreign) {
+    assert.ok(world.overlapMs() <= allowedMs, `two led for ${world.overlapMs()} ms`);
+    for (const { file, fromMs } of world.leads) {
+      const ended = endOf(world, file);
+      assert.ok(!ended || fromMs <= ended.atMs, 'an ended drain was run again');
+    }
+  }
+}
+
+function endOf({ writes }: World, file: string): Written | undefined {
+  return writes.find((written) => written.file === file && written.record.result);
+}
+
+/** Listeners are closed after the health check has failed, and not before check-delay is over. */
+function checkEnvoys(world: World, options: WorldOptions, plan: readonly Step[]): void {
+  if (options.foreign) return;
+  const { config } = options;
+  const isTroubled = plan.some(({ action }) => action.kind === 'admin');
+  for (const [index, { failedAtMs, closedAtMs }] of world.envoys.entries()) {
+    if (closedAtMs === undefined) continue;
+    const file = `/sim/${index}/shutdown.json`;
+    const begun = world.writes.find((written) => written.file === file)?.record;
+    assert.ok(begun, 'listeners were closed without a drain');
+    if (!isTroubled) assert.ok(failedAtMs !== undefined && failedAtMs < closedAtMs);
+    const waitedMs = closedAtMs - begun.startedAtMs;
+    const isDue = waitedMs >= config.checkDelayMs || closedAtMs >= begun.deadlineMs;
+    assert.ok(isDue || config.quietPeriodMs > 0, `closed after ${waitedMs} ms`);
+    const ended = endOf(world, file);
+    assert.ok(
+      !ended || closedAtMs <= ended.atMs,
+      'listeners were closed after the drain had ended',
+    );
+  }
+}
