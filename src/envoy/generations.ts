@@ -107,7 +107,7 @@ export function successorsOf(own: Generation, generations: Generations): Generat
 /** Whether `runner` is the one that answers for this generation, as the run directory has it now. */
 export function isRunBy(generation: Generation, runner: ProcessIdentity): boolean {
   const json = readJson(join(generation.directory, 'generation.json')) as Generation | undefined;
-  return json === undefined || sameProcess(json.runner, runner);
+  return !isIdentity(json?.runner) || sameProcess(json.runner, runner);
 }
 
 /**
@@ -116,7 +116,7 @@ export function isRunBy(generation: Generation, runner: ProcessIdentity): boolea
  */
 export function isLost(generation: Generation): boolean {
   const json = readJson(join(generation.directory, 'generation.json')) as Generation | undefined;
-  if (json) return !sameProcess(json.envoy, generation.envoy);
+  if (isIdentity(json?.envoy)) return !sameProcess(json.envoy, generation.envoy);
   return !existsSync(generation.adminSocket);
 }
 

@@ -149,7 +149,7 @@ function waiting({ callers }: World) {
 function checkForward({ writes }: World): void {
   for (const [index, { file, record }] of writes.entries()) {
     const before = writes.slice(0, index).findLast((written) => written.file === file)?.record;
-    if (before?.startedAtMs !== record.startedAtMs) continue;
+    if (!before || before.startedAtMs !== record.startedAtMs) continue;
     assert.equal(record.deadlineMs, before.deadlineMs);
     assert.ok(SHUTDOWN_EVENTS.indexOf(record.phase) >= SHUTDOWN_EVENTS.indexOf(before.phase));
     assert.equal(before.result, undefined, 'a record with a result was written again');

@@ -95,6 +95,8 @@ export function createSimAdmin(options: {
       call({ signal, drains: true }, (envoy) => {
         envoy.failedAtMs ??= clock.nowMs();
       }),
+    passHealthCheck: (signal) => call({ signal }, () => undefined),
+    askClientsToLeave: (signal) => call({ signal, drains: true }, () => undefined),
     closeListeners: (signal) =>
       call({ signal, drains: true }, (envoy) => {
         envoy.closedAtMs ??= clock.nowMs();
