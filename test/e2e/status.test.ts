@@ -108,7 +108,7 @@ describe('GET /status and pm2-envoy status', { concurrency: 2 }, () => {
       const { code, stdout, stderr } = await pm2.cli('status');
       assert.equal(code, 0, stderr);
       assert.match(stderr, /asked Envoy directly/);
-      assert.match(stdout, /^ +1 {2}handing-over, .* at the latest, without a runner$/m);
+      assert.match(stdout, /^ +1 {2}handing-over, .* at the latest$/m);
       assert.match(stdout, /^ +2 {2}serving, /m);
       await held.echo('still here');
       held.close();

@@ -36,6 +36,6 @@ describe('startTraffic', () => {
       for (const kind of Object.keys(kinds) as TrafficKind[]) {
         if (kind !== 'readyz') assert.ok(kinds[kind].lost > 0, `${kind} is lost`);
       }
-      assert.match(failures.map(({ error }) => error).join(), /ECONNREFUSED/);
+      assert.match(failures.map(({ error }) => error).join(), /ECONNREFUSED|ECONNRESET/);
     }));
 });

@@ -134,6 +134,8 @@ export function createWorld(options: WorldOptions): World {
     });
 
   machine.onWrite = (file) => {
+    // A decision is no record.
+    if (!file.endsWith('.json')) return;
     const text = machine.files.get(file) ?? '';
     const record = JSON.parse(text) as DrainRecord;
     const before = writes.findLast((written) => written.file === file)?.record;
