@@ -14,6 +14,7 @@ import { ownIdentity, type ProcessIdentity } from '../../src/envoy/process-ident
 import { type ErrorCode, Pm2EnvoyError } from '../../src/errors.js';
 import type { Log } from '../../src/log.js';
 import type { PluginHost } from '../../src/plugins/types.js';
+import type { Pm2Process } from '../../src/pm2/daemon.js';
 
 /** A clock whose sleeps take no time, but advance it. */
 export interface FakeClock extends Clock {
@@ -245,6 +246,31 @@ export function makeResult(more: Partial<DrainResult> = {}): DrainResult {
     durationMs: 1_234,
     connectionsAtStart: 3,
     connectionsLeft: 0,
+    ...more,
+  };
+}
+
+/** An app of pm2's that is online, with the settings of envoyApps(). */
+export function makePm2Process(more: Partial<Pm2Process> = {}): Pm2Process {
+  return {
+    pmId: 0,
+    name: 'envoy',
+    pid: 0,
+    status: 'online',
+    createdAtMs: 0,
+    startedAtMs: 0,
+    cwd: '/',
+    env: {},
+    args: [],
+    settings: {
+      execMode: 'cluster_mode',
+      waitReady: true,
+      killTimeoutMs: 330_000,
+      listenTimeoutMs: 90_000,
+      treekill: false,
+      pmx: false,
+      stopExitCodes: [75, 78],
+    },
     ...more,
   };
 }

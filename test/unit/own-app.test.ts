@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { Pm2EnvoyError } from '../../src/errors.js';
 import type { Pm2Daemon, Pm2Process } from '../../src/pm2/daemon.js';
 import { type OwnApp, openOwnApp, type StopIntent } from '../../src/pm2/own-app.js';
+import { makePm2Process } from './fakes.js';
 
 /** When the signal came. */
 const SIGNAL_MS = 1_800_000_000_000;
@@ -11,27 +12,7 @@ const HOUR_MS = 3_600_000;
 /** What pm2 says of an app that has run for an hour; this process, unless told otherwise. */
 function appWith(more: Partial<Pm2Process> = {}): Pm2Process {
   const startedAtMs = SIGNAL_MS - HOUR_MS;
-  return {
-    pmId: 0,
-    name: 'envoy',
-    pid: process.pid,
-    status: 'online',
-    createdAtMs: startedAtMs,
-    startedAtMs,
-    cwd: '/',
-    env: {},
-    args: [],
-    settings: {
-      execMode: 'cluster_mode',
-      waitReady: true,
-      killTimeoutMs: 330_000,
-      listenTimeoutMs: 90_000,
-      treekill: false,
-      pmx: false,
-      stopExitCodes: [75, 78],
-    },
-    ...more,
-  };
+  return makePm2Process({ pid: process.pid, createdAtMs: startedAtMs, startedAtMs, ...more });
 }
 
 interface FakeDaemon {

@@ -14,7 +14,6 @@ import {
   type ProcessIdentity,
 } from '../../src/envoy/process-identity.js';
 import { createPluginHost } from '../../src/plugins/host.js';
-import type { Pm2Process } from '../../src/pm2/daemon.js';
 import type { OwnApp } from '../../src/pm2/own-app.js';
 import { type StopContext, stopGeneration } from '../../src/runner/stop.js';
 import {
@@ -23,31 +22,13 @@ import {
   deadIdentity,
   type FakeClock,
   type FakeLog,
+  makePm2Process,
   makeResult,
   makeTempFolder,
 } from './fakes.js';
 
 /** The instance that pm2 runs in this one's place; it has brought up no Envoy. */
-const someReplacement: Pm2Process = {
-  pmId: 0,
-  name: 'envoy',
-  pid: 0,
-  status: 'online',
-  createdAtMs: 0,
-  startedAtMs: 0,
-  cwd: '/nowhere',
-  env: {},
-  args: [],
-  settings: {
-    execMode: 'cluster_mode',
-    waitReady: true,
-    killTimeoutMs: 330_000,
-    listenTimeoutMs: 90_000,
-    treekill: false,
-    pmx: false,
-    stopExitCodes: [75, 78],
-  },
-};
+const someReplacement = makePm2Process({ cwd: '/nowhere' });
 
 const SECOND_MS = 1_000;
 /** pm2 gives a new runner this long. */
