@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createAdminClient } from '../admin/client.js';
 import { DETAIL_FILTER, readConnections } from '../admin/stats.js';
@@ -6,11 +6,13 @@ import { createManagerClient } from '../cli/manager-client.js';
 import { appConfig } from '../config/app-config.js';
 import type { Config } from '../config/config.js';
 import type { LoadedConfig } from '../config/load.js';
+import { openGenerationLedger } from '../drain/locate.js';
 import { migratesAcceptQueues } from '../envoy/accept-queue.js';
 import { versionOf } from '../envoy/bootstrap.js';
 import { type Generation, isAttended, openGenerations } from '../envoy/generations.js';
 import { findRunDir } from '../envoy/run-dir.js';
 import { isPm2EnvoyError, messageOf } from '../errors.js';
+import { silentLog } from '../log.js';
 import { LISTEN_TIMEOUT_MS } from '../pm2/apps.js';
 import type { Pm2Process } from '../pm2/daemon.js';
 import { type FoundApp, findApp } from '../pm2/find-app.js';
@@ -170,7 +172,7 @@ async function checkGeneration(generation: Generation): Promise<Finding[]> {
   const admin = createAdminClient({ kind: 'unix', path: generation.adminSocket });
   const findings = await checkEnvoy(name, admin);
   admin.close();
-  const isEnding = existsSync(join(generation.directory, 'handover.json'));
+  const isEnding = openGenerationLedger(generation, 'handover', silentLog).read() !== undefined;
   if (!isAttended(generation) && !isEnding) {
     findings.push(
       warning(
