@@ -5,7 +5,7 @@ import type { DrainOutcome, DrainResult } from '../drain/state.js';
 import { findRunDir } from '../envoy/run-dir.js';
 import { isPm2EnvoyError, messageOf, unreachable } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
-import { readStatus, type Status } from '../manager/status.js';
+import { createStatusReader, type Status } from '../manager/status.js';
 import type { CliContext } from './context.js';
 import { openDirectDrain } from './direct.js';
 import { counted } from './io.js';
@@ -62,9 +62,8 @@ async function drainDirectly(cli: CliContext, config: Config): Promise<DrainResu
   const { hostDrain, host, runDir, log } = await openDirectDrain(cli, config);
   // A connection of its own: the drain must not queue behind the progress display.
   const watch = createEnvoyLocator({ config, runDir, log });
-  const result = await withProgress(cli, hostDrain.drain(), (signal) =>
-    readStatus({ config, locator: watch, hostDrain }, signal),
-  );
+  const status = createStatusReader({ config, locator: watch, hostDrain });
+  const result = await withProgress(cli, hostDrain.drain(), status.read);
   await host.settled();
   return result;
 }

@@ -8,9 +8,9 @@ import { findRunDir } from '../envoy/run-dir.js';
 import { isPm2EnvoyError, Pm2EnvoyError } from '../errors.js';
 import { silentLog } from '../log.js';
 import {
+  createStatusReader,
   type EnvoyStatus,
   type GenerationStatus,
-  readStatus,
   type Status,
 } from '../manager/status.js';
 import type { CommandSpec, HookFunction, Plugin, PluginHost } from '../plugins/types.js';
@@ -44,7 +44,7 @@ async function readSomehow(cli: CliContext, host: PluginHost): Promise<Status> {
     if (!isPm2EnvoyError(error, 'manager-unreachable')) throw error;
     const locator = createEnvoyLocator({ config, runDir, log: silentLog });
     const hostDrain = createHostDrain({ locator, config, host, log: silentLog });
-    const status = await readStatus({ config, locator, hostDrain });
+    const status = await createStatusReader({ config, locator, hostDrain }).read();
     if (!status.envoy || status.envoy.state === null) {
       const found = status.envoy ? status.lastError : `there is no Envoy in ${runDir}`;
       throw new Pm2EnvoyError('manager-unreachable', `${error.message}, and ${found}`, {

@@ -1,45 +1,57 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { endianness } from 'node:os';
+
+/** One TCP connection that somebody has made to a process. */
+export interface Connection {
+  /** `10.0.0.7:51234`, `[2001:db8::7]:51234` */
+  peer: string;
+  local: string;
+  localPort: number;
+  /** The kernel's number of the socket: a later connection nearly always has a higher one. */
+  inode: number;
+}
 
 /**
- * Counts a process's TCP connections on the given local ports, from /proc: the last resort where
- * Envoy's own gauges are hidden. Linux only; undefined where it can't be read.
+ * Lists a process's TCP connections on the given local ports, from /proc. Linux only; undefined where
+ * it can't be read. With 5,000 connections it takes some 40 ms of this process.
  *
  * @param pid the process, in our PID namespace and readable by us
  * @param localPorts the ports that it listens, or listened, on
  */
-export function countConnections(
+export function listConnections(
   pid: number,
   localPorts: readonly number[],
-): Record<string, number> | undefined {
+): Connection[] | undefined {
   try {
+    const rows = ['tcp', 'tcp6'].flatMap((table) =>
+      readTable(`/proc/${pid}/net/${table}`, localPorts),
+    );
+    if (rows.length === 0) return [];
     const inodes = socketInodes(pid);
-    const ports = new Set(localPorts);
-    const byPort: Record<string, number> = {};
-    for (const table of ['tcp', 'tcp6']) {
-      for (const { localPort, inode, listening } of readTable(`/proc/${pid}/net/${table}`)) {
-        if (listening || !ports.has(localPort) || !inodes.has(inode)) continue;
-        const name = `port ${localPort}`;
-        byPort[name] = (byPort[name] ?? 0) + 1;
-      }
-    }
-    return byPort;
+    return rows.filter(({ inode }) => inodes.has(inode));
   } catch {
     return undefined;
   }
 }
 
-interface SocketRow {
-  localPort: number;
-  inode: string;
-  listening: boolean;
+/** Counts the same by port: the last resort where Envoy's own gauges are hidden. */
+export function countConnections(
+  pid: number,
+  localPorts: readonly number[],
+): Record<string, number> | undefined {
+  const byPort: Record<string, number> = {};
+  for (const { localPort } of listConnections(pid, localPorts) ?? []) {
+    byPort[`port ${localPort}`] = (byPort[`port ${localPort}`] ?? 0) + 1;
+  }
+  return byPort;
 }
 
-function socketInodes(pid: number): Set<string> {
-  const inodes = new Set<string>();
+function socketInodes(pid: number): Set<number> {
+  const inodes = new Set<number>();
   for (const descriptor of readdirSync(`/proc/${pid}/fd`)) {
     try {
-      const inode = /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${descriptor}`))?.[1];
-      if (inode) inodes.add(inode);
+      const link = readlinkSync(`/proc/${pid}/fd/${descriptor}`);
+      if (link.startsWith('socket:[')) inodes.add(Number(link.slice('socket:['.length, -1)));
     } catch {
       // Closed while we looked.
     }
@@ -47,24 +59,46 @@ function socketInodes(pid: number): Set<string> {
   return inodes;
 }
 
-/** Rows of /proc/net/tcp: local address is field 2 (hex), state field 4 (0A listens), inode field 10. */
-function readTable(path: string): SocketRow[] {
-  let text: string;
-  try {
-    text = readFileSync(path, 'utf8');
-  } catch {
-    return [];
-  }
-  return text
-    .split('\n')
-    .slice(1)
-    .filter((line) => line !== '')
-    .map((line) => {
-      const fields = line.trim().split(/\s+/);
-      return {
-        localPort: Number.parseInt(fields[1]?.split(':')[1] ?? '', 16),
-        inode: fields[9] ?? '',
-        listening: fields[3] === '0A',
-      };
+/** Local and remote address are fields 2 and 3 (hex), the state field 4 (0A listens), the inode field 10. */
+const ROW =
+  /^ *\d+: ([0-9A-F]+):([0-9A-F]{4}) ([0-9A-F]+):([0-9A-F]{4}) ([0-9A-F]{2}) \S+ \S+ \S+ +\d+ +\d+ (\d+)/gm;
+
+function readTable(path: string, localPorts: readonly number[]): Connection[] {
+  const ports = new Set(localPorts);
+  const found: Connection[] = [];
+  for (const row of tableText(path).matchAll(ROW)) {
+    const [, localAddress = '', hexPort = '', peerAddress = '', peerPort = '', state, inode] = row;
+    const localPort = Number.parseInt(hexPort, 16);
+    if (state === '0A' || !ports.has(localPort)) continue;
+    found.push({
+      peer: endpoint(peerAddress, Number.parseInt(peerPort, 16)),
+      local: endpoint(localAddress, localPort),
+      localPort,
+      inode: Number(inode),
     });
+  }
+  return found;
 }
+
+function tableText(path: string): string {
+  try {
+    return readFileSync(path, 'latin1');
+  } catch {
+    return '';
+  }
+}
+
+/** The kernel prints an address as words of 32 bits in the byte order of this machine. */
+function endpoint(hex: string, port: number): string {
+  const bytes = (hex.match(/.{8}/g) ?? []).flatMap((word) =>
+    endianness() === 'LE' ? Buffer.from(word, 'hex').reverse() : Buffer.from(word, 'hex'),
+  );
+  const address = Buffer.concat(bytes);
+  const isMapped = address.length === 16 && address.subarray(0, 12).toString('hex') === MAPPED;
+  if (address.length === 4 || isMapped) return `${[...address.subarray(-4)].join('.')}:${port}`;
+  const groups = address.toString('hex').match(/.{4}/g) ?? [];
+  // The WHATWG parser writes IPv6 in its short form.
+  return `${new URL(`http://[${groups.join(':')}]`).hostname}:${port}`;
+}
+
+const MAPPED = '00000000000000000000ffff';

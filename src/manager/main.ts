@@ -10,11 +10,10 @@ import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
 import { createApp } from '../http/app.js';
 import { drainLimitMs } from '../pm2/apps.js';
-import { shareInFlight } from '../share.js';
 import { readEndpoint, writeEndpoint } from './endpoint.js';
 import { watchHealth } from './health.js';
 import { type ManagerServer, serve } from './serve.js';
-import { readStatus } from './status.js';
+import { createStatusReader } from './status.js';
 
 /** How long a manager that pm2 stops looks for a drain that begins at the same moment. */
 const DRAIN_APPEARS_MS = 500;
@@ -30,12 +29,13 @@ await boot('envoy-manager', async (app) => {
   const limitMs = drainLimitMs();
   const hostDrain = createHostDrain({ locator: drainLocator, config, host, log, limitMs });
   const health = watchHealth({ config, locator, hostDrain, log });
+  const status = createStatusReader({ config, locator, hostDrain });
   const listener = createApp({
     config,
     hostDrain,
     health,
     log,
-    readStatus: shareInFlight(() => readStatus({ config, locator, hostDrain })),
+    readStatus: status.read,
   });
   await refuseWhatIsNoEnvoy(config);
   let server: ManagerServer | undefined;

@@ -1,11 +1,5 @@
 import type { AdminClient } from '../admin/client.js';
-import {
-  type ConnectionCount,
-  DETAIL_FILTER,
-  listenerMatcher,
-  readConnections,
-  sumConnections,
-} from '../admin/stats.js';
+import { busyOf, type ConnectionCount, sumConnections } from '../admin/stats.js';
 import { type Clock, systemClock } from '../clock.js';
 import type { Config } from '../config/config.js';
 import type { EnvoyTarget } from '../drain/envoys.js';
@@ -13,8 +7,11 @@ import type { HostDrain } from '../drain/host-drain.js';
 import { type EnvoyLocator, type Located, openGenerationLedger } from '../drain/locate.js';
 import type { DrainOutcome, DrainPhase } from '../drain/state.js';
 import { isAttended } from '../envoy/generations.js';
-import { messageOf } from '../errors.js';
 import { silentLog } from '../log.js';
+import { shareInFlight } from '../share.js';
+import { createLooker, type Look, type Looker } from './look.js';
+import { createPace, type PacePoint } from './pace.js';
+import { mergePeers, type Peer } from './peers.js';
 
 /** The body of `GET /status`. */
 export interface Status {
@@ -27,11 +24,21 @@ export interface Status {
   deadline: string | null;
   timeLeftMs: number | null;
   connectionsAtStart: number | null;
+  /** How long the drain took, and what was open at its end; null before that. */
+  durationMs: number | null;
+  connectionsLeft: number | null;
   /** Envoy is DRAINING although no drain of pm2-envoy's runs. */
   orphanedDrain: boolean;
   /** Null: they can't be counted right now. */
   connections: Pick<ConnectionCount, 'open' | 'byListener' | 'byKind'> | null;
   activeRequests: number | null;
+  /** Between the last two looks; null: there was one only. */
+  newConnectionsPerSecond: number | null;
+  /** When the drain will be done if connections go on ending as they did lately; null: can't be told. */
+  paceLeftMs: number | null;
+  /** At most ten, oldest first; null: they can't be seen, and `oldestPeersNote` says why. */
+  oldestPeers: Peer[] | null;
+  oldestPeersNote: string | null;
   envoy: EnvoyStatus | null;
   /** Every Envoy of this host that pm2-envoy started, oldest first; `connections` is their sum. */
   generations: GenerationStatus[];
@@ -72,73 +79,85 @@ export interface GenerationStatus {
   failedReload: { at: string; reason: string } | null;
 }
 
-/** Asks the Envoy in service, and puts what it says beside the drain. Never rejects. */
-export async function readStatus(
-  options: {
-    config: Pick<Config, 'ignoreListeners'>;
-    locator: EnvoyLocator;
-    hostDrain: HostDrain;
-    clock?: Clock;
-  },
-  signal?: AbortSignal,
-): Promise<Status> {
+/** Reads the status of this host, again and again. */
+export interface StatusReader {
+  /**
+   * What Envoy says, beside the drain. Never rejects. Where Envoy is asked often, or its answers are dear,
+   * the counts are as old as `lastPoll` says ({@link Looker}).
+   */
+  read(): Promise<Status>;
+  /** Open connections as they were read lately, oldest first. */
+  history(): readonly PacePoint[];
+}
+
+/** Creates the reader; it remembers what rates and paces are made of. */
+export function createStatusReader(options: {
+  config: Pick<Config, 'ignoreListeners' | 'drainUntil' | 'minOpenConnections'>;
+  locator: EnvoyLocator;
+  hostDrain: HostDrain;
+  clock?: Clock;
+}): StatusReader {
   const { config, locator, hostDrain, clock = systemClock } = options;
-  const located = await locator.locate();
-  const targets = located?.targets ?? [];
-  const [info, counted] = await Promise.all([
-    located && askInfo(located.newest.admin, signal),
-    Promise.all(targets.map((target) => count(target, config, signal))),
-  ]);
-  const answers = counted.filter((_, index) => !isStarting(targets[index]));
-  const counts = answers.map(({ count }) => count).filter((count) => count !== undefined);
-  const sum = counts.length === answers.length && located ? sumConnections(counts) : undefined;
-  const drain = drainPart(hostDrain, located, clock);
-  return {
-    ...drain,
-    orphanedDrain: drain.phase === 'idle' && info?.info?.state === 'DRAINING',
-    connections: sum ? pickCount(sum) : null,
-    activeRequests: sum?.activeRequests ?? null,
-    envoy: located ? { ...describe(located), ...info?.info } : null,
-    generations: targets.flatMap((target, index) =>
-      describeGeneration(target, counted[index]?.count, clock),
-    ),
-    lastPoll: answers.at(-1)?.poll ?? null,
-    lastError: hostDrain.current()?.lastError() ?? info?.error ?? null,
+  const pace = createPace();
+  let lookers = new Map<AdminClient, Looker>();
+
+  const lookersOf = (targets: readonly EnvoyTarget[]): Looker[] => {
+    const { ignoreListeners } = config;
+    const make = (target: EnvoyTarget): Looker => createLooker(target, { ignoreListeners, clock });
+    lookers = new Map(targets.map((one) => [one.admin, lookers.get(one.admin) ?? make(one)]));
+    return [...lookers.values()];
   };
+  /** Milliseconds until the drain is done, as connections end now. */
+  const paceLeftMs = (sum: ConnectionCount | undefined, phase: Status['phase']): number | null => {
+    if (!sum) return null;
+    const open = config.drainUntil === 'requests' ? busyOf(sum) : sum.open;
+    pace.note({ atMs: clock.nowMs(), open });
+    const leftMs = phase === 'wait' ? pace.msUntil(config.minOpenConnections) : undefined;
+    return leftMs === undefined ? null : Math.round(leftMs);
+  };
+
+  const read = async (): Promise<Status> => {
+    const located = await locator.locate();
+    const targets = located?.targets ?? [];
+    const looks = await Promise.all(lookersOf(targets).map(({ look }) => look()));
+    const serving = looks.filter((_, index) => !isStarting(targets[index]));
+    const newest = located && looks[targets.indexOf(located.newest)];
+    const counts = serving.map(({ count }) => count).filter((count) => count !== undefined);
+    const sum = located && counts.length === serving.length ? sumConnections(counts) : undefined;
+    const drain = drainPart(hostDrain, located, clock);
+    return {
+      ...drain,
+      orphanedDrain: drain.phase === 'idle' && newest?.state === 'DRAINING',
+      connections: sum ? pickCount(sum) : null,
+      activeRequests: sum?.activeRequests ?? null,
+      newConnectionsPerSecond: sumRates(serving),
+      paceLeftMs: paceLeftMs(sum, drain.phase),
+      ...peersPart(serving),
+      envoy: located ? describe(located, newest) : null,
+      generations: targets.flatMap((target, index) =>
+        describeGeneration(target, looks[index]?.count, clock),
+      ),
+      lastPoll: serving.at(-1)?.poll ?? null,
+      lastError: hostDrain.current()?.lastError() ?? newest?.error ?? null,
+    };
+  };
+  return { read: shareInFlight(read), history: pace.points };
 }
 
-async function askInfo(
-  admin: AdminClient,
-  signal?: AbortSignal,
-): Promise<{ info?: Partial<EnvoyStatus>; error?: string }> {
-  try {
-    const { version, state, uptimeSeconds, concurrency } = await admin.serverInfo(signal);
-    return { info: { version, state, uptimeSeconds, concurrency } };
-  } catch (error) {
-    return { error: messageOf(error) };
+function sumRates(looks: readonly Look[]): number | null {
+  const rates = looks.map(({ acceptedPerSecond }) => acceptedPerSecond);
+  if (rates.length === 0 || rates.includes(undefined)) return null;
+  const sum = rates.reduce<number>((total, rate) => total + (rate ?? 0), 0);
+  return Number(sum.toFixed(1));
+}
+
+function peersPart(looks: readonly Look[]): Pick<Status, 'oldestPeers' | 'oldestPeersNote'> {
+  const known: Peer[][] = [];
+  for (const { peers } of looks) {
+    if (peers.kind === 'unknown') return { oldestPeers: null, oldestPeersNote: peers.reason };
+    known.push(peers.oldest);
   }
-}
-
-interface Counted {
-  count?: ConnectionCount;
-  poll?: { at: string; tookMs: number };
-}
-
-async function count(
-  { admin }: EnvoyTarget,
-  config: Pick<Config, 'ignoreListeners'>,
-  signal?: AbortSignal,
-): Promise<Counted> {
-  try {
-    const at = new Date().toISOString();
-    const { stats, tookMs } = await admin.stats({ type: 'Gauges', filter: DETAIL_FILTER }, signal);
-    const poll = { at, tookMs: Number(tookMs.toFixed(3)) };
-    const reading = readConnections(stats, listenerMatcher(config.ignoreListeners));
-    return reading.kind === 'known' ? { count: reading.count, poll } : { poll };
-  } catch {
-    // Whether Envoy answers is said by askInfo.
-    return {};
-  }
+  return { oldestPeers: mergePeers(known), oldestPeersNote: null };
 }
 
 /** It has no listeners yet, and often no admin interface either. */
@@ -176,23 +195,36 @@ function drainPart(
   clock: Clock,
 ): Pick<
   Status,
-  'phase' | 'outcome' | 'startedAt' | 'deadline' | 'timeLeftMs' | 'connectionsAtStart'
+  | 'phase'
+  | 'outcome'
+  | 'startedAt'
+  | 'deadline'
+  | 'timeLeftMs'
+  | 'connectionsAtStart'
+  | 'durationMs'
+  | 'connectionsLeft'
 > {
   const state = hostDrain.state(located);
-  const none = { outcome: null, startedAt: null, deadline: null, timeLeftMs: null };
+  const none = {
+    outcome: null,
+    startedAt: null,
+    deadline: null,
+    timeLeftMs: null,
+    connectionsAtStart: null,
+    durationMs: null,
+    connectionsLeft: null,
+  };
   switch (state.kind) {
     case 'idle':
-      return { phase: 'idle', ...none, connectionsAtStart: null };
+      return { phase: 'idle', ...none };
     case 'draining': {
       const { phase, startedAt, deadlineMs, connectionsAtStart } = state;
       const timeLeftMs = Math.max(0, deadlineMs - clock.nowMs());
       const deadline = new Date(Date.now() + timeLeftMs).toISOString();
-      return { phase, outcome: null, startedAt, deadline, timeLeftMs, connectionsAtStart };
+      return { ...none, phase, startedAt, deadline, timeLeftMs, connectionsAtStart };
     }
-    case 'ended': {
-      const { phase, outcome, startedAt, connectionsAtStart } = state.result;
-      return { ...none, phase, outcome, startedAt, connectionsAtStart };
-    }
+    case 'ended':
+      return { ...none, ...state.result };
   }
 }
 
@@ -200,12 +232,13 @@ function pickCount({ open, byListener, byKind }: ConnectionCount): Status['conne
   return { open, byListener, byKind };
 }
 
-function describe({ newest, generation }: Located): EnvoyStatus {
+function describe({ newest, generation }: Located, look: Look | undefined): EnvoyStatus {
+  const { version, uptimeSeconds, concurrency } = look?.info ?? {};
   return {
-    state: null,
-    version: null,
-    uptimeSeconds: null,
-    concurrency: null,
+    state: look?.state ?? null,
+    version: version ?? null,
+    uptimeSeconds: uptimeSeconds ?? null,
+    concurrency: concurrency ?? null,
     admin: newest.admin.address,
     pid: generation?.envoy.pid ?? null,
     generation: generation?.number ?? null,
