@@ -3,7 +3,7 @@ import type { Config } from '../config/config.js';
 import { createTokenSource } from '../config/token.js';
 import type { DrainResult } from '../drain/state.js';
 import { messageOf, Pm2EnvoyError } from '../errors.js';
-import { isDrainResult } from '../http/app.js';
+import { isDrainResult } from '../http/shutdown.js';
 import { readEndpoint } from '../manager/endpoint.js';
 import type { Status } from '../manager/status.js';
 

@@ -1,10 +1,9 @@
-import { isSameStart } from '../admin/server-info.js';
-import { conditionOf, sameProcess } from '../envoy/process-identity.js';
+import { conditionOf } from '../envoy/process-identity.js';
 import type { Log } from '../log.js';
 import type { PluginHost } from '../plugins/types.js';
 import { shareInFlight } from '../share.js';
 import { createDrainer, type Drainer } from './drainer.js';
-import type { EnvoyLocator, Located } from './locate.js';
+import { type EnvoyLocator, isSameEnvoy, type Located } from './locate.js';
 import type { DrainConfig, DrainRun } from './run.js';
 import type { DrainResult, DrainState, ResumeResult } from './state.js';
 
@@ -115,14 +114,6 @@ export function createHostDrain(options: {
     },
     current: () => last?.drainer.current(),
   };
-}
-
-/** A foreign Envoy is the same only if both starts are known: an old result must not pass for a new Envoy. */
-function isSameEnvoy(a: Located, b: Located): boolean {
-  if (a === b) return true;
-  if (a.latest || b.latest) return sameProcess(a.latest, b.latest);
-  if (a.envoyStartedAtMs === undefined || b.envoyStartedAtMs === undefined) return false;
-  return isSameStart(a.envoyStartedAtMs, b.envoyStartedAtMs);
 }
 
 /** It was taken back: the next drain is a new one. */

@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { type AdminClient, createAdminClient } from '../admin/client.js';
-import { startOf } from '../admin/server-info.js';
+import { isSameStart, startOf } from '../admin/server-info.js';
 import { type Clock, systemClock } from '../clock.js';
 import type { Config } from '../config/config.js';
 import { type Generation, newestOf, openGenerations } from '../envoy/generations.js';
-import type { ProcessIdentity } from '../envoy/process-identity.js';
+import { type ProcessIdentity, sameProcess } from '../envoy/process-identity.js';
 import type { Log } from '../log.js';
 import type { EnvoyTarget } from './envoys.js';
 import { type DrainLedger, openLedger } from './record.js';
@@ -88,6 +88,14 @@ export function createEnvoyLocator(options: {
       };
     },
   };
+}
+
+/** Whether both are of one Envoy. A foreign one is the same only if both starts are known: an old result must not pass for a new Envoy. */
+export function isSameEnvoy(a: Located, b: Located): boolean {
+  if (a === b) return true;
+  if (a.latest || b.latest) return sameProcess(a.latest, b.latest);
+  if (a.envoyStartedAtMs === undefined || b.envoyStartedAtMs === undefined) return false;
+  return isSameStart(a.envoyStartedAtMs, b.envoyStartedAtMs);
 }
 
 /** A generation as a drain sees it. */

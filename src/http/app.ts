@@ -1,15 +1,16 @@
-import express, { type Express, type Request, type RequestHandler, type Response } from 'express';
+import express, { type Express, type RequestHandler } from 'express';
 import helmet from 'helmet';
 import type { Config } from '../config/config.js';
 import { createTokenSource } from '../config/token.js';
 import type { HostDrain } from '../drain/host-drain.js';
-import type { DrainOutcome, DrainResult } from '../drain/state.js';
-import { unreachable } from '../errors.js';
 import type { Log } from '../log.js';
 import type { Health } from '../manager/health.js';
 import type { Status } from '../manager/status.js';
 import { failed, methodNotAllowed, sendError } from './answers.js';
+import type { EventStream } from './events.js';
+import { createHealthHandlers } from './health.js';
 import { createLimits, dropBody, type Limits, limitHeaders, limitWaiters } from './limits.js';
+import { createShutdownHandlers } from './shutdown.js';
 import { createTrust } from './trust.js';
 
 /** What the endpoints are made of. */
@@ -18,93 +19,56 @@ export interface AppParts {
   hostDrain: HostDrain;
   health: Health;
   readStatus(): Promise<Status>;
+  events: Pick<EventStream, 'handler'>;
   log: Log;
   limits?: Limits;
 }
 
 /** Creates the manager's endpoints (contract 4). */
 export function createApp(parts: AppParts): Express {
-  const { config, hostDrain, health, readStatus, log, limits = createLimits() } = parts;
+  const { config, hostDrain, health, readStatus, events, log, limits = createLimits() } = parts;
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');
-  app.use(securityHeaders());
-  app.use((_request, response, next) => {
-    response.set('cache-control', 'no-store');
-    next();
-  });
-  app.use(limitHeaders(limits), dropBody(limits));
+  app.use(securityHeaders(), noStore, limitHeaders(limits), dropBody(limits));
   const trusted = createTrust({ readToken: createTokenSource(config, log), log });
+  const { healthz, readyz } = createHealthHandlers(health);
+  const { drain, resume } = createShutdownHandlers(hostDrain);
   const waiter = limitWaiters(limits);
-  const shutdown = async (_request: Request, response: Response): Promise<void> => {
-    const result = await hostDrain.drain();
-    // A caller whose body never ended has been refused in the meantime.
-    if (response.headersSent) return;
-    response.status(statusOf(result.outcome)).json(result);
-  };
+  const only = (methods: string): RequestHandler => methodNotAllowed(methods);
 
-  const resume = async (_request: Request, response: Response): Promise<void> => {
-    const result = await hostDrain.resume();
-    switch (result.kind) {
-      case 'resumed':
-        response.json({ resumed: true, drain: result.drain });
-        return;
-      case 'nothing':
-        response.json({ resumed: false, drain: null });
-        return;
-      case 'too-late': {
-        const message = `${result.reason}: it can't be taken back; \`pm2 reload envoy\` brings up a new Envoy`;
-        sendError(response, 409, { code: 'not-resumable', message });
-        return;
-      }
-      case 'unreachable':
-        sendError(response, 502, { code: 'admin-failed', message: result.reason });
-        return;
-      default:
-        unreachable(result);
-    }
-  };
-
-  app
-    .route('/healthz')
-    .get((_request, response) => {
-      const reason = health.unhealthy();
-      if (reason === undefined) response.type('text/plain').send('ok\n');
-      else sendError(response, 503, { code: 'envoy-lost', message: reason });
-    })
-    .all(methodNotAllowed('GET, HEAD'));
-  app
-    .route('/readyz')
-    .get(async (_request, response) => {
-      const reason = await health.unready();
-      if (reason === undefined) response.type('text/plain').send('ready\n');
-      else sendError(response, 503, reason);
-    })
-    .all(methodNotAllowed('GET, HEAD'));
+  app.route('/healthz').get(healthz).all(only('GET, HEAD'));
+  app.route('/readyz').get(readyz).all(only('GET, HEAD'));
   app
     .route('/shutdown')
     // Express answers HEAD with the GET handler: looking must not drain.
-    .head(methodNotAllowed('GET, POST, DELETE'))
-    .get(trusted.toChange, waiter, shutdown)
-    .post(trusted.toChange, waiter, shutdown)
+    .head(only('GET, POST, DELETE'))
+    .get(trusted.toChange, waiter, drain)
+    .post(trusted.toChange, waiter, drain)
     .delete(trusted.toChange, resume)
-    .all(methodNotAllowed('GET, POST, DELETE'));
+    .all(only('GET, POST, DELETE'));
   app
     .route('/status')
     .get(trusted.toLook, async (_request, response) => {
       response.json(await readStatus());
     })
-    .all(methodNotAllowed('GET, HEAD'));
+    .all(only('GET, HEAD'));
+  app.route('/events').head(only('GET')).get(trusted.toLook, events.handler).all(only('GET'));
 
   app.use((request, response) => {
     sendError(response, 404, {
       code: 'not-found',
-      message: `there is no ${request.path}; there are /healthz, /readyz, /shutdown and /status`,
+      message: `there is no ${request.path}; there are /healthz, /readyz, /shutdown, /status and /events`,
     });
   });
   app.use(failed(log));
   return app;
 }
+
+const noStore: RequestHandler = (_request, response, next) => {
+  response.set('cache-control', 'no-store');
+  next();
+};
 
 /** Pages and data of ours are for nobody's frame, script or cache; HTTPS is for whoever is in front. */
 function securityHeaders(): RequestHandler {
@@ -116,26 +80,4 @@ function securityHeaders(): RequestHandler {
     frameguard: { action: 'deny' },
     hsts: false,
   });
-}
-
-/** The HTTP status that stands for an outcome. */
-export function statusOf(outcome: DrainOutcome): number {
-  switch (outcome) {
-    case 'drained':
-    case 'envoy-gone':
-      return 200;
-    case 'cancelled':
-      return 409;
-    case 'admin-unreachable':
-      return 502;
-    case 'timeout':
-      return 504;
-    default:
-      return unreachable(outcome);
-  }
-}
-
-/** Whether a body is that of `/shutdown`. */
-export function isDrainResult(body: unknown): body is DrainResult {
-  return typeof body === 'object' && body !== null && 'outcome' in body && 'durationMs' in body;
 }

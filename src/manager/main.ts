@@ -9,9 +9,12 @@ import { findRunDir, prepareRunDir } from '../envoy/run-dir.js';
 import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
 import { createApp } from '../http/app.js';
+import { createEventStream } from '../http/events.js';
 import { drainLimitMs } from '../pm2/apps.js';
 import { readEndpoint, writeEndpoint } from './endpoint.js';
 import { watchHealth } from './health.js';
+import { createJournal } from './journal.js';
+import { createObserver } from './observer.js';
 import { type ManagerServer, serve } from './serve.js';
 import { createStatusReader } from './status.js';
 
@@ -29,13 +32,16 @@ await boot('envoy-manager', async (app) => {
   const limitMs = drainLimitMs();
   const hostDrain = createHostDrain({ locator: drainLocator, config, host, log, limitMs });
   const health = watchHealth({ config, locator, hostDrain, log });
-  const status = createStatusReader({ config, locator, hostDrain });
+  const journal = createJournal();
+  const status = createStatusReader({ config, locator, hostDrain, onLook: journal.note });
+  const events = createEventStream({ observer: createObserver(status), journal });
   const listener = createApp({
     config,
     hostDrain,
     health,
     log,
     readStatus: status.read,
+    events,
   });
   await refuseWhatIsNoEnvoy(config);
   let server: ManagerServer | undefined;
@@ -57,6 +63,7 @@ await boot('envoy-manager', async (app) => {
     if (!drained) await stayForDrain();
     await drained;
     await host.settled();
+    events.close();
     await server?.close();
     // A SIGTERM that came after a SIGINT.
     await drained;

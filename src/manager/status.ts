@@ -5,7 +5,7 @@ import type { Config } from '../config/config.js';
 import type { EnvoyTarget } from '../drain/envoys.js';
 import type { HostDrain } from '../drain/host-drain.js';
 import { type EnvoyLocator, type Located, openGenerationLedger } from '../drain/locate.js';
-import type { DrainOutcome, DrainPhase } from '../drain/state.js';
+import type { DrainOutcome, DrainPhase, DrainState } from '../drain/state.js';
 import { isAttended } from '../envoy/generations.js';
 import { silentLog } from '../log.js';
 import { shareInFlight } from '../share.js';
@@ -95,9 +95,11 @@ export function createStatusReader(options: {
   config: Pick<Config, 'ignoreListeners' | 'drainUntil' | 'minOpenConnections'>;
   locator: EnvoyLocator;
   hostDrain: HostDrain;
+  /** Told which Envoys and which drain each reading has found. */
+  onLook?: (located: Located | undefined, drain: DrainState) => void;
   clock?: Clock;
 }): StatusReader {
-  const { config, locator, hostDrain, clock = systemClock } = options;
+  const { config, locator, hostDrain, onLook, clock = systemClock } = options;
   const pace = createPace();
   let lookers = new Map<AdminClient, Looker>();
 
@@ -124,7 +126,9 @@ export function createStatusReader(options: {
     const newest = located && looks[targets.indexOf(located.newest)];
     const counts = serving.map(({ count }) => count).filter((count) => count !== undefined);
     const sum = located && counts.length === serving.length ? sumConnections(counts) : undefined;
-    const drain = drainPart(hostDrain, located, clock);
+    const state = hostDrain.state(located);
+    onLook?.(located, state);
+    const drain = drainPart(state, clock);
     return {
       ...drain,
       orphanedDrain: drain.phase === 'idle' && newest?.state === 'DRAINING',
@@ -190,8 +194,7 @@ function describeGeneration(
 }
 
 function drainPart(
-  hostDrain: HostDrain,
-  located: Located | undefined,
+  state: DrainState,
   clock: Clock,
 ): Pick<
   Status,
@@ -204,7 +207,6 @@ function drainPart(
   | 'durationMs'
   | 'connectionsLeft'
 > {
-  const state = hostDrain.state(located);
   const none = {
     outcome: null,
     startedAt: null,
