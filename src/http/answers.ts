@@ -1,12 +1,32 @@
 import type { NextFunction, Request, RequestHandler, Response } from 'express';
+import type { ErrorCode } from '../errors.js';
 import type { Log } from '../log.js';
 
+/** Why a request was not answered with what it asked for; one code is one row of docs/errors.md. */
+export type HttpErrorCode =
+  | 'refused'
+  | 'not-found'
+  | 'method-not-allowed'
+  | 'bad-request'
+  | 'too-many-callers'
+  | 'too-many-watchers'
+  | 'internal'
+  | 'envoy-lost'
+  | 'draining'
+  | 'drained'
+  | 'envoy-gone'
+  | 'not-live'
+  | 'orphaned-drain'
+  | 'not-resumable';
+
+/** The body of an error. */
+export interface HttpError {
+  code: HttpErrorCode | ErrorCode;
+  message: string;
+}
+
 /** Answers with an error in the one form that all errors over HTTP have. */
-export function sendError(
-  response: Response,
-  status: number,
-  error: { code: string; message: string },
-): void {
+export function sendError(response: Response, status: number, error: HttpError): void {
   response.status(status).json({ error });
 }
 

@@ -4,6 +4,7 @@ import { formatDuration } from '../config/duration.js';
 import type { HostDrain } from '../drain/host-drain.js';
 import type { EnvoyLocator, Located } from '../drain/locate.js';
 import { isPm2EnvoyError, messageOf } from '../errors.js';
+import type { HttpError } from '../http/answers.js';
 import type { Log } from '../log.js';
 import { shareInFlight } from '../share.js';
 
@@ -12,7 +13,7 @@ export interface Health {
   /** Why the manager should be restarted: Envoy has been lost for longer than `envoy-lost-after`. */
   unhealthy(): string | undefined;
   /** Why no traffic should come here: a drain, or an Envoy that is not LIVE. */
-  unready(): Promise<{ code: string; message: string } | undefined>;
+  unready(): Promise<HttpError | undefined>;
 }
 
 const LONGEST_WATCH_MS = 5_000;
@@ -69,7 +70,7 @@ export function watchHealth(options: {
       if (lostForMs <= envoyLostAfterMs || envoyLostAfterMs === 0) return undefined;
       return `Envoy has been gone for ${formatDuration(Math.round(lostForMs / 1_000) * 1_000)}: neither its process nor its admin interface is there`;
     },
-    unready: shareInFlight(async () => {
+    unready: shareInFlight(async (): Promise<HttpError | undefined> => {
       const located = await locator.locate();
       const drain = hostDrain.state(located);
       if (drain.kind === 'draining') {

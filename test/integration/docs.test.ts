@@ -40,15 +40,16 @@ describe('docs/configuration.md', () => {
 
 describe('docs/errors.md', () => {
   const rows = tableRows(read('docs/errors.md').split('\n## ')[0] ?? '');
-  const codes = [
-    ...(/export type ErrorCode =([^;]*);/
-      .exec(read('src/errors.ts'))?.[1]
-      ?.matchAll(/'([\w-]+)'/g) ?? []),
-  ].map(([, code]) => String(code));
+  const codes = codesOf('src/errors.ts', 'ErrorCode');
 
   it('has a row for each error code, and no other', () => {
-    assert.ok(codes.length > 0, 'no ErrorCode found in src/errors.ts');
     assert.deepEqual(rows.map(([code]) => code).sort(), codes.map((code) => `\`${code}\``).sort());
+  });
+
+  it('has a row for each code of the HTTP endpoints, and no other', () => {
+    const own = codesOf('src/http/answers.ts', 'HttpErrorCode');
+    const http = tableRows(section(read('docs/errors.md'), 'Codes of the HTTP endpoints'));
+    assert.deepEqual(http.map(([code]) => code).sort(), own.map((code) => `\`${code}\``).sort());
   });
 
   it('names the exit code that each error ends with', () => {
@@ -195,6 +196,14 @@ function stubDrain(): DrainRun {
     wait: nothing,
     passHealth: nothing,
   };
+}
+
+/** The members of a union of texts. */
+function codesOf(file: string, type: string): string[] {
+  const union = new RegExp(`export type ${type} =([^;]*);`).exec(read(file))?.[1] ?? '';
+  const codes = [...union.matchAll(/'([\w-]+)'/g)].map(([, code]) => String(code));
+  assert.ok(codes.length > 0, `no ${type} found in ${file}`);
+  return codes;
 }
 
 interface PageScript {
