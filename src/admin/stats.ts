@@ -34,9 +34,9 @@ export type CountReading =
   /** Not one gauge of open connections, not even admin's own: a stats_matcher hides them. Not zero. */
   | { kind: 'unknown' };
 
-/** RE2 filter of the gauges that tell whether connections are open. */
+/** RE2 filter of the gauges that tell whether connections are open, and which of them are HTTP/3. */
 export const CONNECTION_FILTER =
-  '^(listener\\..*\\.downstream(_pre)?_cx_active|udp\\..*\\.downstream_sess_active)$';
+  '^(listener\\..*\\.downstream(_pre)?_cx_active|udp\\..*\\.downstream_sess_active|http\\..*\\.downstream_cx_http3_active)$';
 
 /** The same, with the gauges by kind and the active requests. */
 export const DETAIL_FILTER =

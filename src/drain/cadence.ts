@@ -12,6 +12,8 @@ const NEAR = 1_000;
 export interface Cadence {
   /** Notes how long Envoy took for a poll. */
   noteCost(tookMs: number): void;
+  /** What a poll costs Envoy's main thread, in milliseconds; 0 before the first. */
+  costMs(): number;
   /** Milliseconds until the next poll, with `left` connections to go. */
   nextDelayMs(left: number): number;
 }
@@ -26,13 +28,15 @@ export function createCadence(limits: {
   checkIntervalMinMs: number;
 }): Cadence {
   const costsMs: number[] = [];
+  const costMs = (): number => (costsMs.length > 0 ? Math.min(...costsMs) : 0);
   return {
+    costMs,
     noteCost: (tookMs) => {
       costsMs.push(tookMs);
       if (costsMs.length > REPLIES) costsMs.shift();
     },
     nextDelayMs: (left) => {
-      const affordableMs = (costsMs.length > 0 ? Math.min(...costsMs) : 0) * COST_FACTOR;
+      const affordableMs = costMs() * COST_FACTOR;
       const fastestMs = Math.max(limits.checkIntervalMinMs, affordableMs);
       return Math.min(limits.checkIntervalMs, fastestMs * Math.max(1, left / NEAR));
     },

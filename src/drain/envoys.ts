@@ -28,11 +28,20 @@ export interface EnvoyTarget {
   readonly generation?: Generation;
   /** When a foreign Envoy started, on the monotonic clock, if it could be asked. */
   readonly startedAtMs?: number | undefined;
+  /** How many files it has open, where that can be seen ({@link countDescriptors}). */
+  readonly openFiles?: () => number | undefined;
 }
 
 /** What the Envoys had open when they were asked. */
 export type Sample =
-  | { kind: 'known'; open: number; busy: number; tookMs: number }
+  | {
+      kind: 'known';
+      open: number;
+      busy: number;
+      /** Of `open`: those that have no socket of their own (HTTP/3, UDP sessions). */
+      socketless: number;
+      tookMs: number;
+    }
   /** At least one could not be asked. */
   | { kind: 'unknown'; reason: string }
   | { kind: 'gone' };
@@ -52,6 +61,8 @@ export interface Envoys {
   forgetReplaced(): Promise<void>;
   /** Counts what is open now. */
   sample(): Promise<Sample>;
+  /** Files that they have open, all together; undefined: it can't be seen. */
+  openFiles(): number | undefined;
   /** Connections accepted so far; undefined when an Envoy could not be asked. */
   accepted(): Promise<{ total: number; tookMs: number } | undefined>;
   /** The latest failure, for `/status`. */
@@ -162,6 +173,15 @@ export function createEnvoys(options: {
   return {
     lastError: () => lastError,
     allGone: () => remaining().length === 0,
+    openFiles: () => {
+      let sum = 0;
+      for (const { target } of members) {
+        const files = target.openFiles?.();
+        if (files === undefined) return undefined;
+        sum += files;
+      }
+      return sum;
+    },
 
     tellAll: async (what, call, isOver = () => false) => {
       await Promise.all(
@@ -204,12 +224,13 @@ export function createEnvoys(options: {
       const asked = remaining();
       const counts = await Promise.all(asked.map((member) => ask(member, () => count(member))));
       if (remaining().length === 0) return { kind: 'gone' };
-      const sample = { kind: 'known' as const, open: 0, busy: 0, tookMs: 0 };
+      const sample = { kind: 'known' as const, open: 0, busy: 0, socketless: 0, tookMs: 0 };
       for (const [index, found] of counts.entries()) {
         if (found) {
           for (const name of found.negative) sayOnce(`gauge ${name} is below zero: counted as 0`);
           sample.open += found.open;
           sample.busy += busyOf(found);
+          sample.socketless += found.byKind.http3 + found.byKind.udp;
           sample.tookMs = Math.max(sample.tookMs, found.tookMs);
         } else if (asked[index]?.isGone() === false) {
           return { kind: 'unknown', reason: lastError ?? 'no answer' };

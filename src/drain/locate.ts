@@ -4,6 +4,7 @@ import { type AdminClient, createAdminClient } from '../admin/client.js';
 import { isSameStart, startOf } from '../admin/server-info.js';
 import { type Clock, systemClock } from '../clock.js';
 import type { Config } from '../config/config.js';
+import { countDescriptors } from '../envoy/descriptors.js';
 import { type Generation, newestOf, openGenerations } from '../envoy/generations.js';
 import { type ProcessIdentity, sameProcess } from '../envoy/process-identity.js';
 import type { Log } from '../log.js';
@@ -101,7 +102,8 @@ export function isSameEnvoy(a: Located, b: Located): boolean {
 /** A generation as a drain sees it. */
 export function targetOf(generation: Generation, admin: AdminClient): EnvoyTarget {
   const { number, envoy } = generation;
-  return { name: `generation ${number}`, admin, process: envoy, generation };
+  const openFiles = (): number | undefined => countDescriptors(envoy.pid);
+  return { name: `generation ${number}`, admin, process: envoy, generation, openFiles };
 }
 
 /** The drain record of a generation: it lies in its folder, so it can't be mistaken for another's. */

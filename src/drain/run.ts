@@ -2,8 +2,8 @@ import type { Clock } from '../clock.js';
 import type { Config } from '../config/config.js';
 import { formatDuration } from '../config/duration.js';
 import type { Log } from '../log.js';
-import { createCadence } from './cadence.js';
 import { createEnvoys, type EnvoyTarget, type Sample } from './envoys.js';
+import { createPacing } from './pacing.js';
 import type { DrainLedger, DrainRecord } from './record.js';
 import type { DrainCommand, DrainOutcome, DrainPhase } from './state.js';
 
@@ -74,7 +74,6 @@ export function createDrainRun(options: {
 }): DrainRun & { enter(phase: DrainPhase): DrainRecord } {
   const { command, config, clock, log, ledger, isLeader = () => true } = options;
   const record = { ...options.record };
-  const cadence = createCadence(config);
   const envoys = createEnvoys({
     targets: options.targets,
     rule: config,
@@ -98,9 +97,10 @@ export function createDrainRun(options: {
     return outcome !== undefined || !isLeader();
   };
   const look = async (): Promise<Sample> => {
+    pacing.begin();
     const sample = await envoys.sample();
     left = sample.kind === 'known' ? sample.open : sample.kind === 'gone' ? 0 : null;
-    if (sample.kind === 'known') cadence.noteCost(sample.tookMs);
+    if (sample.kind === 'known') pacing.note(sample);
     return sample;
   };
   const lookAtStart = async (): Promise<void> => {
@@ -115,6 +115,8 @@ export function createDrainRun(options: {
       await clock.sleep(Math.min(LIVENESS_MS, endMs - clock.nowMs()));
     }
   };
+
+  const pacing = createPacing({ config, clock, openFiles: envoys.openFiles, rest, isOver });
 
   return {
     command,
@@ -166,10 +168,10 @@ export function createDrainRun(options: {
           );
           return;
         }
-        if (accepted) cadence.noteCost(accepted.tookMs);
+        if (accepted) pacing.note(accepted);
         const paceMs =
           config.quietPeriodMs > 0
-            ? Math.max(cadence.nextDelayMs(0), config.quietPeriodMs / 10)
+            ? Math.max(pacing.delayMs(0), config.quietPeriodMs / 10)
             : config.checkIntervalMs;
         await rest(Math.min(paceMs, endMs - clock.nowMs()));
       }
@@ -218,7 +220,9 @@ export function createDrainRun(options: {
           outcome = sample.kind === 'known' ? 'timeout' : 'admin-unreachable';
         } else {
           const toGo = Number.isFinite(goal) ? goal - config.minOpenConnections : 0;
-          await rest(cadence.nextDelayMs(toGo));
+          // Files tell of connections; whether a request has ended they don't.
+          if (byRequests || sample.kind !== 'known') await rest(pacing.delayMs(toGo));
+          else await pacing.restUntilDue(toGo);
         }
       }
     },

@@ -40,7 +40,10 @@ describe('createEnvoys sample', () => {
   it('counts what one Envoy has open', async () => {
     const { envoys } = setUp([createFakeEnvoy(5)]);
     const sample = await envoys.sample();
-    assert.deepEqual({ ...sample }, { kind: 'known', open: 5, busy: 5, tookMs: 0.4 });
+    assert.deepEqual(
+      { ...sample },
+      { kind: 'known', open: 5, busy: 5, socketless: 0, tookMs: 0.4 },
+    );
     assert.equal(envoys.lastError(), undefined);
   });
 
@@ -48,7 +51,7 @@ describe('createEnvoys sample', () => {
     const [a, b] = [createFakeEnvoy(5), createFakeEnvoy(2)];
     b.tookMs = 40;
     const sample = await setUp([a, b]).envoys.sample();
-    assert.deepEqual({ ...sample }, { kind: 'known', open: 7, busy: 7, tookMs: 40 });
+    assert.deepEqual({ ...sample }, { kind: 'known', open: 7, busy: 7, socketless: 0, tookMs: 40 });
   });
 
   it('tells idle connections from busy ones by drain-until requests', async () => {

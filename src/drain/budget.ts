@@ -1,0 +1,33 @@
+/** Envoy's main thread may be busy with our polls for two parts in a hundred (contract 3). */
+const SHARE = 0.02;
+/** What may be saved up, in milliseconds of Envoy's main thread: polls come in bursts near the end. */
+const MOST_SAVED_MS = 200;
+const SAVED_AT_START_MS = 100;
+
+/** What polls may cost Envoy in all. */
+export interface Budget {
+  /** Takes off what a poll has cost. */
+  spend(costMs: number): void;
+  /** Milliseconds until the next poll may be made; 0: now. */
+  waitMs(): number;
+}
+
+/** Creates the budget of one drain, as a token bucket. */
+export function createBudget(nowMs: () => number): Budget {
+  let savedMs = SAVED_AT_START_MS;
+  let atMs = nowMs();
+  const refill = (): void => {
+    savedMs = Math.min(MOST_SAVED_MS, savedMs + (nowMs() - atMs) * SHARE);
+    atMs = nowMs();
+  };
+  return {
+    spend: (costMs) => {
+      refill();
+      savedMs -= costMs;
+    },
+    waitMs: () => {
+      refill();
+      return savedMs > 0 ? 0 : -savedMs / SHARE;
+    },
+  };
+}
