@@ -7,6 +7,8 @@ export interface ServerInfo {
   uptimeSeconds: number;
   /** Worker threads. */
   concurrency: number;
+  /** `--drain-time-s` that it was started with; undefined: it does not tell. */
+  drainTimeMs: number | undefined;
 }
 
 /** Reads the JSON of `/server_info`; throws a TypeError when it is something else. */
@@ -16,7 +18,7 @@ export function parseServerInfo(json: unknown): ServerInfo {
     version?: unknown;
     state?: unknown;
     uptime_current_epoch?: unknown;
-    command_line_options?: { concurrency?: unknown };
+    command_line_options?: { concurrency?: unknown; drain_time?: unknown };
   };
   const uptimeSeconds = Number.parseInt(String(uptime_current_epoch), 10);
   if (typeof version !== 'string' || typeof state !== 'string' || !Number.isFinite(uptimeSeconds)) {
@@ -28,7 +30,14 @@ export function parseServerInfo(json: unknown): ServerInfo {
     state,
     uptimeSeconds,
     concurrency: Number(command_line_options?.concurrency ?? 0),
+    drainTimeMs: durationOf(command_line_options?.drain_time),
   };
+}
+
+/** Protobuf writes a duration as `600s` or `0.500s`. */
+function durationOf(text: unknown): number | undefined {
+  const seconds = /^(\d+(?:\.\d+)?)s$/.exec(String(text))?.[1];
+  return seconds === undefined ? undefined : Number(seconds) * 1_000;
 }
 
 /** `/server_info` tells an Envoy's start to the second, and answers late when it is busy. */

@@ -1,29 +1,23 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createAdminClient } from '../admin/client.js';
-import { DETAIL_FILTER, readConnections } from '../admin/stats.js';
 import { createManagerClient } from '../cli/manager-client.js';
 import { appConfig } from '../config/app-config.js';
 import type { Config } from '../config/config.js';
 import type { LoadedConfig } from '../config/load.js';
-import { openGenerationLedger } from '../drain/locate.js';
 import { migratesAcceptQueues } from '../envoy/accept-queue.js';
 import { versionOf } from '../envoy/bootstrap.js';
-import { type Generation, isAttended, openGenerations } from '../envoy/generations.js';
 import { findRunDir } from '../envoy/run-dir.js';
 import { isPm2EnvoyError, messageOf } from '../errors.js';
-import { silentLog } from '../log.js';
 import { LISTEN_TIMEOUT_MS } from '../pm2/apps.js';
 import type { Pm2Process } from '../pm2/daemon.js';
 import { type FoundApp, findApp } from '../pm2/find-app.js';
 import { checkLaunch } from '../runner/start.js';
+import { checkEnvoys } from './envoys.js';
 import { type Finding, ok, problem, warning } from './finding.js';
 import { checkTimers } from './timers.js';
 
 /** pm2's own default, which also stands for 0. */
 const PM2_KILL_TIMEOUT_MS = 1_600;
-/** Fewer open files than this, and a busy Envoy runs out of them. */
-const FEW_FILES = 4_096;
 
 /**
  * Looks at everything that a drain and a redeploy depend on. Nothing is changed, and nothing is
@@ -47,7 +41,7 @@ export async function examine(
       killTimeoutMs: found && (found.process.settings.killTimeoutMs || PM2_KILL_TIMEOUT_MS),
       gracePeriodMs,
     }),
-    ...(await checkGenerations(findRunDir(config.runDir), config)),
+    ...(await checkEnvoys(findRunDir(config.runDir), config)),
     ...(await checkManager(config)),
     checkAcceptQueue(),
   ];
@@ -145,99 +139,6 @@ function killSignalOf(home: string): string | undefined {
     const pid = readFileSync(join(home, 'pm2.pid'), 'utf8').trim();
     const variables = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
     return variables.find((one) => one.startsWith('PM2_KILL_SIGNAL='))?.split('=')[1];
-  } catch {
-    return undefined;
-  }
-}
-
-async function checkGenerations(runDir: string, config: Config): Promise<Finding[]> {
-  if (config.adminAddress) {
-    const admin = createAdminClient(config.adminAddress);
-    const findings = await checkEnvoy(`Envoy at ${admin.address}`, admin);
-    admin.close();
-    return findings;
-  }
-  const live = openGenerations(runDir).live();
-  if (live.length === 0) {
-    return [
-      problem('envoy', `no Envoy runs (looked in ${runDir})`, '`pm2 start ecosystem.config.js`'),
-    ];
-  }
-  const findings = await Promise.all(live.map(checkGeneration));
-  return findings.flat();
-}
-
-async function checkGeneration(generation: Generation): Promise<Finding[]> {
-  const name = `generation ${generation.number}`;
-  const admin = createAdminClient({ kind: 'unix', path: generation.adminSocket });
-  const findings = await checkEnvoy(name, admin);
-  admin.close();
-  const isEnding = openGenerationLedger(generation, 'handover', silentLog).read() !== undefined;
-  if (!isAttended(generation) && !isEnding) {
-    findings.push(
-      warning(
-        'envoy',
-        `${name} has no runner: nobody restarts it when it crashes`,
-        '`pm2 restart envoy` takes over from it, with nothing lost',
-      ),
-    );
-  }
-  const files = openFilesLimit(generation.envoy.pid);
-  if (files !== undefined && files < FEW_FILES) {
-    findings.push(
-      warning(
-        'limits',
-        `${name} may have ${files} files open, so fewer than half as many connections`,
-        'raise LimitNOFILE (systemd), ulimit -n (the shell), or --ulimit nofile (Docker) of pm2, and restart pm2',
-      ),
-    );
-  }
-  return findings;
-}
-
-async function checkEnvoy(
-  name: string,
-  admin: ReturnType<typeof createAdminClient>,
-): Promise<Finding[]> {
-  try {
-    const { version, state } = await admin.serverInfo();
-    const { stats } = await admin.stats({ type: 'Gauges', filter: DETAIL_FILTER });
-    const findings =
-      state === 'LIVE'
-        ? [ok('envoy', `${name} is LIVE (${version}), and its admin interface answers`)]
-        : [
-            warning(
-              'envoy',
-              `${name} is ${state}`,
-              '`pm2-envoy status` says whether a drain runs; `pm2-envoy resume` takes it back',
-            ),
-          ];
-    if (readConnections(stats).kind === 'unknown') {
-      findings.push(
-        warning(
-          'envoy',
-          `${name} shows no listener gauges: its connections are counted in a coarser way`,
-          'allow listener.* in the bootstrap’s stats_config.stats_matcher',
-        ),
-      );
-    }
-    return findings;
-  } catch (error) {
-    return [
-      problem(
-        'envoy',
-        `${name} does not answer: ${messageOf(error)}`,
-        'see its log, and `pm2 restart envoy`',
-      ),
-    ];
-  }
-}
-
-function openFilesLimit(pid: number): number | undefined {
-  try {
-    const limits = readFileSync(`/proc/${pid}/limits`, 'utf8');
-    const soft = /^Max open files\s+(\d+)/m.exec(limits)?.[1];
-    return soft === undefined ? undefined : Number(soft);
   } catch {
     return undefined;
   }

@@ -5,7 +5,7 @@ import { type Finding, ok, problem, warning } from './finding.js';
 
 /** What bounds a drain, from the inside out. */
 export interface Timers {
-  config: Pick<Config, 'checkDelayMs' | 'drainTimeoutMs' | 'envoyDrainTimeMs' | 'drainUntil'>;
+  config: Pick<Config, 'checkDelayMs' | 'drainTimeoutMs' | 'envoyDrainTimeMs' | 'adminAddress'>;
   /** pm2's kill_timeout of the app envoy; undefined: it is not under pm2. */
   killTimeoutMs: number | undefined;
   /** terminationGracePeriodSeconds, `docker stop --time` or systemd's TimeoutStopSec, if it was given. */
@@ -17,7 +17,12 @@ const SHORT_DRAIN_TIME_MS = 15_000;
 
 /** Whether each timer leaves the one inside it enough room (contract 7). Pure. */
 export function checkTimers(timers: Timers): Finding[] {
-  return [...checkKillTimeout(timers), ...checkGracePeriod(timers), ...checkDrainTime(timers)];
+  return [
+    ...checkKillTimeout(timers),
+    ...checkGracePeriod(timers),
+    // Somebody else's Envoy has a drain time of its own, which it is asked for.
+    ...(timers.config.adminAddress ? [] : checkDrainTime(timers.config)),
+  ];
 }
 
 function checkKillTimeout({ config, killTimeoutMs: hasMs }: Timers): Finding[] {
@@ -73,8 +78,11 @@ function checkGracePeriod({ config, gracePeriodMs }: Timers): Finding[] {
   ];
 }
 
-function checkDrainTime({ config }: Timers): Finding[] {
-  const { envoyDrainTimeMs, drainTimeoutMs } = config;
+/** Whether Envoy's own drain time ends what a drain wants to wait for. */
+export function checkDrainTime(
+  times: Pick<Config, 'envoyDrainTimeMs' | 'drainTimeoutMs'>,
+): Finding[] {
+  const { envoyDrainTimeMs, drainTimeoutMs } = times;
   const beginsMs = (envoyDrainTimeMs * 2) / 3;
   if (envoyDrainTimeMs <= SHORT_DRAIN_TIME_MS || beginsMs >= drainTimeoutMs) {
     return [

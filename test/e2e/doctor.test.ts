@@ -3,6 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { isAlive } from '../../src/envoy/process-identity.js';
+import { startTestEnvoy } from '../support/envoy.js';
 import { preparePm2, withPm2 } from '../support/pm2.js';
 import { eventually } from '../support/wait.js';
 
@@ -37,6 +38,35 @@ describe('pm2-envoy doctor', { concurrency: 2 }, () => {
       assert.equal(wrong.code, 78);
       assert.match(wrong.stderr, /did you mean "45s"/);
     }));
+
+  it('finds that Envoy still runs with the drain time of its start', () =>
+    withPm2({}, async (pm2) => {
+      const { stdout, code } = await pm2.cli('doctor', '--envoy-drain-time', '20m');
+      assert.doesNotMatch(stdout, /drain time of/, 'the apps have their own settings');
+      assert.equal(code, 0);
+      const file = String(pm2.env['PM2_ENVOY_CONFIG']);
+      writeFileSync(file, JSON.stringify({ ...pm2.settings, 'envoy-drain-time': '20m' }));
+      const changed = await pm2.cli('doctor');
+      assert.match(
+        changed.stdout,
+        /warning timers +generation 1 runs with a drain time of 10m; envoy-drain-time is 20m now\n +-> `pm2-envoy redeploy`/,
+      );
+    }));
+
+  it('asks an Envoy of somebody else for its drain time', async () => {
+    const envoy = await startTestEnvoy({ args: ['--drain-time-s', '60'] });
+    const pm2 = await preparePm2({ 'admin-address': envoy.adminUrl, 'drain-timeout': '5m' });
+    try {
+      const { stdout } = await pm2.cli('doctor');
+      assert.match(
+        stdout,
+        /warning timers +with envoy-drain-time 1m .* active websockets too, from 40s on/,
+      );
+    } finally {
+      await pm2.stop();
+      await envoy.stop();
+    }
+  });
 
   it('finds a bootstrap that the next reload would refuse', () =>
     withPm2({}, async (pm2) => {

@@ -104,7 +104,13 @@ export function createSimAdmin(options: {
     serverInfo: (signal) =>
       call({ signal }, ({ startedAtMs }) => {
         const uptimeSeconds = Math.floor((clock.nowMs() - startedAtMs) / 1_000);
-        return { version: '1.40.0', state: 'LIVE', uptimeSeconds, concurrency: 2 };
+        return {
+          version: '1.40.0',
+          state: 'LIVE',
+          uptimeSeconds,
+          concurrency: 2,
+          drainTimeMs: 600_000,
+        };
       }),
     stats: look,
     state: (signal) => call({ signal }, () => 'LIVE'),

@@ -6,7 +6,7 @@ const config: Timers['config'] = {
   checkDelayMs: 60_000,
   drainTimeoutMs: 300_000,
   envoyDrainTimeMs: 600_000,
-  drainUntil: 'connections',
+  adminAddress: undefined,
 };
 
 /** Levels in the order of the checks, and every message and remedy. */

@@ -159,7 +159,13 @@ export function createFakeEnvoy(open = 0, options: { foreign?: boolean } = {}): 
         ask(
           'info',
           () => undefined,
-          () => ({ version: '1.40.0', state: 'LIVE', uptimeSeconds: 100, concurrency: 2 }),
+          () => ({
+            version: '1.40.0',
+            state: 'LIVE',
+            uptimeSeconds: 100,
+            concurrency: 2,
+            drainTimeMs: 600_000,
+          }),
         ),
       stats: (query) =>
         ask(

@@ -8,16 +8,17 @@ const reply = {
   hot_restart_version: 'disabled',
   uptime_current_epoch: '754s',
   uptime_all_epochs: '999s',
-  command_line_options: { concurrency: 4, base_id: '0' },
+  command_line_options: { concurrency: 4, base_id: '0', drain_time: '600s' },
 };
 
 describe('parseServerInfo', () => {
-  it('reads version, state, uptime and concurrency', () => {
+  it('reads version, state, uptime, concurrency and drain time', () => {
     assert.deepEqual(parseServerInfo(reply), {
       version: '1.40.0',
       state: 'LIVE',
       uptimeSeconds: 754,
       concurrency: 4,
+      drainTimeMs: 600_000,
     });
   });
 
@@ -35,7 +36,8 @@ describe('parseServerInfo', () => {
 
   it('does without the command line options', () => {
     const { command_line_options: _, ...rest } = reply;
-    assert.equal(parseServerInfo(rest).concurrency, 0);
+    const { concurrency, drainTimeMs } = parseServerInfo(rest);
+    assert.deepEqual([concurrency, drainTimeMs], [0, undefined]);
   });
 
   it('passes on a state that it does not know', () => {
