@@ -5,7 +5,7 @@ import { promisify } from 'node:util';
 import { parse } from 'yaml';
 import { messageOf, Pm2EnvoyError, systemCodeOf } from '../errors.js';
 import { type EnvoyLaunch, validateArguments } from './arguments.js';
-import { envoyEnvironment } from './process.js';
+import { childEnvironment } from './process.js';
 
 const run = promisify(execFile);
 const VALIDATE_LIMIT_MS = 30_000;
@@ -60,7 +60,7 @@ export async function validateBootstrap(
   try {
     const child = spawn(binary, validateArguments(launch), {
       stdio: ['ignore', output, output],
-      env: envoyEnvironment(),
+      env: childEnvironment(),
       cwd: launch.cwd,
       timeout: VALIDATE_LIMIT_MS,
       killSignal: 'SIGKILL',

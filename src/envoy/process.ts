@@ -39,7 +39,7 @@ export async function startEnvoy(
   const child = spawn(binary, args, {
     detached: true,
     stdio: ['ignore', ...stdio],
-    env: envoyEnvironment(),
+    env: childEnvironment(),
   });
   const exited = exitOf(child);
   try {
@@ -63,8 +63,11 @@ export async function startEnvoy(
   return { identity, exited };
 }
 
-/** Our environment without the shutdown token: Envoy can print variables into its access log. */
-export function envoyEnvironment(env: NodeJS.ProcessEnv = process.env): NodeJS.ProcessEnv {
+/**
+ * Our environment without the shutdown token, for whatever we start: Envoy can print variables into its
+ * access log.
+ */
+export function childEnvironment(env: NodeJS.ProcessEnv = process.env): NodeJS.ProcessEnv {
   const { PM2_ENVOY_SHUTDOWN_TOKEN: _, ...rest } = env;
   return rest;
 }
