@@ -1,4 +1,4 @@
-import { HANDOVER_EVENTS, RESUME_EVENTS, SHUTDOWN_EVENTS } from '../drain/state.js';
+import { HANDOVER_EVENTS, RESUME_EVENTS, SHUTDOWN_EVENTS, START_EVENTS } from '../drain/state.js';
 import type {
   CommandMain,
   CommandSpec,
@@ -10,7 +10,7 @@ import type {
 /**
  * The plugin that drains: it declares the lifecycle events of `shutdown`, `resume` and `handover`, and does
  * what each event is for. Everything that can start a drain (HTTP, signals, the command line) goes
- * through these events.
+ * through these events. `start` is there for hooks alone.
  */
 export class DrainPlugin implements Plugin {
   readonly commands: Readonly<Record<string, CommandSpec>>;
@@ -32,6 +32,11 @@ export class DrainPlugin implements Plugin {
       handover: {
         usage: 'Drain an older generation in favour of a newer one, with the host in service',
         lifecycleEvents: HANDOVER_EVENTS,
+        internal: true,
+      },
+      start: {
+        usage: 'A new generation has come into service',
+        lifecycleEvents: START_EVENTS,
         internal: true,
       },
     };

@@ -13,6 +13,9 @@ export const HANDOVER_EVENTS: readonly DrainPhase[] = ['close', 'wait', 'finish'
 /** The lifecycle events of taking a drain back. */
 export const RESUME_EVENTS: readonly string[] = ['pass-health', 'finish'];
 
+/** The lifecycle events of a new generation. */
+export const START_EVENTS: readonly string[] = ['live'];
+
 /** Where a drain is. */
 export type DrainPhase = 'fail-health' | 'delay' | 'close' | 'wait' | 'finish';
 

@@ -107,14 +107,15 @@ export function createPluginHost(options: {
       for (const stage of ['before:', '', 'after:']) {
         for (const hook of hooks.get(`${stage}${command}:${event}`) ?? []) {
           const name = `${stage}${command}:${event}`;
-          if (call.drain) await runInDrain(hook, { name, command, event, call });
-          else await runHook(hook, { name, command, event, call });
+          const at = { name, command, event, call };
+          if (call.drain || call.goesOn) await runBeside(hook, at);
+          else await runHook(hook, at);
         }
       }
     }
   }
 
-  async function runInDrain(hook: RegisteredHook, at: HookCall): Promise<void> {
+  async function runBeside(hook: RegisteredHook, at: HookCall): Promise<void> {
     const run = runHook(hook, at).catch((error: unknown) => {
       failures.set(at.name, (failures.get(at.name) ?? 0) + 1);
       log.error({ hook: at.name, plugin: hook.plugin }, messageOf(error));

@@ -42,7 +42,7 @@ export interface HookContext {
   /** `fail-health` */
   readonly event: string;
   readonly invocation: Invocation;
-  /** The drain under way, in the commands `shutdown` and `handover`. */
+  /** The drain, in the commands `shutdown`, `resume` and `handover`. */
   readonly drain: DrainRun | undefined;
   readonly log: Log;
   /** Aborts when the hook's time limit is over. */
@@ -82,9 +82,9 @@ export interface PluginHost {
   /**
    * Takes a command through its lifecycle events, from `from` on, with all hooks.
    *
-   * In a drain a hook of a user's plugin never blocks: it is started and its failure is logged and
-   * counted; only a `required` one is waited for, at most until its time limit. In any other command
-   * hooks run one after another and the first failure ends the command.
+   * In a drain, and where the call `goesOn`, a hook of a user's plugin never blocks: it is started and its
+   * failure is logged and counted; only a `required` one is waited for, at most until its time limit. In
+   * any other command hooks run one after another and the first failure ends the command.
    */
   run(command: string, call?: HostCall): Promise<void>;
   /** Resolves when hooks that are still under way have ended, at the latest after 10 s. */
@@ -97,6 +97,8 @@ export interface PluginHost {
 export interface HostCall {
   invocation?: Invocation;
   drain?: DrainRun;
+  /** Whatever its hooks do, as in a drain; never rejects then. */
+  goesOn?: true;
   /** The event to begin with, when an earlier process has done the others; the first if left out. */
   from?: string;
   /** Told before each event's first hook. */

@@ -3,9 +3,10 @@ import { type App, boot, createDrainHost } from '../apps/boot.js';
 import { onStop } from '../apps/stop-signals.js';
 import { systemClock } from '../clock.js';
 import { createHostDrain } from '../drain/host-drain.js';
-import { createEnvoyLocator } from '../drain/locate.js';
+import { createEnvoyLocator, openGenerationLedger } from '../drain/locate.js';
 import { migrateAcceptQueues } from '../envoy/accept-queue.js';
 import {
+  type Generation,
   type Generations,
   isAttended,
   openGenerations,
@@ -16,6 +17,7 @@ import type { AdminRelay } from '../envoy/relay.js';
 import { prepareRunDir } from '../envoy/run-dir.js';
 import { Pm2EnvoyError } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
+import { silentLog } from '../log.js';
 import type { PluginHost } from '../plugins/types.js';
 import { drainLimitMs, LIVE_LIMIT_MS } from '../pm2/apps.js';
 import { openOwnApp } from '../pm2/own-app.js';
@@ -117,6 +119,7 @@ async function run(app: App): Promise<void> {
   isReady = true;
   channel.sayReady();
   channel.showMemoryOf(running.envoy.identity.pid);
+  if (cameIntoService(running.generation)) void host.run('start', { goesOn: true });
   await takeOverFromOlder(running.generation, context, stopping.signal);
 }
 
@@ -133,6 +136,13 @@ async function bringUp(
   const binary = await checkLaunch(config, runDir);
   const liveLimitMs = Math.max(1_000, LIVE_LIMIT_MS - (systemClock.nowMs() - startedMs));
   return startGeneration({ binary, config, generations, liveLimitMs, log }, signal);
+}
+
+/** Not one that was adopted, nor one of a host that is being drained: that one is out of service by now. */
+function cameIntoService(generation: Generation): boolean {
+  const drain = openGenerationLedger(generation, 'shutdown', silentLog).read();
+  const isDrained = drain !== undefined && drain.result?.outcome !== 'cancelled';
+  return !generation.failedReload && !isDrained;
 }
 
 /** Two projects in one run directory would drain each other's Envoy. */

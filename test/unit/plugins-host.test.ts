@@ -512,6 +512,29 @@ describe('PluginHost run of a drain', () => {
     assert.equal(host.failures.get('shutdown:two'), 4);
   });
 
+  it('goes on just so without a drain where the call says so, and waits for what is required', async () => {
+    const notes: string[] = [];
+    const noted = async () => {
+      await settle();
+      notes.push('required');
+    };
+    const { host, fakeLog } = hostOf(
+      pluginOf('own', { commands: { start: command('live') } }, { builtIn: true }),
+      pluginOf('a', {
+        hooks: {
+          'before:start:live': { run: noted, required: true },
+          'start:live': () => Promise.reject(new Error('no')),
+          'after:start:live': ({ drain }) => void notes.push(`drain: ${drain}`),
+        },
+      }),
+    );
+    await host.run('start', { goesOn: true });
+    await host.settled();
+    assert.deepEqual(notes, ['required', 'drain: undefined']);
+    assert.deepEqual([...host.failures], [['start:live', 1]]);
+    assert.match(fakeLog.of('error')[0] ?? '', /hook start:live of plugin a failed: no/);
+  });
+
   it('goes on past a step of its own that fails', async () => {
     const notes: string[] = [];
     const own = pluginOf(
