@@ -1,7 +1,8 @@
 import type { Config } from '../config/config.js';
 import { LONGEST_MS } from '../config/duration.js';
-import { messageOf, Pm2EnvoyError } from '../errors.js';
+import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../errors.js';
 import type { Log } from '../log.js';
+import { closest } from '../text.js';
 import type {
   CommandSpec,
   HookContext,
@@ -91,9 +92,13 @@ export function createPluginHost(options: {
     );
     if (known.includes(name.replace(/^(before|after):/, ''))) return;
     const plugin = hooks.get(name)?.[0]?.plugin ?? '';
+    const near = closest(
+      name,
+      known.flatMap((event) => [event, `before:${event}`, `after:${event}`]),
+    );
     throw invalid(
       plugin,
-      `its hook ${name} names no lifecycle event; known are ${known.join(', ')}`,
+      `its hook ${name} names no lifecycle event${near ? ` (did you mean ${near}?)` : ''}; known are ${known.join(', ')}, each also with before: or after:`,
     );
   }
 
@@ -179,7 +184,10 @@ function construct(loaded: LoadedPlugin, host: PluginHost): Plugin {
   try {
     return new loaded.create(host, loaded.options);
   } catch (error) {
-    throw invalid(loaded.name, `its constructor failed: ${messageOf(error)}`, error);
+    // What a plugin of ours says of its options needs no more words.
+    const isOurs = isPm2EnvoyError(error, 'plugin-invalid');
+    const reason = isOurs ? error.message : `its constructor failed: ${messageOf(error)}`;
+    throw invalid(loaded.name, reason, error);
   }
 }
 

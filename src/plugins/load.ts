@@ -3,12 +3,20 @@ import { isAbsolute, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { PluginEntry } from '../config/config.js';
 import { messageOf, Pm2EnvoyError, systemCodeOf } from '../errors.js';
+import { closest } from '../text.js';
 import type { LoadedPlugin } from './host.js';
 import type { PluginClass } from './types.js';
 
+/** Those that pm2-envoy brings along: found by name wherever it is installed, and loaded only then. */
+const READY_MADE = new Map<string, () => Promise<Record<string, unknown>>>([
+  ['pm2-envoy/command', () => import('./ready-made/command.js')],
+  ['pm2-envoy/webhook', () => import('./ready-made/webhook.js')],
+]);
+
 /**
  * Imports the configured plugins. A module exports the class as `default`, as `plugin`, or as
- * `module.exports`; a package's name is looked up from the working directory.
+ * `module.exports`; a package's name is looked up from the working directory, but those of pm2-envoy's own
+ * are always its own.
  *
  * @throws Pm2EnvoyError `plugin-invalid`
  */
@@ -19,11 +27,13 @@ export async function loadPlugins(entries: readonly PluginEntry[]): Promise<Load
 async function loadPlugin({ path, options }: PluginEntry): Promise<LoadedPlugin> {
   let module: Record<string, unknown>;
   try {
-    module = await import(locate(path));
+    module = await (READY_MADE.get(path)?.() ?? import(locate(path)));
   } catch (error) {
+    const near = closest(path, [...READY_MADE.keys()]);
+    const hint = near ? ` (did you mean ${near}?)` : '';
     throw new Pm2EnvoyError(
       'plugin-invalid',
-      `plugin ${path} can't be loaded: ${messageOf(error)}`,
+      `plugin ${path} can't be loaded${hint}: ${messageOf(error)}`,
       {
         cause: error,
       },

@@ -8,7 +8,6 @@ import { DrainPlugin } from '../../src/commands/drain.js';
 import { FORMATS } from '../../src/config/formats.js';
 import { loadConfig } from '../../src/config/load.js';
 import { SCHEMA } from '../../src/config/schema.js';
-import type { DrainRun } from '../../src/drain/run.js';
 import { SHUTDOWN_EVENTS } from '../../src/drain/state.js';
 import { type ErrorCode, Pm2EnvoyError } from '../../src/errors.js';
 import { EXIT, exitCodeOf } from '../../src/exit-codes.js';
@@ -16,6 +15,7 @@ import { silentLog } from '../../src/log.js';
 import { createPluginHost } from '../../src/plugins/host.js';
 import { loadPlugins } from '../../src/plugins/load.js';
 import type { PluginHost } from '../../src/plugins/types.js';
+import { stubDrain } from '../support/drain.js';
 import { makeFolder } from '../support/folder.js';
 
 const ROOT = resolve(import.meta.dirname, '../..');
@@ -118,7 +118,8 @@ describe('docs/plugins.md', () => {
   const page = read('docs/plugins.md');
 
   it('shows the example as it is', () => {
-    assert.equal(block(page, 'js'), read('docs/examples/announce-plugin.js'));
+    const shown = block(section(page, 'An example'), 'js');
+    assert.equal(shown, read('docs/examples/announce-plugin.js'));
   });
 
   it('shows a configuration that loads the example, which announces each event once', async () => {
@@ -136,6 +137,33 @@ describe('docs/plugins.md', () => {
       folder.remove();
     }
   });
+
+  it('shows a configuration without code that is taken', async (t) => {
+    process.env['LB_TOKEN'] = 'a token';
+    t.after(() => delete process.env['LB_TOKEN']);
+    const { plugins } = JSON.parse(block(section(page, 'Without code'), 'json'));
+    for (const [path, options] of plugins) await construct(path, options);
+    assert.deepEqual(
+      plugins.map(([path]: [string]) => path),
+      ['pm2-envoy/webhook', 'pm2-envoy/command'],
+    );
+  });
+
+  for (const path of ['pm2-envoy/command', 'pm2-envoy/webhook']) {
+    it(`has a row for each option of ${path}`, async () => {
+      const tables = section(page, 'Options').split('\n\n');
+      const keys = [`key of \`${path}\``, 'key  '].flatMap((header) =>
+        tableRows(tables.find((table) => table.startsWith(`| ${header}`)) ?? ''),
+      );
+      const known = await construct(path, { hooks: { 'shutdown:finish': { nonsense: 1 } } }).catch(
+        (error: unknown) => / known are (.*)/.exec(String(error))?.[1]?.split(', '),
+      );
+      assert.deepEqual(
+        keys.map(([key]) => key),
+        known?.map((key) => `\`${key}\``),
+      );
+    });
+  }
 
   it('has an example that announces the drain before Envoy is told', async () => {
     const folder = makeFolder();
@@ -164,6 +192,17 @@ describe('docs/plugins.md', () => {
   });
 });
 
+/** Constructs a plugin as the apps do. */
+async function construct(
+  path: string,
+  options: Readonly<Record<string, unknown>>,
+): Promise<undefined> {
+  const { config } = loadConfig({ env: {}, cwd: ROOT });
+  const own = { name: 'drain', create: DrainPlugin, options: {}, builtIn: true };
+  const plugins = [own, ...(await loadPlugins([{ path, options }]))];
+  createPluginHost({ config, log: silentLog, plugins });
+}
+
 /** The plugin host that the configuration in docs/plugins.md leads to, with other options. */
 async function hostOf(
   page: string,
@@ -171,31 +210,12 @@ async function hostOf(
   options: Readonly<Record<string, unknown>>,
 ): Promise<PluginHost> {
   const configFile = join(folder, 'config.json');
-  writeFileSync(configFile, block(page, 'json'));
+  writeFileSync(configFile, block(section(page, 'An example'), 'json'));
   const { config } = loadConfig({ configFile, env: {}, cwd: ROOT });
   const loaded = await loadPlugins(config.plugins);
   const own = { name: 'drain', create: DrainPlugin, options: {}, builtIn: true };
   const plugins = [own, ...loaded.map((plugin) => ({ ...plugin, options }))];
   return createPluginHost({ config, log: silentLog, plugins });
-}
-
-function stubDrain(): DrainRun {
-  const nothing = async (): Promise<void> => undefined;
-  return {
-    command: 'shutdown',
-    phase: 'fail-health',
-    startedAt: new Date(0).toISOString(),
-    timeLeftMs: () => 1_000,
-    connectionsAtStart: 1,
-    connectionsLeft: 0,
-    outcome: undefined,
-    lastError: () => undefined,
-    failHealth: nothing,
-    delay: nothing,
-    close: nothing,
-    wait: nothing,
-    passHealth: nothing,
-  };
 }
 
 /** The members of a union of texts. */

@@ -2,7 +2,7 @@ import { DrainPlugin } from '../../src/commands/drain.js';
 import { loadConfig } from '../../src/config/load.js';
 import { createDrainer, type Drainer } from '../../src/drain/drainer.js';
 import { openLedger } from '../../src/drain/record.js';
-import type { DrainConfig } from '../../src/drain/run.js';
+import type { DrainConfig, DrainRun } from '../../src/drain/run.js';
 import { identify } from '../../src/envoy/process-identity.js';
 import { silentLog } from '../../src/log.js';
 import { createPluginHost } from '../../src/plugins/host.js';
@@ -32,4 +32,24 @@ export function drainOf(
     host: createPluginHost({ config: loaded, log, plugins: [own] }),
     log,
   });
+}
+
+/** A drain as hooks see it, one connection at its start, whose steps do nothing. */
+export function stubDrain(): DrainRun {
+  const nothing = async (): Promise<void> => undefined;
+  return {
+    command: 'shutdown',
+    phase: 'fail-health',
+    startedAt: new Date(0).toISOString(),
+    timeLeftMs: () => 1_000,
+    connectionsAtStart: 1,
+    connectionsLeft: 0,
+    outcome: undefined,
+    lastError: () => undefined,
+    failHealth: nothing,
+    delay: nothing,
+    close: nothing,
+    wait: nothing,
+    passHealth: nothing,
+  };
 }

@@ -107,6 +107,21 @@ describe('loadPlugins', () => {
     assert.equal(await nameOfClassIn('my-plugin'), 'Packaged');
   });
 
+  it('takes what pm2-envoy brings along by its name, whatever lies in the working directory', async (t) => {
+    const before = process.cwd();
+    t.after(() => process.chdir(before));
+    process.chdir(folder);
+    moduleAt('node_modules/pm2-envoy/package.json', '{"exports": {"./command": "./other.cjs"}}');
+    moduleAt('node_modules/pm2-envoy/other.cjs', 'module.exports = class Other {};');
+    assert.equal(await nameOfClassIn('pm2-envoy/command'), 'CommandPlugin');
+    assert.equal(await nameOfClassIn('pm2-envoy/webhook'), 'WebhookPlugin');
+  });
+
+  it('says which of those was probably meant', async () => {
+    await assertInvalid('pm2-envoy/webhok', /did you mean pm2-envoy\/webhook\?/);
+    await assertInvalid('pm2-envoy-command', /did you mean pm2-envoy\/command\?/);
+  });
+
   it('refuses a file or package that is not there', async () => {
     await assertInvalid(join(folder, 'missing.mjs'), /can't be loaded/);
     await assertInvalid('no-such-package', /can't be loaded/);
