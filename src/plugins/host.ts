@@ -130,11 +130,11 @@ export function createPluginHost(options: {
       underWay.add(run);
       void run.finally(() => underWay.delete(run));
     }
-    if (hook.builtIn || (hook.required && at.name.startsWith('before:'))) await run;
+    if (hook.builtIn || isWaitedFor(hook, at)) await run;
   }
 
   async function runHook(hook: RegisteredHook, at: HookCall): Promise<void> {
-    const limitMs = hook.builtIn ? undefined : (hook.timeoutMs ?? HOOK_TIMEOUT_MS);
+    const { limitMs, why } = limitOf(hook, at);
     const abort = new AbortController();
     const context: HookContext = {
       command: at.command,
@@ -149,7 +149,9 @@ export function createPluginHost(options: {
       if (limitMs === undefined) return;
       timer = setTimeout(() => {
         abort.abort();
-        reject(new Error(`hook ${at.name} of plugin ${hook.plugin} did not end in ${limitMs} ms`));
+        reject(
+          new Error(`hook ${at.name} of plugin ${hook.plugin} did not end in ${limitMs} ms${why}`),
+        );
       }, limitMs);
     });
     try {
@@ -174,6 +176,19 @@ interface HookCall {
   command: string;
   event: string;
   call: HostCall;
+}
+
+function isWaitedFor(hook: RegisteredHook, { name }: HookCall): boolean {
+  return hook.required === true && name.startsWith('before:');
+}
+
+/** Undefined: what is built in is bounded by itself. What a drain waits for must not outlast it. */
+function limitOf(hook: RegisteredHook, at: HookCall): { limitMs: number | undefined; why: string } {
+  if (hook.builtIn) return { limitMs: undefined, why: '' };
+  const limitMs = hook.timeoutMs ?? HOOK_TIMEOUT_MS;
+  const leftMs = isWaitedFor(hook, at) ? at.call.drain?.timeLeftMs() : undefined;
+  if (leftMs === undefined || leftMs >= limitMs) return { limitMs, why: '' };
+  return { limitMs: Math.ceil(leftMs), why: ', all that the drain has left' };
 }
 
 function isTextList(value: unknown): boolean {

@@ -429,6 +429,27 @@ describe('PluginHost run with time limits', () => {
     assert.match(fakeLog.of('error')[0] ?? '', /plugin a did not end in 3000 ms/);
   });
 
+  it('waits for a required hook no longer than the drain may take', async () => {
+    const notes: string[] = [];
+    const hook = { run: () => never, required: true, timeoutMs: 60_000 };
+    const { host, fakeLog } = hostOf(
+      shutdownPlugin(notes),
+      pluginOf('a', { hooks: { 'before:shutdown:two': hook } }),
+    );
+    const run = host.run('shutdown', { drain: { ...makeDrain(), timeLeftMs: () => 2_000 } });
+    await settle();
+    mock.timers.tick(1_999);
+    await settle();
+    assert.deepEqual(notes, ['step one']);
+    mock.timers.tick(1);
+    await run;
+    assert.deepEqual(notes, ['step one', 'step two', 'step three']);
+    assert.match(
+      fakeLog.of('error')[0] ?? '',
+      /did not end in 2000 ms, all that the drain has left/,
+    );
+  });
+
   it('does not wait for a required hook at or after an event', async () => {
     const notes: string[] = [];
     const hook = { run: () => never, required: true };
