@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { pathToFileURL } from 'node:url';
 import { DrainPlugin } from '../../src/commands/drain.js';
 import { FORMATS } from '../../src/config/formats.js';
 import { loadConfig } from '../../src/config/load.js';
-import { SCHEMA } from '../../src/config/schema.js';
+import { KEYS, SCHEMA, variableOf } from '../../src/config/schema.js';
 import { SHUTDOWN_EVENTS } from '../../src/drain/state.js';
 import { type ErrorCode, Pm2EnvoyError } from '../../src/errors.js';
 import { EXIT, exitCodeOf } from '../../src/exit-codes.js';
@@ -17,9 +17,23 @@ import { loadPlugins } from '../../src/plugins/load.js';
 import type { PluginHost } from '../../src/plugins/types.js';
 import { stubDrain } from '../support/drain.js';
 import { makeFolder } from '../support/folder.js';
+import {
+  block,
+  callsIn,
+  headings,
+  linksIn,
+  markdownFiles,
+  section,
+  slugOf,
+  tableRows,
+  unpadded,
+} from '../support/pages.js';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
+const PAGES = ['README.md', 'SECURITY.md', ...markdownFiles(join(ROOT, 'docs')).map(toRelative)];
+/** Commands of the plugins that docs/plugins.md makes up. */
+const OF_PLUGINS = ['hello', 'cache'];
 
 describe('docs/configuration.md', () => {
   it('is what scripts/configuration-page.js makes of the schema', async () => {
@@ -82,18 +96,35 @@ describe('README.md', () => {
   });
 });
 
-describe('docs/operations.md', () => {
-  it('calls only commands and flags that --help names', () => {
-    const calls = [
-      ...read('docs/operations.md').matchAll(/npx pm2-envoy ([a-z ]*[a-z])([^`\n]*)/g),
-    ];
-    assert.ok(calls.length > 0);
-    for (const [call, words = '', rest = ''] of calls) {
-      const [name = '', sub] = words.split(' ');
-      assert.ok(helpOf([]).includes(name), call);
-      const isGroup = sub !== undefined && helpOf([name]).includes(sub);
-      const help = helpTextOf(isGroup ? [name, sub] : [name]);
-      for (const [flag] of rest.matchAll(/--[a-z-]+/g)) assert.ok(help.includes(` ${flag} `), call);
+describe('every page', () => {
+  // A decision also names what was not chosen, and the README's commands have a test of their own.
+  const current = PAGES.filter((path) => /^docs\/[^/]+$/.test(path));
+  const callers = current.filter((path) => callsIn(read(path)).length > 0);
+
+  it('that is about a task calls pm2-envoy', () => {
+    for (const name of [
+      'operations',
+      'kubernetes',
+      'container',
+      'from-contour',
+      'troubleshooting',
+    ]) {
+      assert.ok(callers.includes(`docs/${name}.md`), `no call found in docs/${name}.md`);
+    }
+  });
+
+  for (const path of callers) {
+    it(`calls only commands and flags that --help names: ${path}`, () => {
+      for (const call of callsIn(read(path))) assertCall(call);
+    });
+  }
+
+  it('names only variables that are read', () => {
+    const known = [...KEYS.map(variableOf), 'PM2_ENVOY_PROFILE', 'PM2_ENVOY_CONFIG'];
+    for (const path of PAGES) {
+      for (const [name] of read(path).matchAll(/\bPM2_ENVOY_[A-Z_]*[A-Z]/g)) {
+        assert.ok(known.includes(name), `${path}: there is no ${name}`);
+      }
     }
   });
 });
@@ -203,6 +234,10 @@ async function construct(
   createPluginHost({ config, log: silentLog, plugins });
 }
 
+function toRelative(file: string): string {
+  return relative(ROOT, file);
+}
+
 /** The plugin host that the configuration in docs/plugins.md leads to, with other options. */
 async function hostOf(
   page: string,
@@ -235,6 +270,17 @@ async function pageScript(): Promise<PageScript> {
   return await import(pathToFileURL(join(ROOT, 'scripts/configuration-page.js')).href);
 }
 
+/** Fails unless the command and its flags exist. */
+function assertCall(call: string): void {
+  const [, words = '', rest = ''] = /^([a-z ]*[a-z])(.*)$/.exec(call) ?? [];
+  const [name = '', sub] = words.split(' ');
+  if (OF_PLUGINS.includes(name)) return;
+  assert.ok(helpOf([]).includes(name), call);
+  const isGroup = sub !== undefined && helpOf([name]).includes(sub);
+  const help = helpTextOf(isGroup ? [name, sub] : [name]);
+  for (const [flag] of rest.matchAll(/--[a-z-]+/g)) assert.ok(help.includes(` ${flag} `), call);
+}
+
 /** Commands that the help names, of the program or of a group of commands. */
 function helpOf(group: readonly string[]): string[] {
   const list = helpTextOf(group).split('Commands:\n')[1] ?? '';
@@ -249,72 +295,4 @@ function helpTextOf(command: readonly string[]): string {
   const help = helps.get(key) ?? execFileSync(process.execPath, args, { encoding: 'utf8' });
   helps.set(key, help);
   return help;
-}
-
-/** The text below a heading, up to the next one of its level or above. */
-function section(page: string, heading: string): string {
-  const [, marks = '#', rest = ''] =
-    new RegExp(`^(#+) ${heading}$([\\s\\S]*)`, 'm').exec(page) ??
-    assert.fail(`no heading ${heading}`);
-  return rest.split(new RegExp(`^#{1,${marks.length}} `, 'm'))[0] ?? '';
-}
-
-/** The cells of every row of every table, without the headers. */
-function tableRows(text: string): string[][] {
-  return text
-    .split('\n')
-    .filter((line, index, lines) => line.startsWith('|') && !isHeader(line, lines[index + 1]))
-    .map((line) =>
-      line
-        .split(/(?<!\\)\|/)
-        .slice(1, -1)
-        .map((cell) => cell.trim()),
-    );
-}
-
-function isHeader(line: string, next: string | undefined): boolean {
-  return /^\|[-|: ]+\|$/.test(line) || /^\|[-|: ]+\|$/.test(next ?? '');
-}
-
-/** Tables without the padding that the formatter gives them. */
-function unpadded(page: string): string {
-  return page.replace(/ {2,}/g, ' ').replace(/\| ?-+ ?(?=\|)/g, '|---');
-}
-
-/** The first code block of a language. */
-function block(page: string, language: string): string {
-  return new RegExp(`^\`\`\`${language}\n([\\s\\S]*?)^\`\`\``, 'm').exec(page)?.[1] ?? '';
-}
-
-function markdownFiles(folder: string): string[] {
-  const skipped = ['node_modules', 'dist', 'coverage'];
-  return readdirSync(folder, { withFileTypes: true })
-    .filter(({ name }) => !name.startsWith('.') && !skipped.includes(name))
-    .flatMap((entry) => {
-      const path = join(folder, entry.name);
-      if (entry.isDirectory()) return markdownFiles(path);
-      return entry.name.endsWith('.md') ? [path] : [];
-    });
-}
-
-function linksIn(page: string): string[] {
-  return [...proseOf(page).matchAll(/\]\(([^)\s]+)\)/g)]
-    .map(([, link]) => String(link))
-    .filter((link) => !/^[a-z]+:/.test(link));
-}
-
-function headings(page: string): string[] {
-  return [...proseOf(page).matchAll(/^#+ (.+)$/gm)].map(([, text]) => String(text));
-}
-
-function proseOf(page: string): string {
-  return page.replace(/^```[\s\S]*?^```/gm, '');
-}
-
-/** A heading's anchor, as GitHub makes it. */
-function slugOf(heading: string): string {
-  return heading
-    .toLowerCase()
-    .replace(/[^\p{L}\p{N} _-]/gu, '')
-    .replaceAll(' ', '-');
 }
