@@ -1,13 +1,16 @@
-import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 
-/** Folder of pm2-envoy's own package.json: src/ and dist/ both lie directly below it. */
-export const PACKAGE_ROOT: string = fileURLToPath(new URL('..', import.meta.url));
+/** Folder of pm2-envoy's own package.json, wherever below it this module has been built or bundled into. */
+export const PACKAGE_ROOT: string = findRoot(import.meta.dirname);
 
 /** pm2-envoy's own version. */
 export function packageVersion(): string {
-  const manifest: unknown = JSON.parse(
-    readFileSync(new URL('../package.json', import.meta.url), 'utf8'),
-  );
+  const manifest: unknown = JSON.parse(readFileSync(join(PACKAGE_ROOT, 'package.json'), 'utf8'));
   return String((manifest as { version: unknown }).version);
+}
+
+function findRoot(folder: string): string {
+  const parent = dirname(folder);
+  return existsSync(join(folder, 'package.json')) || parent === folder ? folder : findRoot(parent);
 }

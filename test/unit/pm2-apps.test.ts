@@ -56,6 +56,13 @@ describe('envoyApps', () => {
     }
   });
 
+  it('have Node keep small: no source maps, which pm2 turns on, and garbage collected early', () => {
+    for (const app of appsWith()) {
+      assert.equal(app.disable_source_map_support, true);
+      assert.deepEqual(app.node_args, ['--optimize-for-size']);
+    }
+  });
+
   it('are not restarted for a configuration that can’t work', () => {
     for (const app of appsWith()) assert.ok(app.stop_exit_codes.includes(78), app.name);
     assert.ok(!appNamed('envoy').stop_exit_codes.includes(0));

@@ -1,0 +1,29 @@
+// Bundles the two apps, which run in every container: they start in half the time and take 10 MiB less than
+// as modules of their own (docs/decisions/0009-the-apps-are-bundled.md). Everything else in dist/ stays as tsc
+// made it.
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+
+await build({
+  absWorkingDir: root,
+  entryPoints: ['src/apps/manager.ts', 'src/apps/runner.ts'],
+  outdir: 'dist',
+  outbase: 'src',
+  chunkNames: 'bundle/[name]-[hash]',
+  bundle: true,
+  splitting: true,
+  minify: true,
+  sourcemap: true,
+  platform: 'node',
+  format: 'esm',
+  target: 'node20.19',
+  // pm2's own modules are those of the pm2 that runs; the other is for people at a terminal.
+  external: ['pm2/*', 'pino-pretty'],
+  // No endpoint takes a body, and no request of ours is a form: these two bring 300 kB of tables along.
+  alias: { 'body-parser': './scripts/not-used.cjs', 'form-data': './scripts/not-used.cjs' },
+  // Bundled CommonJS modules ask for Node's own.
+  banner: { js: "import{createRequire as r}from'node:module';const require=r(import.meta.url);" },
+  logLevel: 'warning',
+});

@@ -1,0 +1,48 @@
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { describe, it } from 'node:test';
+
+const DIST = resolve(import.meta.dirname, '../../dist');
+
+/** Everything that an app loads when it starts: its file, what that imports, and `main` itself. */
+function loadedAtStart(app: string): string {
+  const seen = new Map<string, string>();
+  const load = (file: string): void => {
+    if (seen.has(file)) return;
+    const text = readFileSync(file, 'utf8');
+    seen.set(file, text);
+    // Static imports: bundled code has them at its beginning, and writes a dynamic one as import("…").
+    for (const [, path = ''] of text.matchAll(/(?:^|;|\n)import(?:[^;"()]*from)?"(\.[^"]+)"/g)) {
+      load(join(dirname(file), path));
+    }
+  };
+  const entry = join(DIST, 'apps', `${app}.js`);
+  const [, main = ''] = /import\("(\.[^"]+)"\)/.exec(readFileSync(entry, 'utf8')) ?? [];
+  assert.ok(main, 'the app imports its main module');
+  load(entry);
+  load(join(DIST, 'apps', main));
+  return [...seen.values()].join('\n');
+}
+
+describe('the bundled apps', () => {
+  it('load at start what they always need, and no more', () => {
+    const [manager, runner] = [loadedAtStart('manager'), loadedAtStart('runner')];
+    const express = 'X-Powered-By';
+    assert.ok(manager.includes(express) && runner.includes('exitedAfterDisconnect'), 'all of it');
+    assert.ok(!runner.includes(express), 'the runner loads express');
+    for (const [library, mark] of [
+      ['prom-client', '# HELP'],
+      ['the webhook plugin', 'must be a URL that begins with'],
+    ] as const) {
+      assert.ok(!manager.includes(mark), `the manager loads ${library}`);
+      assert.ok(!runner.includes(mark), `the runner loads ${library}`);
+    }
+  });
+
+  it('are no larger than they were, by more than a library', () => {
+    const kB = (app: string): number => Math.round(loadedAtStart(app).length / 1_000);
+    assert.ok(kB('manager') < 700, `the manager loads ${kB('manager')} kB`);
+    assert.ok(kB('runner') < 450, `the runner loads ${kB('runner')} kB`);
+  });
+});
