@@ -1,8 +1,8 @@
 import type { Request, Response } from 'express';
 import type { HostDrain } from '../drain/host-drain.js';
-import type { DrainOutcome, DrainResult } from '../drain/state.js';
+import type { DrainOutcome, DrainResult, ResumeResult } from '../drain/state.js';
 import { unreachable } from '../errors.js';
-import { sendError } from './answers.js';
+import type { HttpError } from './answers.js';
 
 /** What `/shutdown` does for each method. */
 export interface ShutdownHandlers {
@@ -22,27 +22,32 @@ export function createShutdownHandlers(hostDrain: HostDrain): ShutdownHandlers {
       response.status(statusOf(result.outcome)).json(result);
     },
     resume: async (_request, response) => {
-      const result = await hostDrain.resume();
-      switch (result.kind) {
-        case 'resumed':
-          response.json({ resumed: true, drain: result.drain });
-          return;
-        case 'nothing':
-          response.json({ resumed: false, drain: null });
-          return;
-        case 'too-late': {
-          const message = `${result.reason}: it can't be taken back; \`pm2 reload envoy\` brings up a new Envoy`;
-          sendError(response, 409, { code: 'not-resumable', message });
-          return;
-        }
-        case 'unreachable':
-          sendError(response, 502, { code: 'admin-failed', message: result.reason });
-          return;
-        default:
-          unreachable(result);
-      }
+      const { status, body } = answerResume(await hostDrain.resume());
+      response.status(status).json(body);
     },
   };
+}
+
+/** The answer of `DELETE /shutdown`; pm2's action `resume` has the same body. */
+export function answerResume(result: ResumeResult): { status: number; body: object } {
+  switch (result.kind) {
+    case 'resumed':
+      return { status: 200, body: { resumed: true, drain: result.drain } };
+    case 'nothing':
+      return { status: 200, body: { resumed: false, drain: null } };
+    case 'too-late': {
+      const message = `${result.reason}: it can't be taken back; \`pm2 reload envoy\` brings up a new Envoy`;
+      return errorOf(409, { code: 'not-resumable', message });
+    }
+    case 'unreachable':
+      return errorOf(502, { code: 'admin-failed', message: result.reason });
+    default:
+      return unreachable(result);
+  }
+}
+
+function errorOf(status: number, error: HttpError): { status: number; body: object } {
+  return { status, body: { error } };
 }
 
 /** The HTTP status that stands for an outcome. */

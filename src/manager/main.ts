@@ -11,6 +11,7 @@ import { EXIT } from '../exit-codes.js';
 import { createApp } from '../http/app.js';
 import { createEventStream } from '../http/events.js';
 import { drainLimitMs } from '../pm2/apps.js';
+import { registerActions } from './actions.js';
 import { readEndpoint, writeEndpoint } from './endpoint.js';
 import { watchHealth } from './health.js';
 import { createJournal } from './journal.js';
@@ -35,6 +36,7 @@ await boot('envoy-manager', async (app) => {
   const journal = createJournal();
   const status = createStatusReader({ config, locator, hostDrain, onLook: journal.note });
   const events = createEventStream({ observer: createObserver(status), journal });
+  const actions = registerActions({ channel, hostDrain, readStatus: status.read, log });
   const listener = createApp({
     config,
     hostDrain,
@@ -67,11 +69,13 @@ await boot('envoy-manager', async (app) => {
     await server?.close();
     // A SIGTERM that came after a SIGINT.
     await drained;
+    await channel.answered();
     await exit(EXIT.done);
   };
-  onStop((reason) => {
+  onStop(async (reason) => {
     if (reason === 'SIGTERM') drained ??= hostDrain.drain();
-    void leave(reason);
+    if (await actions.isTrigger(reason)) return;
+    await leave(reason);
   });
   channel.onDisconnect(() => void leave('pm2 is gone'));
 

@@ -12,6 +12,8 @@ export interface OwnApp {
    * @param signalledAtMs when the signal came, in epoch milliseconds
    */
   stopIntent(signalledAtMs: number): Promise<StopIntent>;
+  /** Whether pm2 is ending this process, as far as it tells; doubt is no. */
+  isEnding(): Promise<boolean>;
   /** Whether pm2 means this app to run: an instance of it does, or is about to be started again. */
   isWanted(): Promise<boolean>;
   /** The instance that pm2 has put in this one's place. */
@@ -42,6 +44,10 @@ export function openOwnApp(
     stopIntent: async (signalledAtMs) => {
       const own = await find();
       return own ? intentOf(own, signalledAtMs) : 'stop';
+    },
+    isEnding: async () => {
+      const own = await find();
+      return own !== undefined && (own.pid !== process.pid || own.status === 'stopping');
     },
     isWanted: async () => {
       const own = await find();

@@ -111,6 +111,21 @@ describe('openOwnApp stopIntent', () => {
   });
 });
 
+describe('openOwnApp isEnding', () => {
+  it('is true while pm2 stops this process, and once another one has replaced it', async () => {
+    for (const app of [appWith({ status: 'stopping' }), appWith({ pid: process.pid + 1 })]) {
+      assert.equal(await ownAppOf(daemonWith([app]).daemon).isEnding(), true);
+    }
+  });
+
+  it('is false while it is to run, when the daemon fails, and without pm2', async () => {
+    assert.equal(await ownAppOf(daemonWith([appWith()]).daemon).isEnding(), false);
+    assert.equal(await ownAppOf(daemonWith(undefined).daemon).isEnding(), false);
+    const stopping = daemonWith([appWith({ status: 'stopping' })]);
+    assert.equal(await ownAppOf(stopping.daemon, {}).isEnding(), false);
+  });
+});
+
 describe('openOwnApp isWanted', () => {
   const wanted: Readonly<Record<string, boolean>> = {
     online: true,

@@ -78,6 +78,7 @@ async function setUp(ownApp: Partial<OwnApp> = {}): Promise<Stage> {
     limitMs: undefined,
     ownApp: {
       stopIntent: async () => 'stop',
+      isEnding: async () => true,
       isWanted: async () => false,
       replacement: async () => someReplacement,
       removeReplaced: async () => false,
