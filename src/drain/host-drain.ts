@@ -38,8 +38,10 @@ export function createHostDrain(options: {
   host: Pick<PluginHost, 'run'>;
   log: Log;
   limitMs?: number | undefined;
+  /** Called when this process has started or joined a drain; not again for whoever joins it here. */
+  onDrain?: () => void;
 }): HostDrain {
-  const { locator, ...rest } = options;
+  const { locator, onDrain, ...rest } = options;
   let last: { located: Located; drainer: Drainer } | undefined;
   const locate = shareInFlight(() => locator.locate());
   const drainerFor = (located: Located): Drainer => {
@@ -64,9 +66,14 @@ export function createHostDrain(options: {
   };
   const drain = async (): Promise<DrainResult> => {
     const drainer = await currentDrainer();
-    if (drainer) return drainer.drain();
-    rest.log.info('there is no Envoy: nothing to drain');
-    return nothingToDrain();
+    if (!drainer) {
+      rest.log.info('there is no Envoy: nothing to drain');
+      return nothingToDrain();
+    }
+    const isNew = drainer.state().kind === 'idle';
+    const result = drainer.drain();
+    if (isNew) onDrain?.();
+    return result;
   };
 
   return {

@@ -29,9 +29,11 @@ export function watchHealth(options: {
   locator: EnvoyLocator;
   hostDrain: HostDrain;
   log: Log;
+  /** Called at each look, for who wants to look at the same moments. */
+  onLook?: (located: Located | undefined) => void;
   clock?: Clock;
 }): Health {
-  const { config, locator, hostDrain, log, clock = systemClock } = options;
+  const { config, locator, hostDrain, log, onLook, clock = systemClock } = options;
   const { envoyLostAfterMs } = config;
   let lostSinceMs: number | undefined;
   let looksInOrphanedDrain = 0;
@@ -53,6 +55,7 @@ export function watchHealth(options: {
 
   const look = async (): Promise<void> => {
     const located = await locator.locate();
+    onLook?.(located);
     const drain = hostDrain.state(located).kind;
     const isWell = drain !== 'idle' || (await exists(located));
     lostSinceMs = isWell ? undefined : (lostSinceMs ?? clock.nowMs());

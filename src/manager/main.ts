@@ -16,6 +16,7 @@ import { readEndpoint, writeEndpoint } from './endpoint.js';
 import { watchHealth } from './health.js';
 import { createJournal } from './journal.js';
 import { createObserver } from './observer.js';
+import { createPm2Metrics } from './pm2-metrics.js';
 import { type ManagerServer, serve } from './serve.js';
 import { createStatusReader } from './status.js';
 
@@ -31,8 +32,16 @@ await boot('envoy-manager', async (app) => {
   const drainLocator = createEnvoyLocator({ config, runDir, log });
   const locator = createEnvoyLocator({ config, runDir, log });
   const limitMs = drainLimitMs();
-  const hostDrain = createHostDrain({ locator: drainLocator, config, host, log, limitMs });
-  const health = watchHealth({ config, locator, hostDrain, log });
+  const hostDrain = createHostDrain({
+    locator: drainLocator,
+    config,
+    host,
+    log,
+    limitMs,
+    onDrain: async () => pm2Metrics.look(await locator.locate()),
+  });
+  const pm2Metrics = createPm2Metrics({ channel, config, locator, hostDrain });
+  const health = watchHealth({ config, locator, hostDrain, log, onLook: pm2Metrics.look });
   const journal = createJournal();
   const status = createStatusReader({ config, locator, hostDrain, onLook: journal.note });
   const events = createEventStream({ observer: createObserver(status), journal });

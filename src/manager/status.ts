@@ -164,8 +164,8 @@ function peersPart(looks: readonly Look[]): Pick<Status, 'oldestPeers' | 'oldest
   return { oldestPeers: mergePeers(known), oldestPeersNote: null };
 }
 
-/** It has no listeners yet, and often no admin interface either. */
-function isStarting(target: EnvoyTarget | undefined): boolean {
+/** Whether it has no listeners yet, and often no admin interface either. */
+export function isStarting(target: EnvoyTarget | undefined): boolean {
   return target?.generation?.ready === false;
 }
 

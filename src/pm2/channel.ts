@@ -5,10 +5,17 @@ import { createActions } from './actions.js';
  * `pmx` and `tx2`: those end the process when the daemon dies (pm2-facts.md, processes).
  */
 export interface Pm2Channel {
+  /** Whether pm2 listens; without it nothing is sent, and what follows is harmless. */
+  isOpen(): boolean;
   /** `wait_ready`: pm2 may now signal the old instance. */
   sayReady(): void;
   /** Makes `pm2 ls` show the memory of another process for this app. */
   showMemoryOf(pid: number): void;
+  /**
+   * Shows values by their names in `pm2 show` and `pm2 monit`; only what has changed is sent. pm2 keeps a
+   * name until this process ends: a value that does not hold any more has to be shown as another one.
+   */
+  showMetrics(values: Readonly<Record<string, number | string>>): void;
   /**
    * Offers the action `name` to `pm2 trigger`, which prints what `handler` resolves to as JSON, and what it
    * throws as `{error: {code, message}}`. Triggers that come while it is under way share its answer.
@@ -39,9 +46,17 @@ export function openPm2Channel(): Pm2Channel {
   };
   const actions = createActions(send);
   if (startedByPm2) process.on('message', actions.hear);
+  const shown = new Map<string, number | string>();
   return {
+    isOpen: () => startedByPm2 && process.connected,
     sayReady: () => send('ready'),
     showMemoryOf: (pid) => send({ type: 'axm:option:configuration', data: { pid } }),
+    showMetrics: (values) => {
+      const changed = Object.entries(values).filter(([name, value]) => shown.get(name) !== value);
+      if (changed.length === 0) return;
+      for (const [name, value] of changed) shown.set(name, value);
+      send({ type: 'axm:monitor', data: Object.fromEntries(changed.map(toMetric)) });
+    },
     onAction: actions.offer,
     answered: actions.answered,
     onDisconnect: (listener) => {
@@ -57,4 +72,10 @@ export function openPm2Channel(): Pm2Channel {
         process.send({ type: 'pm2-envoy:flush' }, undefined, {}, () => resolve());
       }),
   };
+}
+
+/** As pm2's own `tx2` sends it; only numbers can be averaged. */
+function toMetric([name, value]: [string, number | string]): [string, object] {
+  const historic = typeof value === 'number';
+  return [name, { value, type: name, historic, agg_type: historic ? 'avg' : 'none', unit: '' }];
 }

@@ -23,6 +23,7 @@ function setUp(envoy?: FakeEnvoy) {
     startedAtMs: 1_000_000,
   };
   let runs = 0;
+  let begun = 0;
   const locate = async (): Promise<Located | undefined> => {
     if (!now.envoy) return undefined;
     const newest = targetOf(now.envoy, 'Envoy at unix:/fake.sock');
@@ -47,8 +48,11 @@ function setUp(envoy?: FakeEnvoy) {
       },
     },
     log,
+    onDrain: () => {
+      begun += 1;
+    },
   });
-  return { hostDrain, now, locate, runs: () => runs };
+  return { hostDrain, now, locate, runs: () => runs, begun: () => begun };
 }
 
 describe('createHostDrain drain', () => {
@@ -68,10 +72,10 @@ describe('createHostDrain drain', () => {
   });
 
   it('is one drain for callers that come at once', async () => {
-    const { hostDrain, runs } = setUp(createFakeEnvoy());
+    const { hostDrain, runs, begun } = setUp(createFakeEnvoy());
     const [first, second] = await Promise.all([hostDrain.drain(), hostDrain.drain()]);
     assert.equal(first, second);
-    assert.equal(runs(), 1);
+    assert.deepEqual([runs(), begun()], [1, 1]);
   });
 
   it('is not run again for the same Envoy', async () => {
