@@ -119,6 +119,8 @@ async function run(app: App): Promise<void> {
   isReady = true;
   channel.sayReady();
   channel.showMemoryOf(running.envoy.identity.pid);
+  const { version = 'unknown', number: generation } = running.generation;
+  channel.showMetrics({ 'envoy version': version, generation });
   if (cameIntoService(running.generation)) void host.run('start', { goesOn: true });
   await takeOverFromOlder(running.generation, context, stopping.signal);
 }
