@@ -9,7 +9,10 @@ export interface Pm2Channel {
   isOpen(): boolean;
   /** `wait_ready`: pm2 may now signal the old instance. */
   sayReady(): void;
-  /** Makes `pm2 ls` show the memory of another process for this app. */
+  /**
+   * Makes `pm2 ls` show CPU and memory of another process for this app. pm2 does not heed
+   * `max_memory_restart` any more then (pm2's lib/Worker.js).
+   */
   showMemoryOf(pid: number): void;
   /**
    * Shows values by their names in `pm2 show` and `pm2 monit`; only what has changed is sent. pm2 keeps a

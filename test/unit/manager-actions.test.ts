@@ -13,6 +13,8 @@ const status: Status = {
   deadline: null,
   timeLeftMs: null,
   connectionsAtStart: null,
+  durationMs: null,
+  connectionsLeft: null,
   orphanedDrain: false,
   connections: {
     open: 2,
@@ -20,6 +22,10 @@ const status: Status = {
     byKind: { http1: 2, http2: 0, http3: 0, tcp: 0, websocket: 0, udp: 0 },
   },
   activeRequests: 1,
+  newConnectionsPerSecond: null,
+  paceLeftMs: null,
+  oldestPeers: [],
+  oldestPeersNote: null,
   envoy: {
     version: '1.40.0',
     state: 'LIVE',
