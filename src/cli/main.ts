@@ -1,22 +1,22 @@
-import { Command, CommanderError, Option } from 'commander';
+import { Command, CommanderError } from 'commander';
 import { ConfigPlugin } from '../commands/config.js';
 import { DoctorPlugin } from '../commands/doctor.js';
 import { DrainPlugin } from '../commands/drain.js';
 import { EnvoyPlugin } from '../commands/envoy.js';
 import { RedeployPlugin } from '../commands/redeploy.js';
 import { StatusPlugin } from '../commands/status.js';
-import { FORMATS } from '../config/formats.js';
 import { type LoadedConfig, loadConfig } from '../config/load.js';
-import { KEYS, specOf } from '../config/schema.js';
 import { messageOf } from '../errors.js';
 import { EXIT, exitCodeOf } from '../exit-codes.js';
 import { createLog, silentLog } from '../log.js';
 import { packageVersion } from '../package-root.js';
 import { createPluginHost, type LoadedPlugin } from '../plugins/host.js';
 import { loadPlugins } from '../plugins/load.js';
-import type { CommandSpec, PluginClass } from '../plugins/types.js';
+import type { PluginClass } from '../plugins/types.js';
 import type { CliContext } from './context.js';
 import { createIo } from './io.js';
+import { expandHelp, explainError, findMistake, type Mistake } from './mistakes.js';
+import { addCommand, type GivenOptions, takeOptions } from './options.js';
 import { runResume } from './resume.js';
 import { runShutdown } from './shutdown.js';
 
@@ -41,24 +41,39 @@ export async function main(argv: readonly string[]): Promise<void> {
     const own = ownPlugins(cli);
     const plugins = [...own, ...(await userPlugins(argv, own))];
     const program = createProgram(plugins, { cli, call });
-    await program.parseAsync([...argv], { from: 'user' });
+    const words = expandHelp(argv);
+    const mistake = findMistake(program, words) ?? (await parse(program, words));
+    for (const line of mistake ?? []) io.note(line);
+    if (mistake) process.exitCode = EXIT.usage;
   } catch (error) {
-    if (error instanceof CommanderError) {
-      process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
-      return;
-    }
     for (const line of messageOf(error).split('\n')) io.note(`pm2-envoy: ${line}`);
     process.exitCode = exitCodeOf(error);
   }
 }
 
 /** What one call of the command line was given. */
-interface Call {
-  flags: Record<string, string>;
-  configFile: string | undefined;
-  json: boolean;
+interface Call extends GivenOptions {
   loaded?: LoadedConfig;
 }
+
+/** Runs the command; gives what is wrong with how it was called, if that is why it did not. */
+async function parse(program: Command, argv: readonly string[]): Promise<Mistake | undefined> {
+  try {
+    await program.parseAsync([...argv], { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    process.exitCode = error.exitCode === 0 ? EXIT.done : EXIT.usage;
+    if (!HELP_SHOWN.includes(error.code)) return explainError(program, argv, error);
+  }
+  return undefined;
+}
+
+/** Not errors: commander has said all there is to say. */
+const HELP_SHOWN: readonly string[] = [
+  'commander.help',
+  'commander.helpDisplayed',
+  'commander.version',
+];
 
 function ownPlugins(cli: CliContext): LoadedPlugin[] {
   const options = { cli };
@@ -108,9 +123,11 @@ function createProgram(
 ): Command {
   const program = new Command('pm2-envoy')
     .description('Drains, stops and redeploys an Envoy proxy under pm2 without losing a request')
-    .version(packageVersion(), '--version')
-    .exitOverride()
-    .showHelpAfterError('(--help says more)');
+    .version(packageVersion(), '--version', 'say the version')
+    .helpOption('-h, --help', 'say this')
+    .helpCommand('help [command]', 'say what a command does')
+    .configureOutput({ outputError: () => undefined })
+    .exitOverride();
   const declared = createPluginHost({
     config: loadConfig({ env: {} }).config,
     log: silentLog,
@@ -121,7 +138,7 @@ function createProgram(
     const command = addCommand(program, name, spec);
     command.action(async (...args: unknown[]) => {
       const options = command.opts();
-      takeOptions(options, call);
+      Object.assign(call, takeOptions(options));
       const invocation = {
         args: args.slice(0, -2).filter((arg) => typeof arg === 'string'),
         options,
@@ -141,45 +158,4 @@ function createProgram(
     });
   }
   return program;
-}
-
-/** `envoy:install` becomes the command `install` of the command `envoy`. */
-function addCommand(program: Command, name: string, spec: CommandSpec): Command {
-  const words = name.split(':');
-  const last = words.pop() ?? name;
-  let parent = program;
-  for (const word of words) {
-    parent =
-      parent.commands.find((command) => command.name() === word) ??
-      parent.command(word).description(`Commands about ${word}`);
-  }
-  const command = parent.command(spec.arguments ? `${last} ${spec.arguments}` : last);
-  command.description(spec.usage);
-  command.option('--json', 'print one JSON document');
-  for (const [flags, usage] of Object.entries(spec.options ?? {})) command.option(flags, usage);
-  command.optionsGroup('Configuration (docs/configuration.md; also in a file or as PM2_ENVOY_…):');
-  command.option('--config <file>', 'JSON file with any of the following');
-  for (const key of KEYS) {
-    const { doc, format } = specOf(key);
-    command.addOption(
-      new Option(
-        `--${key} <value>`,
-        `${doc} Allowed: ${FORMATS[format].allowed}.`.replaceAll('`', ''),
-      ),
-    );
-  }
-  return command;
-}
-
-function takeOptions(options: Readonly<Record<string, unknown>>, call: Call): void {
-  call.json = options['json'] === true;
-  if (typeof options['config'] === 'string') call.configFile = options['config'];
-  for (const key of KEYS) {
-    const value = options[camelCase(key)];
-    if (typeof value === 'string') call.flags[key] = value;
-  }
-}
-
-function camelCase(key: string): string {
-  return key.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
 }

@@ -168,35 +168,96 @@ describe('bad input is refused with one line and exit code 78', { concurrency: 3
       );
       assert.equal(pm2.generations().length, 0);
     }));
+});
 
-  it('a command line that is mistyped ends in 2 with a suggestion', () =>
+/** Command lines that nobody means, the exit code, and the first line of what is said. */
+const MISTYPED: readonly [string, number, RegExp][] = [
+  ['shutdwn', 2, /unknown command 'shutdwn' \(Did you mean shutdown\?\)$/],
+  ['statsu --wach', 2, /unknown command 'statsu' \(Did you mean status\?\)$/],
+  ['envoy instal', 2, /unknown command 'instal' \(Did you mean install\?\)$/],
+  ['frobnicate', 2, /unknown command 'frobnicate'$/],
+  ['help shutdwn', 2, /unknown command 'shutdwn' \(Did you mean shutdown\?\)$/],
+  ['help envoy instal', 2, /unknown command 'instal' \(Did you mean install\?\)$/],
+  ['shutdwn --help', 2, /unknown command 'shutdwn' \(Did you mean shutdown\?\)$/],
+  ['--versoin', 2, /unknown option '--versoin' \(Did you mean --version\?\)$/],
+  ['--json status', 2, /option '--json' goes after the command: pm2-envoy COMMAND --json$/],
+  ['status --wach', 2, /unknown option '--wach' \(Did you mean --watch\?\)$/],
+  ['status --watch=1', 2, /option '--watch' takes no value, so leave out '=1'$/],
+  ['status -x', 2, /unknown option '-x'$/],
+  ['status extra-word', 2, /'pm2-envoy status' takes no argument 'extra-word'$/],
+  ['status watch', 2, /takes no argument 'watch' \(Did you mean --watch\?\)$/],
+  ['envoy install 1.40.0 now', 2, /'pm2-envoy envoy install' takes no argument 'now'$/],
+  [
+    'shutdown --chek-delay 5s',
+    2,
+    /unknown option '--chek-delay' \(Did you mean --check-delay\?\)$/,
+  ],
+  ['shutdown --chek-delay=5s', 2, /'--chek-delay=5s' \(Did you mean --check-delay\?\)$/],
+  ['shutdown --check_delay 5s', 2, /'--check_delay' \(Did you mean --check-delay\?\)$/],
+  ['shutdown --checkDelay 5s', 2, /'--checkDelay' \(Did you mean --check-delay\?\)$/],
+  ['shutdown --check-delay', 2, /argument missing: a duration, such as 0s, 5s, 1m30s or 500ms$/],
+  ['redeploy --envoy', 2, /option '--envoy <version>' argument missing$/],
+  ['shutdown --check-delay 5', 78, /check-delay: "5" .* a duration .*\(did you mean "5s"\?\)$/],
+  ['shutdown --serve-port x', 78, /serve-port: "x" .* must be a port, 0 to 65535$/],
+  ['shutdown --drain-until never', 78, /drain-until: "never" .* must be connections or requests$/],
+  ['shutdown --config /nowhere.json', 78, /\/nowhere\.json/],
+  ['doctor --grace-period 5', 78, /--grace-period: "5" must be a duration .*"5s"/],
+];
+
+describe('a command line that is mistyped', { concurrency: 2 }, () => {
+  for (const [words, expected, says] of MISTYPED) {
+    it(`${words} ends in ${expected} and says what is wrong`, () =>
+      withPrepared({}, async (pm2) => {
+        const { code, stdout, stderr } = await pm2.cli(...words.split(' '));
+        assert.deepEqual([code, stdout], [expected, ''], stderr);
+        const [first, ...rest] = stderr.trimEnd().split('\n');
+        assert.match(first ?? '', says);
+        assert.match(first ?? '', /^pm2-envoy: /);
+        if (expected === 2) assert.match(rest.join('\n'), /^`pm2-envoy( \w+)* --help` says more$/);
+      }));
+  }
+
+  it('without a command ends in 2 with the help, on stderr', () =>
     withPrepared({}, async (pm2) => {
-      for (const [args, says] of [
-        [['shutdwn'], /unknown command 'shutdwn'[\s\S]*Did you mean shutdown\?/],
-        [
-          ['shutdown', '--chek-delay', '5s'],
-          /unknown option '--chek-delay'[\s\S]*Did you mean --check-delay\?/,
-        ],
-        [['shutdown', '--check-delay'], /argument missing/],
+      for (const [words, usage] of [
+        [[], /^Usage: pm2-envoy \[options\] \[command\]/],
+        [['envoy'], /^Usage: pm2-envoy envoy \[options\] \[command\]/],
       ] as const) {
-        const { code, stderr } = await pm2.cli(...args);
-        assert.equal(code, 2, args.join(' '));
-        assert.match(stderr, says);
-      }
-      for (const command of [
-        [],
-        ['shutdown'],
-        ['status'],
-        ['redeploy'],
-        ['config'],
-        ['envoy', 'install'],
-        ['envoy', 'which'],
-      ]) {
-        const { code, stdout } = await pm2.cli(...command, '--help');
-        assert.equal(code, 0);
-        assert.match(stdout, new RegExp(`^Usage: pm2-envoy ${command.join(' ')}`));
+        const { code, stdout, stderr } = await pm2.cli(...words);
+        assert.deepEqual([code, stdout], [2, '']);
+        assert.match(stderr, usage);
       }
     }));
+});
+
+describe('--help', () => {
+  const COMMANDS = [
+    '',
+    'shutdown',
+    'resume',
+    'status',
+    'redeploy',
+    'doctor',
+    'config',
+    'envoy',
+    'envoy install',
+    'envoy which',
+  ];
+  for (const command of COMMANDS) {
+    it(`of ${command || 'the program'} fits into 80 columns, what is its own first`, () =>
+      withPrepared({}, async (pm2) => {
+        const words = command === '' ? [] : command.split(' ');
+        const { code, stdout } = await pm2.cli(...words, '--help');
+        assert.equal(code, 0);
+        assert.match(stdout, new RegExp(`^Usage: pm2-envoy ${command}`));
+        for (const line of stdout.split('\n')) assert.ok(line.length <= 80, line);
+        const [own = '', settings] = stdout.split('\nSettings');
+        assert.ok(own.split('\n').length <= 25, own);
+        if (settings) assert.match(settings, /--check-delay <duration>/);
+        const asked = await pm2.cli('help', ...words);
+        assert.equal(asked.stdout, stdout);
+      }));
+  }
 });
 
 describe('bad input leaves an Envoy that runs as it is', () => {

@@ -1,0 +1,83 @@
+import { type Command, Option } from 'commander';
+import { FORMATS, type FormatName } from '../config/formats.js';
+import { KEYS, type Key, specOf } from '../config/schema.js';
+import type { CommandSpec } from '../plugins/types.js';
+
+/** The options that every command has, as they were given. */
+export interface GivenOptions {
+  json: boolean;
+  configFile: string | undefined;
+  /** Settings by their key. */
+  flags: Record<string, string>;
+}
+
+/** Adds a command; `envoy:install` becomes the command `install` of the command `envoy`. */
+export function addCommand(program: Command, name: string, spec: CommandSpec): Command {
+  const words = name.split(':');
+  const last = words.pop() ?? name;
+  let parent = program;
+  for (const word of words) {
+    parent =
+      parent.commands.find((command) => command.name() === word) ??
+      parent.command(word).description(`Commands about ${word}`);
+  }
+  const command = parent.command(spec.arguments ? `${last} ${spec.arguments}` : last);
+  command.description(spec.usage);
+  for (const [flags, usage] of Object.entries(spec.options ?? {})) command.option(flags, usage);
+  command.option('--json', 'print one JSON document');
+  command.helpOption('-h, --help', 'say this');
+  command.optionsGroup('Settings (also in a file, or as PM2_ENVOY_…; see docs/configuration.md):');
+  command.option('--config <file>', 'JSON file with any of the following');
+  for (const key of KEYS) {
+    const flag = `--${key} <${PLACEHOLDERS[specOf(key).format]}>`;
+    command.addOption(new Option(flag, describeSetting(key)));
+  }
+  return command;
+}
+
+/** Reads them from what commander has parsed. */
+export function takeOptions(options: Readonly<Record<string, unknown>>): GivenOptions {
+  const { config } = options;
+  const flags: Record<string, string> = {};
+  for (const key of KEYS) {
+    const value = options[camelCase(key)];
+    if (typeof value === 'string') flags[key] = value;
+  }
+  return {
+    json: options['json'] === true,
+    configFile: typeof config === 'string' ? config : undefined,
+    flags,
+  };
+}
+
+const PLACEHOLDERS: Readonly<Record<FormatName, string>> = {
+  duration: 'duration',
+  'positive duration': 'duration',
+  count: 'number',
+  port: 'port',
+  host: 'ip',
+  'admin address': 'address',
+  'drain rule': 'rule',
+  'orphaned drain rule': 'rule',
+  token: 'token',
+  path: 'path',
+  list: 'a,b',
+  plugins: 'a,b',
+  'log level': 'level',
+  'log format': 'format',
+};
+/** Their values are words that only the whole text explains. */
+const CHOICES: readonly FormatName[] = ['drain rule', 'orphaned drain rule'];
+
+/** What fits into a line or two; all of it is in docs/configuration.md. */
+function describeSetting(key: Key): string {
+  const { doc, format, default: value } = specOf(key);
+  const text = CHOICES.includes(format) ? doc : (doc.split(/(?<=\.) /)[0] ?? doc);
+  const isShort = typeof value === 'string' || typeof value === 'number';
+  const allowed = key.startsWith('log-') ? ` Allowed: ${FORMATS[format].allowed}.` : '';
+  return `${text}${allowed}${isShort ? ` Default: ${value}.` : ''}`.replaceAll('`', '');
+}
+
+function camelCase(key: string): string {
+  return key.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
+}
