@@ -3,6 +3,12 @@ import pino from 'pino';
 /** What the modules need of a logger: pino's signature. */
 export type Log = Pick<pino.Logger, 'debug' | 'info' | 'warn' | 'error' | 'fatal'>;
 
+/** Where a log is written to. */
+export interface LogStream {
+  readonly isTTY?: boolean;
+  write(text: string): unknown;
+}
+
 /** Levels of `log-level`. */
 export const LOG_LEVELS: readonly string[] = ['debug', 'info', 'warn', 'error', 'fatal', 'silent'];
 
@@ -19,10 +25,10 @@ export async function createLog(options: {
   name: string;
   level: string;
   format: string;
-  stream: NodeJS.WriteStream;
+  stream: LogStream;
 }): Promise<Log> {
   const { name, level, format, stream } = options;
-  const text = format === 'text' || (format === 'auto' && stream.isTTY);
+  const text = format === 'text' || (format === 'auto' && stream.isTTY === true);
   const settings: pino.LoggerOptions = {
     name,
     level,
@@ -30,11 +36,11 @@ export async function createLog(options: {
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (label) => ({ level: label }) },
   };
-  if (!text) return pino(settings, stream);
+  if (!text) return pino(settings, { write: (line) => void stream.write(line) });
   // Loaded only for people: in a container the log is JSON and this module costs memory.
   const { prettyFactory } = await import('pino-pretty');
   const toText = prettyFactory({
-    colorize: stream.isTTY && process.env['NO_COLOR'] === undefined,
+    colorize: stream.isTTY === true && process.env['NO_COLOR'] === undefined,
     ignore: 'pid',
     translateTime: 'SYS:HH:MM:ss.l',
     singleLine: true,

@@ -14,6 +14,8 @@ export interface DirectDrain {
   host: PluginHost;
   runDir: string;
   log: Log;
+  /** Whether another process would find the drain, and go on with it. */
+  isRecorded(): boolean;
 }
 
 /**
@@ -28,7 +30,10 @@ export async function openDirectDrain(cli: CliContext, config: Config): Promise<
     name: 'pm2-envoy',
     level: 'warn',
     format: 'text',
-    stream: process.stderr,
+    stream: {
+      isTTY: cli.io.terminal('stderr').color,
+      write: (text) => cli.io.note(text.trimEnd()),
+    },
   });
   const locator = createEnvoyLocator({ config, runDir, log });
   const located = await locator.locate();
@@ -48,7 +53,13 @@ export async function openDirectDrain(cli: CliContext, config: Config): Promise<
     if (!located.generation && isPm2EnvoyError(error, 'admin-gone')) throw error;
   });
   const host = await createDrainHost(config, log);
-  return { hostDrain: createHostDrain({ locator, config, host, log }), host, runDir, log };
+  return {
+    hostDrain: createHostDrain({ locator, config, host, log }),
+    host,
+    runDir,
+    log,
+    isRecorded: () => located.ledger.read() !== undefined,
+  };
 }
 
 /** A foreign Envoy's drain is recorded where nothing else may have made the folder. */

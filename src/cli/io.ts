@@ -1,4 +1,7 @@
 import { EXIT } from '../exit-codes.js';
+import { fold } from './fit.js';
+import { openScreen, type Screen } from './screen.js';
+import { type Terminal, terminalOf } from './terminal.js';
 
 /** Where the command line writes to. */
 export interface Io {
@@ -6,52 +9,80 @@ export interface Io {
   out(text: string): void;
   /** Progress and problems, on stderr. */
   note(text: string): void;
+  /** The same of a sentence, which a narrow terminal would break in the middle of a word. */
+  say(text: string, stream?: StreamName): void;
   /** Shows a line that the next one replaces; only on a terminal. */
   live(text: string): void;
+  /** Opens what is drawn over again and again; for streams whose {@link Terminal} is `live`. */
+  screen(stream: StreamName): Promise<Screen>;
+  /** What a stream can show, as of now: terminals change their size. */
+  terminal(stream: StreamName): Terminal;
   /** What to say when Ctrl-C ends the command, but not what it began; gives what takes that back. */
-  onInterrupt(text: string): () => void;
-  /** Whether stderr is a terminal. */
+  onInterrupt(say: () => string, code?: number): () => void;
+  /** Whether stderr is a terminal that can be drawn on. */
   readonly isTerminal: boolean;
+  /** Aborts once nobody reads stdout any more. */
+  readonly unread: AbortSignal;
 }
 
-/** `1 connection`, `2 connections`. */
-export function counted(count: number, noun: string): string {
-  return `${count} ${noun}${count === 1 ? '' : 's'}`;
-}
+/** Where something is shown. */
+export type StreamName = 'stdout' | 'stderr';
+
+const ERASE_LINE = '\r\u001b[K';
 
 /** The terminal, or whatever stdout and stderr are redirected to. */
 export function createIo(): Io {
+  const unread = new AbortController();
   // `pm2-envoy … | head -1`: a reader that has gone must not end a drain.
-  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
-  const isTerminal = process.stderr.isTTY === true;
+  process.stderr.on('error', () => undefined);
+  process.stdout.on('error', () => unread.abort());
+  const terminal = (stream: StreamName): Terminal => terminalOf(process.env, process[stream]);
+  let screen: Screen | undefined;
   let liveShown = false;
   const clear = (): void => {
-    if (liveShown) process.stderr.write('\r\u001b[K');
+    if (liveShown) process.stderr.write(ERASE_LINE);
     liveShown = false;
   };
+  const print = (stream: StreamName, text: string): void => {
+    clear();
+    screen?.clear();
+    process[stream].write(`${text}\n`);
+    screen?.redraw();
+  };
   return {
-    isTerminal,
-    onInterrupt: (text) => {
+    isTerminal: terminal('stderr').live,
+    unread: unread.signal,
+    terminal,
+    screen: async (stream) => {
+      clear();
+      screen = await openScreen(process[stream], () => terminal(stream));
+      return screen;
+    },
+    onInterrupt: (say, code = EXIT.interrupted) => {
       const interrupted = (): void => {
         clear();
-        process.stderr.write(`${text}\n`);
-        process.exit(EXIT.interrupted);
+        screen?.end();
+        screen = undefined;
+        const { live, width } = terminal('stderr');
+        // The terminal has shown ^C.
+        if (live) process.stderr.write(ERASE_LINE);
+        const text = say();
+        if (text !== '') process.stderr.write(`${live ? fold(text, width) : text}\n`);
+        process.exit(code);
       };
       process.once('SIGINT', interrupted);
       return () => process.removeListener('SIGINT', interrupted);
     },
-    out: (text) => {
-      clear();
-      process.stdout.write(`${text}\n`);
-    },
-    note: (text) => {
-      clear();
-      process.stderr.write(`${text}\n`);
+    out: (text) => print('stdout', text),
+    note: (text) => print('stderr', text),
+    say: (text, stream = 'stderr') => {
+      const { live, width } = terminal(stream);
+      print(stream, live ? fold(text, width) : text);
     },
     live: (text) => {
-      if (!isTerminal) return;
-      const width = process.stderr.columns || 80;
-      process.stderr.write(`\r\u001b[K${text.slice(0, width - 1)}`);
+      const { live, width } = terminal('stderr');
+      if (!live) return;
+      process.stderr.write(ERASE_LINE + text.slice(0, width - 1));
       liveShown = true;
     },
   };

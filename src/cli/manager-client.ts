@@ -1,11 +1,13 @@
 import axios, { isAxiosError } from 'axios';
 import type { Config } from '../config/config.js';
+import { formatDuration } from '../config/duration.js';
 import { createTokenSource } from '../config/token.js';
 import type { DrainResult } from '../drain/state.js';
 import { messageOf, Pm2EnvoyError } from '../errors.js';
 import { isDrainResult } from '../http/shutdown.js';
 import { readEndpoint } from '../manager/endpoint.js';
 import type { Status } from '../manager/status.js';
+import { readStatusAnswer } from './status-answer.js';
 
 /** The manager of this host, over HTTP. */
 export interface ManagerClient {
@@ -66,7 +68,11 @@ export function createManagerClient(config: Config, runDir: string): ManagerClie
       return reply.data;
     } catch (error) {
       if (error instanceof Pm2EnvoyError) throw error;
-      const reason = isAxiosError(error) ? (error.code ?? error.message) : messageOf(error);
+      const reason = limit.aborted
+        ? `no answer in ${formatDuration(limitMs)}`
+        : isAxiosError(error)
+          ? (error.code ?? error.message)
+          : messageOf(error);
       throw new Pm2EnvoyError(
         'manager-unreachable',
         `the manager at ${url} can't be reached (${reason})`,
@@ -94,8 +100,9 @@ export function createManagerClient(config: Config, runDir: string): ManagerClie
     },
     status: async (signal) => {
       const body = await call(['GET', '/status'], STATUS_LIMIT_MS, signal);
-      if (typeof body !== 'object' || body === null || !('phase' in body)) throw strange(url, body);
-      return body as Status;
+      const status = readStatusAnswer(body);
+      if (!status) throw strange(url, body);
+      return status;
     },
   };
 }

@@ -1,15 +1,17 @@
 import type { Config } from '../config/config.js';
 import { formatDuration } from '../config/duration.js';
+import type { HostDrain } from '../drain/host-drain.js';
 import { createEnvoyLocator } from '../drain/locate.js';
-import type { DrainOutcome, DrainResult } from '../drain/state.js';
+import type { DrainOutcome, DrainPhase, DrainResult } from '../drain/state.js';
 import { findRunDir } from '../envoy/run-dir.js';
-import { isPm2EnvoyError, messageOf, unreachable } from '../errors.js';
+import { isPm2EnvoyError, unreachable } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
 import { createStatusReader, type Status } from '../manager/status.js';
 import type { CliContext } from './context.js';
 import { openDirectDrain } from './direct.js';
-import { counted } from './io.js';
 import { createManagerClient } from './manager-client.js';
+import { createDrainProgress, type DrainProgress } from './progress.js';
+import { counted } from './words.js';
 
 /**
  * `pm2-envoy shutdown`: drains through the manager, or directly when it is down; blocks until the
@@ -19,9 +21,9 @@ export async function runShutdown(cli: CliContext): Promise<number> {
   const { config } = cli.load();
   const result = await drainSomehow(cli, config);
   if (cli.json) cli.io.out(JSON.stringify(result));
-  else cli.io.out(describeResult(result));
+  else cli.io.say(describeResult(result), 'stdout');
   if (result.outcome === 'drained' || result.outcome === 'timeout') {
-    cli.io.note('Envoy takes no more connections; `pm2 restart envoy` brings up a new one.');
+    cli.io.say('Envoy takes no more connections; `pm2 restart envoy` brings up a new one.');
   }
   return exitCodeOfOutcome(result.outcome);
 }
@@ -44,67 +46,86 @@ export function exitCodeOfOutcome(outcome: DrainOutcome): number {
 }
 
 async function drainSomehow(cli: CliContext, config: Config): Promise<DrainResult> {
-  const manager = createManagerClient(config, findRunDir(config.runDir));
-  const forget = cli.io.onInterrupt('the drain goes on; `pm2-envoy resume` takes it back');
+  const progress = createDrainProgress(cli, config);
   try {
-    return await withProgress(cli, manager.shutdown(), manager.status);
+    return await drainByManager(cli, config, progress);
   } catch (error) {
     if (!isPm2EnvoyError(error, 'manager-unreachable')) throw error;
-    cli.io.note(`${error.message}: draining Envoy directly`);
-    forget();
-    return drainDirectly(cli, config);
+    cli.io.say(`${error.message}: draining Envoy directly`);
+    return await drainDirectly(cli, config, progress);
+  } finally {
+    progress.close();
+  }
+}
+
+async function drainByManager(
+  cli: CliContext,
+  config: Config,
+  progress: DrainProgress,
+): Promise<DrainResult> {
+  const manager = createManagerClient(config, findRunDir(config.runDir));
+  const forget = cli.io.onInterrupt(() => describeInterrupted(progress.latest()?.phase));
+  try {
+    return await progress.follow(manager.shutdown(), manager.status);
   } finally {
     forget();
   }
 }
 
-async function drainDirectly(cli: CliContext, config: Config): Promise<DrainResult> {
-  const { hostDrain, host, runDir, log } = await openDirectDrain(cli, config);
+async function drainDirectly(
+  cli: CliContext,
+  config: Config,
+  progress: DrainProgress,
+): Promise<DrainResult> {
+  const direct = await openDirectDrain(cli, config);
+  const { hostDrain, host, runDir, log } = direct;
   // A connection of its own: the drain must not queue behind the progress display.
   const watch = createEnvoyLocator({ config, runDir, log });
   const status = createStatusReader({ config, locator: watch, hostDrain });
-  const result = await withProgress(cli, hostDrain.drain(), status.read);
-  await host.settled();
-  return result;
-}
-
-const PROGRESS_MS = 500;
-
-/** Shows where the drain is while it runs: a live line on a terminal, a line for each phase elsewhere. */
-async function withProgress(
-  cli: CliContext,
-  drain: Promise<DrainResult>,
-  status: (signal: AbortSignal) => Promise<Status>,
-): Promise<DrainResult> {
-  const over = new AbortController();
-  let phase = '';
-  const show = async (): Promise<void> => {
-    try {
-      const now = await status(over.signal);
-      if (over.signal.aborted || now.phase === 'idle' || now.outcome !== null) return;
-      if (cli.io.isTerminal) cli.io.live(describeProgress(now));
-      else if (now.phase !== phase) cli.io.note(describeProgress(now));
-      phase = now.phase;
-    } catch (error) {
-      if (!over.signal.aborted) cli.io.live(messageOf(error));
-    }
-  };
-  const timer = setInterval(() => void show(), PROGRESS_MS);
+  const forget = cli.io.onInterrupt(() => {
+    const phase = phaseOf(hostDrain);
+    const isLed = hostDrain.current() !== undefined;
+    return isLed
+      ? describeLeft({ phase, isRecorded: direct.isRecorded() })
+      : describeInterrupted(phase);
+  });
   try {
-    return await drain;
+    const result = await progress.follow(hostDrain.drain(), status.read);
+    progress.close();
+    await host.settled();
+    return result;
   } finally {
-    clearInterval(timer);
-    // An answer under way would keep the command from ending.
-    over.abort();
+    forget();
   }
 }
 
-function describeProgress({ phase, connections, timeLeftMs }: Status): string {
-  const open = connections
-    ? `${counted(connections.open, 'connection')} open`
-    : 'connections unknown';
-  const left = formatDuration(Math.round((timeLeftMs ?? 0) / 1_000) * 1_000);
-  return `${phase}: ${open}, at most ${left} left`;
+function phaseOf(hostDrain: HostDrain): DrainPhase | undefined {
+  const state = hostDrain.state(undefined);
+  return state.kind === 'draining' ? state.phase : undefined;
+}
+
+/** Another process leads the drain: nothing depends on this one. */
+function describeInterrupted(phase: Status['phase'] | undefined): string {
+  return canBeTakenBack(phase)
+    ? 'the drain goes on; `pm2-envoy resume` takes it back'
+    : `the drain goes on; ${TOO_LATE}; \`pm2-envoy status --watch\` shows it`;
+}
+
+/** This process led the drain, and the manager is down: nobody does now. */
+function describeLeft(drain: { phase: Status['phase'] | undefined; isRecorded: boolean }): string {
+  const next = drain.isRecorded
+    ? '`pm2-envoy shutdown`, or the manager once it is back, goes on with it, to the same deadline'
+    : '`pm2-envoy shutdown` begins anew: this drain could not be written down';
+  const back = canBeTakenBack(drain.phase) ? '`pm2-envoy resume` takes it back' : TOO_LATE;
+  return `nobody goes on with the drain now, and Envoy stays DRAINING: ${next}; ${back}`;
+}
+
+const TOO_LATE = 'Envoy’s listeners are closed, so it can’t be taken back';
+
+const BEFORE_CLOSE: readonly Status['phase'][] = ['idle', 'fail-health', 'delay'];
+
+function canBeTakenBack(phase: Status['phase'] | undefined): boolean {
+  return phase === undefined || BEFORE_CLOSE.includes(phase);
 }
 
 function describeResult({ outcome, durationMs, connectionsLeft }: DrainResult): string {

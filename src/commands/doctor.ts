@@ -1,5 +1,5 @@
 import type { CliContext } from '../cli/context.js';
-import { counted } from '../cli/io.js';
+import { counted } from '../cli/words.js';
 import { parseDuration } from '../config/duration.js';
 import { examine } from '../doctor/examine.js';
 import type { Finding } from '../doctor/finding.js';

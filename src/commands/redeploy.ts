@@ -1,5 +1,5 @@
 import type { CliContext } from '../cli/context.js';
-import { counted } from '../cli/io.js';
+import { counted } from '../cli/words.js';
 import { formatDuration } from '../config/duration.js';
 import type { LoadedConfig } from '../config/load.js';
 import { isKey, type Key, variableOf } from '../config/schema.js';
@@ -101,7 +101,7 @@ function changedVariables({ settings, config }: LoadedConfig): Record<string, st
 
 async function reload(cli: CliContext, plan: RedeployPlan): Promise<RedeployResult> {
   const forget = cli.io.onInterrupt(
-    'the reload goes on in pm2; `pm2-envoy status` shows where it is',
+    () => 'the reload goes on in pm2; `pm2-envoy status` shows where it is',
   );
   let said = '';
   const result = await runReload(plan, (progress) => {

@@ -1,0 +1,96 @@
+/** Characters that take two columns: East Asian wide ones and most emoji. */
+const WIDE =
+  /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|[\u{1f300}-\u{1faff}]|[\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}/u;
+const ZERO_WIDTH = /[\p{Mark}\u200b-\u200d\ufeff]/u;
+/** Names come from Envoy and its clients: they must not be able to steer the terminal. */
+const CONTROL = /[\p{Cc}\p{Cf}\u2028\u2029]+/gu;
+
+/** Columns that a text takes on a terminal. */
+export function widthOf(text: string): number {
+  let width = 0;
+  for (const character of text) width += columnsOf(character);
+  return width;
+}
+
+/** A text as it may be shown: without control characters, and in ASCII where the terminal has no more. */
+export function clean(text: string, unicode: boolean): string {
+  const visible = text.replace(CONTROL, ' ');
+  if (unicode) return visible;
+  return visible
+    .replaceAll('’', "'")
+    .replaceAll('…', '..')
+    .replace(/[^\x20-\x7e]/gu, '?');
+}
+
+/** The mark of what was left out. */
+export function ellipsis(unicode: boolean): string {
+  return unicode ? '…' : '..';
+}
+
+/** Cuts the end off a text that is wider than `width`. */
+export function cutEnd(text: string, width: number, unicode = true): string {
+  if (widthOf(text) <= width) return text;
+  const mark = ellipsis(unicode);
+  return take([...text], width - widthOf(mark)).join('') + mark.slice(0, Math.max(0, width));
+}
+
+/** Cuts the middle out of a text that is wider than `width`: names differ at both ends. */
+export function cutMiddle(text: string, width: number, unicode = true): string {
+  if (widthOf(text) <= width) return text;
+  const mark = ellipsis(unicode);
+  const room = width - widthOf(mark);
+  if (room < 2) return cutEnd(text, width, unicode);
+  const characters = [...text];
+  const head = take(characters, Math.ceil(room / 2));
+  const tail = take(characters.toReversed(), Math.floor(room / 2)).toReversed();
+  return head.join('') + mark + tail.join('');
+}
+
+/** Breaks a text at its spaces, and a word that is too wide anywhere; no line is wider than `width`. */
+export function wrap(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(' ')) {
+    if (line !== '' && widthOf(line) + 1 + widthOf(word) <= width) {
+      line += ` ${word}`;
+      continue;
+    }
+    if (line !== '') lines.push(line);
+    let rest = [...word];
+    while (widthOf(rest.join('')) > width) {
+      const part = take(rest, width);
+      if (part.length === 0) break;
+      lines.push(part.join(''));
+      rest = rest.slice(part.length);
+    }
+    line = rest.join('');
+  }
+  return [...lines, line];
+}
+
+/** A sentence in lines of at most `width`; a longer word, such as a path, stays whole, and so does a command. */
+export function fold(text: string, width: number): string {
+  const lines: string[] = [];
+  for (const word of text.match(/`[^`]*`\S*|\S+/g) ?? []) {
+    const last = lines.at(-1);
+    if (last === undefined || widthOf(last) + 1 + widthOf(word) > width) lines.push(word);
+    else lines[lines.length - 1] = `${last} ${word}`;
+  }
+  return lines.join('\n');
+}
+
+function take(characters: readonly string[], width: number): string[] {
+  const taken: string[] = [];
+  let left = width;
+  for (const character of characters) {
+    left -= columnsOf(character);
+    if (left < 0) break;
+    taken.push(character);
+  }
+  return taken;
+}
+
+function columnsOf(character: string): number {
+  if (ZERO_WIDTH.test(character)) return 0;
+  return WIDE.test(character) ? 2 : 1;
+}

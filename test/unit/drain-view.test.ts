@@ -1,0 +1,257 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { stripVTControlCharacters } from 'node:util';
+import { see } from '../../src/cli/drain-history.js';
+import { drainView, type Look, watchView } from '../../src/cli/drain-view.js';
+import { widthOf } from '../../src/cli/fit.js';
+import type { Terminal } from '../../src/cli/terminal.js';
+import type { Status } from '../../src/manager/status.js';
+import { draining, ended, openOn, statusWith } from './statuses.js';
+
+function terminal(part: Partial<Terminal> = {}): Terminal {
+  return { tty: true, width: 80, height: 24, color: false, unicode: true, live: true, ...part };
+}
+
+/** What is known after these looks. */
+function lookOf(...statuses: readonly Status[]): Look {
+  const status = statuses.at(-1) ?? statusWith();
+  const seen = statuses.reduce<Look['seen']>((before, one) => see(before, one), undefined);
+  return { status, seen, checkDelayMs: 10_000 };
+}
+
+const PEERS: Status['oldestPeers'] = [
+  { peer: '10.0.0.7:51234', local: '10.0.0.1:10000', generation: 1, seenForMs: 312_000 },
+  { peer: '10.0.0.9:40000', local: '10.0.0.1:10000', generation: 1, seenForMs: 800 },
+];
+const WAITING = draining('wait', 72_000, {
+  connections: openOn({ '0.0.0.0_10000': 3, '0.0.0.0_10001': 1 }, { websocket: 3, tcp: 1 }),
+  newConnectionsPerSecond: 0,
+  paceLeftMs: 120_000,
+  oldestPeers: PEERS,
+});
+const BEFORE = [draining('delay', 100), draining('wait', 10_200)];
+
+/** Everything that is longer than any terminal. */
+const LONG = {
+  connections: openOn(
+    Object.fromEntries(
+      Array.from({ length: 40 }, (_, at) => [
+        `a-very-long-listener-name-${'x'.repeat(150)}-${at}`,
+        at,
+      ]),
+    ),
+  ),
+  oldestPeers: Array.from({ length: 10 }, (_, at) => ({
+    peer: `[2001:0db8:85a3:0000:0000:8a2e:0370:733${at}]:51234`,
+    local: '[2001:0db8:85a3:0000:0000:8a2e:0370:7000]:10000',
+    generation: 1,
+    seenForMs: 10 ** at,
+  })),
+  newConnectionsPerSecond: 123_456.7,
+  paceLeftMs: 3_600_000_000,
+  lastError: `connect ENOENT /a/very/long/path/${'d/'.repeat(100)}admin.sock`,
+};
+const NOTE =
+  'the manager at http://127.0.0.1:8090 can’t be reached (ECONNREFUSED): asked Envoy directly';
+
+const LOOKS: Readonly<Record<string, Look>> = {
+  'an Envoy that serves': lookOf(statusWith()),
+  'no Envoy': lookOf(statusWith({ envoy: null, generations: [], connections: null })),
+  'a drain in its delay': lookOf(draining('delay', 4_000, { newConnectionsPerSecond: 12.5 })),
+  'a drain that waits': lookOf(...BEFORE, WAITING),
+  'a drain that was joined late': lookOf(WAITING),
+  'a drain with long names': lookOf(...BEFORE, draining('wait', 72_000, LONG)),
+  'a long-lived Envoy with long names': lookOf(statusWith(LONG)),
+  'names with control characters': lookOf(
+    draining('wait', 9_000, { connections: openOn({ 'a\u001b[2J\nb': 1, 日本語の名前: 2 }) }),
+  ),
+  'a drain that has ended': lookOf(...BEFORE, ended('drained')),
+  'a drain that timed out': lookOf(...BEFORE, ended('timeout', { connectionsLeft: 4 })),
+  'a drain that was over': lookOf(ended('drained')),
+  'an earlier manager': lookOf(
+    draining('wait', 9_000, { generations: [], oldestPeers: null, activeRequests: null }),
+  ),
+};
+
+describe('drainView and watchView', () => {
+  for (const [what, look] of Object.entries(LOOKS)) {
+    it(`fit ${what} into any terminal`, () => {
+      for (const width of [1, 2, 10, 20, 39, 40, 80, 200]) {
+        for (const height of [1, 2, 5, 10, 24, 100]) {
+          for (const color of [false, true]) {
+            for (const unicode of [false, true]) {
+              const size = terminal({ width, height, color, unicode });
+              for (const lines of [
+                drainView(look, size),
+                watchView(look, size, [{ text: NOTE }]),
+              ]) {
+                checkFits(lines, size);
+              }
+            }
+          }
+        }
+      }
+    });
+  }
+});
+
+/** The last row stays free for the cursor. */
+function checkFits(lines: readonly string[], { width, height, color, unicode }: Terminal): void {
+  assert.ok(lines.length <= Math.max(1, height - 1), `${lines.length} lines in ${height} rows`);
+  for (const line of lines) {
+    const text = color ? stripVTControlCharacters(line) : line;
+    assert.ok(widthOf(text) <= width, `${JSON.stringify(line)} in ${width} columns`);
+    assert.doesNotMatch(text, /\p{Cc}/u);
+    if (!unicode) assert.match(text, /^[\x20-\x7e]*$/);
+  }
+}
+
+describe('drainView', () => {
+  it('shows a drain at 80 columns', () => {
+    assert.deepEqual(drainView(lookOf(...BEFORE, WAITING), terminal()), [
+      `Draining generation 1 (Envoy 1.40.0) since ${clock('20:34:41')}, for 1m12s`,
+      '  ✓ fail-health  <1s',
+      '  ✓ delay        10s',
+      '  ✓ close        <1s',
+      '  ▸ wait         1m2s',
+      `  ${'█'.repeat(24)}${'░'.repeat(16)}  6 of 10 connections gone, 4 left`,
+      `deadline     in 3m48s, at ${clock('20:39:41')}`,
+      'pace         done in about 2m, as connections end now',
+      'connections  4 open (1 tcp, 3 websocket), 3 active requests',
+      '       3  0.0.0.0_10000',
+      '       1  0.0.0.0_10001',
+      'oldest       peers, by how long each has been seen',
+      '   5m12s  10.0.0.7:51234 to 10.0.0.1:10000',
+      '     <1s  10.0.0.9:40000 to 10.0.0.1:10000',
+    ]);
+  });
+
+  it('shows the same at 20 columns, in ASCII', () => {
+    assert.deepEqual(
+      drainView(lookOf(...BEFORE, WAITING), terminal({ width: 20, unicode: false })),
+      [
+        'Draining: 1m12s',
+        '+ fail-health  <1s',
+        '+ delay        10s',
+        '+ close        <1s',
+        '> wait         1m2s',
+        '#######.....  4 left',
+        'deadline in 3m48s',
+        'pace about 2m',
+        'connections 4 open',
+        '    1 tcp, 3 webso..',
+        '  3 0.0.0.0_10000',
+        '  1 0.0.0.0_10001',
+        'oldest peers',
+        '5m12s 10.0.0.7:51234',
+        '<1s 10.0.0.9:40000',
+      ],
+    );
+  });
+
+  it('says the most important in 10 rows', () => {
+    const lines = drainView(lookOf(...BEFORE, WAITING), terminal({ height: 10 }));
+    assert.deepEqual(
+      lines.map((line) => line.trim().split(/ +/)[0]),
+      [
+        'Draining',
+        '▸',
+        `${'█'.repeat(24)}${'░'.repeat(16)}`,
+        'deadline',
+        'pace',
+        'connections',
+        '3',
+        'oldest',
+      ],
+    );
+    assert.equal(lines[1], '▸ wait 1m2s  (✓ fail-health, delay, close)');
+    assert.equal(lines[7], 'oldest       10.0.0.7:51234 to 10.0.0.1:10000, seen for 5m12s');
+  });
+
+  it('says how long the delay lasts at most, where nothing speaks against it', () => {
+    const at = (elapsedMs: number): string | undefined =>
+      drainView(lookOf(draining('delay', 100), draining('delay', elapsedMs)), terminal())[2];
+    assert.equal(at(3_100), '  ▸ delay        3s, at most 7s more');
+    assert.equal(at(30_100), '  ▸ delay        30s');
+  });
+
+  it('says that nothing ends, once that has lasted', () => {
+    const wait = (elapsedMs: number) =>
+      draining('wait', elapsedMs, { connections: openOn({ a: 4 }) });
+    const lines = drainView(lookOf(wait(10_000), wait(52_000)), terminal());
+    assert.ok(lines.includes('pace         none has ended for 42s'), lines.join('\n'));
+    const early = drainView(lookOf(wait(10_000), wait(12_000)), terminal());
+    assert.doesNotMatch(early.join('\n'), /^pace/m);
+  });
+
+  it('warns when the pace is too slow for the deadline', () => {
+    const slow = { ...WAITING, paceLeftMs: 600_000 };
+    const text = drainView(lookOf(...BEFORE, slow), terminal()).join('\n');
+    assert.match(text, /^pace {9}done in about 10m, as connections end now: after the deadline$/m);
+  });
+
+  it('says once why peers can’t be seen', () => {
+    const status = {
+      ...WAITING,
+      oldestPeers: null,
+      oldestPeersNote: 'only Linux shows them (/proc)',
+    };
+    const text = drainView(lookOf(...BEFORE, status), terminal()).join('\n');
+    assert.equal(text.match(/peers unknown: only Linux shows them/g)?.length, 1);
+  });
+
+  it('says how a drain ended, and what held it if it did not end well', () => {
+    const [first, ...rest] = drainView(LOOKS['a drain that timed out'] ?? lookOf(), terminal());
+    assert.equal(first, 'Drain of generation 1 (Envoy 1.40.0): timeout after 1m12s');
+    assert.equal(rest[3], '  ✗ wait         1m2s');
+    assert.match(rest.join('\n'), /6 of 10 connections gone, 4 left\nconnections {2}4 open/);
+    const drained = drainView(LOOKS['a drain that has ended'] ?? lookOf(), terminal()).join('\n');
+    assert.doesNotMatch(drained, /^connections/m);
+  });
+
+  it('colours only where the terminal does', () => {
+    const look = lookOf(...BEFORE, WAITING);
+    const plain = drainView(look, terminal());
+    const coloured = drainView(look, terminal({ color: true }));
+    assert.notDeepEqual(coloured, plain);
+    assert.deepEqual(coloured.map(stripVTControlCharacters), plain);
+  });
+});
+
+describe('watchView', () => {
+  it('shows an Envoy that serves', () => {
+    const rate = statusWith({ newConnectionsPerSecond: 12.5 });
+    assert.deepEqual(watchView(lookOf(rate), terminal(), [{ text: 'seen at 20:34:41' }]), [
+      'phase        idle',
+      'envoy        1.40.0 LIVE, generation 1, pid 12502, up 3m22s, 2 workers',
+      'connections  4 open (4 tcp), 3 active requests',
+      '       4  0.0.0.0_10000',
+      'new          12.5 connections a second',
+      'seen at 20:34:41',
+    ]);
+  });
+
+  it('says how a drain ended that nobody watched', () => {
+    const [first] = watchView(lookOf(ended('drained')), terminal({ width: 100 }), []);
+    assert.equal(
+      first,
+      'phase        drained after 1m12s, 0 connections left then (drain of 2026-11-22T20:34:41.000Z)',
+    );
+  });
+
+  it('shows both generations of a hand-over, in fewer words where there is no room', () => {
+    const [serving = assert.fail()] = statusWith().generations;
+    const deadline = '2026-11-22T20:39:41.000Z';
+    const older = { ...serving, state: 'handing-over' as const, deadline };
+    const look = lookOf(statusWith({ generations: [older, { ...serving, number: 2 }] }));
+    const wide = watchView(look, terminal({ width: 120 }), []).join('\n');
+    assert.match(wide, /^ {7}1 {2}handing-over, 1\.40\.0, pid 12502, 4 connections open, until /m);
+    const narrow = watchView(look, terminal({ width: 40 }), []);
+    assert.ok(narrow.includes('       1  handing-over, 4 open'), narrow.join('\n'));
+  });
+});
+
+/** A time of day of UTC, where the test runs. */
+function clock(time: string): string {
+  return new Date(`2026-11-22T${time}.000Z`).toTimeString().slice(0, 8);
+}

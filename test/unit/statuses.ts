@@ -1,0 +1,90 @@
+import type { Status } from '../../src/manager/status.js';
+
+/** A status of an Envoy that serves, with whatever a test is about. */
+export function statusWith(part: Partial<Status> = {}): Status {
+  return {
+    phase: 'idle',
+    outcome: null,
+    startedAt: null,
+    deadline: null,
+    timeLeftMs: null,
+    connectionsAtStart: null,
+    durationMs: null,
+    connectionsLeft: null,
+    orphanedDrain: false,
+    connections: openOn({ '0.0.0.0_10000': 4 }),
+    activeRequests: 3,
+    newConnectionsPerSecond: null,
+    paceLeftMs: null,
+    oldestPeers: null,
+    oldestPeersNote: null,
+    envoy: {
+      state: 'LIVE',
+      version: '1.40.0',
+      uptimeSeconds: 202,
+      concurrency: 2,
+      admin: 'unix:/run/pm2-envoy/generations/1/admin.sock',
+      pid: 12502,
+      generation: 1,
+    },
+    generations: [
+      {
+        number: 1,
+        state: 'serving',
+        version: '1.40.0',
+        pid: 12502,
+        runnerPid: 12490,
+        startedAt: '2026-11-22T20:31:20.000Z',
+        connections: 4,
+        deadline: null,
+        failedReload: null,
+      },
+    ],
+    lastPoll: { at: '2026-11-22T20:34:41.000Z', tookMs: 0.4 },
+    lastError: null,
+    ...part,
+  };
+}
+
+/** Open connections by listener, all of them TCP unless told otherwise. */
+export function openOn(
+  byListener: Readonly<Record<string, number>>,
+  byKind: Readonly<Record<string, number>> = {},
+): NonNullable<Status['connections']> {
+  const open = Object.values(byListener).reduce((sum, count) => sum + count, 0);
+  const none = { http1: 0, http2: 0, http3: 0, tcp: 0, websocket: 0, udp: 0 };
+  const isGiven = Object.keys(byKind).length > 0;
+  return { open, byListener, byKind: { ...none, ...(isGiven ? byKind : { tcp: open }) } };
+}
+
+const START_MS = Date.parse('2026-11-22T20:34:41.000Z');
+const LIMIT_MS = 300_000;
+
+/** A drain with a drain-timeout of five minutes, as it is seen after `elapsedMs`. */
+export function draining(
+  phase: Status['phase'],
+  elapsedMs: number,
+  part: Partial<Status> = {},
+): Status {
+  return statusWith({
+    phase,
+    startedAt: new Date(START_MS).toISOString(),
+    deadline: new Date(START_MS + LIMIT_MS).toISOString(),
+    timeLeftMs: LIMIT_MS - elapsedMs,
+    connectionsAtStart: 10,
+    ...part,
+  });
+}
+
+/** The same drain, ended. */
+export function ended(outcome: NonNullable<Status['outcome']>, part: Partial<Status> = {}): Status {
+  return statusWith({
+    phase: 'finish',
+    outcome,
+    startedAt: new Date(START_MS).toISOString(),
+    connectionsAtStart: 10,
+    durationMs: 72_000,
+    connectionsLeft: 0,
+    ...part,
+  });
+}
