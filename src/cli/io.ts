@@ -1,5 +1,5 @@
 import { EXIT } from '../exit-codes.js';
-import { fold } from './fit.js';
+import { clean, fold } from './fit.js';
 import { openScreen, type Screen } from './screen.js';
 import { type Terminal, terminalOf } from './terminal.js';
 
@@ -63,11 +63,10 @@ export function createIo(): Io {
         clear();
         screen?.end();
         screen = undefined;
-        const { live, width } = terminal('stderr');
         // The terminal has shown ^C.
-        if (live) process.stderr.write(ERASE_LINE);
+        if (terminal('stderr').live) process.stderr.write(ERASE_LINE);
         const text = say();
-        if (text !== '') process.stderr.write(`${live ? fold(text, width) : text}\n`);
+        if (text !== '') process.stderr.write(`${folded(text, terminal('stderr'))}\n`);
         process.exit(code);
       };
       process.once('SIGINT', interrupted);
@@ -75,10 +74,7 @@ export function createIo(): Io {
     },
     out: (text) => print('stdout', text),
     note: (text) => print('stderr', text),
-    say: (text, stream = 'stderr') => {
-      const { live, width } = terminal(stream);
-      print(stream, live ? fold(text, width) : text);
-    },
+    say: (text, stream = 'stderr') => print(stream, folded(text, terminal(stream))),
     live: (text) => {
       const { live, width } = terminal('stderr');
       if (!live) return;
@@ -86,4 +82,8 @@ export function createIo(): Io {
       liveShown = true;
     },
   };
+}
+
+function folded(text: string, { live, width, unicode }: Terminal): string {
+  return live ? fold(clean(text, unicode), width) : text;
 }

@@ -1,6 +1,5 @@
 import axios, { isAxiosError } from 'axios';
 import type { Config } from '../config/config.js';
-import { formatDuration } from '../config/duration.js';
 import { createTokenSource } from '../config/token.js';
 import type { DrainResult } from '../drain/state.js';
 import { messageOf, Pm2EnvoyError } from '../errors.js';
@@ -68,14 +67,11 @@ export function createManagerClient(config: Config, runDir: string): ManagerClie
       return reply.data;
     } catch (error) {
       if (error instanceof Pm2EnvoyError) throw error;
-      const reason = limit.aborted
-        ? `no answer in ${formatDuration(limitMs)}`
-        : isAxiosError(error)
-          ? (error.code ?? error.message)
-          : messageOf(error);
+      const reason = isAxiosError(error) ? (error.code ?? error.message) : messageOf(error);
+      const isLate = signal?.aborted || limit.aborted;
       throw new Pm2EnvoyError(
         'manager-unreachable',
-        `the manager at ${url} can't be reached (${reason})`,
+        `the manager at ${url} can't be reached (${isLate ? 'no answer in time' : reason})`,
         {
           cause: error,
         },

@@ -8,6 +8,7 @@ import { type DrainSeen, see } from './drain-history.js';
 import { watchView } from './drain-view.js';
 import { layOut, type Row } from './layout.js';
 import { peersNote, plainText, stamped, watchLine } from './plain-view.js';
+import type { Screen } from './screen.js';
 import { createStatusSource, type Found } from './status-source.js';
 
 /** What one look came to; undefined `found`: neither manager nor Envoy answers, and `note` says why. */
@@ -17,7 +18,11 @@ interface Watched {
 }
 
 /** Shows what was seen; one for each kind of output. */
-type Show = (watched: Watched) => void;
+interface Display {
+  show(watched: Watched): void;
+  /** What was shown last stays. */
+  close(): void;
+}
 
 const IN_DRAIN_MS = 500;
 const IDLE_MS = 1_000;
@@ -34,17 +39,18 @@ export async function watchStatus(cli: CliContext, host: PluginHost): Promise<vo
   const { config } = cli.load();
   const source = createStatusSource(config, host);
   const { unread } = cli.io;
-  const show = await chooseShow(cli, config.checkDelayMs);
+  const display = await chooseDisplay(cli, config.checkDelayMs);
   const forget = cli.io.onInterrupt(() => '', EXIT.done);
   try {
     while (!unread.aborted) {
       const watched = await look(() => source.read(AbortSignal.timeout(LIMIT_MS)));
-      show(watched);
+      display.show(watched);
       const status = watched.found?.status;
       await systemClock.sleep(status && isDraining(status) ? IN_DRAIN_MS : IDLE_MS, unread);
     }
   } finally {
     forget();
+    display.close();
   }
 }
 
@@ -62,16 +68,17 @@ function isDraining({ phase, outcome }: Status): boolean {
   return phase !== 'idle' && outcome === null;
 }
 
-async function chooseShow(cli: CliContext, checkDelayMs: number): Promise<Show> {
-  if (cli.json) return showJson(cli);
-  if (!cli.io.terminal('stdout').live) return showLines(cli);
-  return showScreen(cli, checkDelayMs);
+async function chooseDisplay(cli: CliContext, checkDelayMs: number): Promise<Display> {
+  const close = (): void => undefined;
+  if (cli.json) return { show: showJson(cli), close };
+  if (!cli.io.terminal('stdout').live) return { show: showLines(cli), close };
+  const screen = await cli.io.screen('stdout');
+  return { show: showScreen(screen, checkDelayMs), close: screen.end };
 }
 
 const DOWN = 'the manager is down: asked Envoy directly';
 
-async function showScreen({ io }: CliContext, checkDelayMs: number): Promise<Show> {
-  const screen = await io.screen('stdout');
+function showScreen(screen: Screen, checkDelayMs: number): Display['show'] {
   let seen: DrainSeen | undefined;
   return ({ found, note }) => {
     const at = new Date().toTimeString().slice(0, 8);
@@ -94,7 +101,7 @@ async function showScreen({ io }: CliContext, checkDelayMs: number): Promise<Sho
   };
 }
 
-function showLines({ io }: CliContext): Show {
+function showLines({ io }: CliContext): Display['show'] {
   let last = '';
   let saidPeers = false;
   return ({ found, note }) => {
@@ -109,7 +116,7 @@ function showLines({ io }: CliContext): Show {
 }
 
 /** Times and rates change at every look; they are in the document, but don't make one. */
-function showJson({ io }: CliContext): Show {
+function showJson({ io }: CliContext): Display['show'] {
   let last = '';
   let lastNote: string | undefined;
   return ({ found, note }) => {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { stripVTControlCharacters } from 'node:util';
 import { type Held, holdTcp, holdWebSocket } from '../support/clients.js';
+import { earlierStatus, withOtherManager } from '../support/other-manager.js';
 import { statusOf, type TestPm2, withPm2 } from '../support/pm2.js';
 import { openTerminal, type TerminalSize, type TestTerminal } from '../support/terminal.js';
 import { eventually, letPass } from '../support/wait.js';
@@ -334,6 +335,20 @@ describe('pm2-envoy status --watch on a terminal', { concurrency: 2 }, () => {
       );
       for (const one of held) one.close();
     }));
+
+  it('leaves what it showed when the manager begins to refuse it, and ends with 77', () =>
+    withOtherManager(
+      (call) => (call < 3 ? { body: earlierStatus(2) } : { status: 403, body: {} }),
+      (pm2) =>
+        inTerminal(pm2, ['status', '--watch'], async (terminal) => {
+          assert.equal(await terminal.ended, 77);
+          const rows = terminal.rows();
+          assert.equal(rows[0], 'phase        idle');
+          assert.match(rows.join('\n'), /^pm2-envoy: the manager at \S+ refused \(403\)/m);
+          assert.match(rows.at(-1) ?? '', /it says no more$/);
+          checkCursor(terminal);
+        }),
+    ));
 
   it('takes 80 columns where the terminal says 0', () =>
     withPm2({}, async (pm2) => {

@@ -7,8 +7,8 @@ import { holdTcp } from '../support/clients.js';
 import {
   type Answer,
   earlierStatus,
-  type OtherManager,
   startOtherManager,
+  withOtherManager,
 } from '../support/other-manager.js';
 import { statusOf, type TestPm2, withPm2 } from '../support/pm2.js';
 import { eventually } from '../support/wait.js';
@@ -176,7 +176,19 @@ describe('pm2-envoy status with another manager', { concurrency: 3 }, () => {
       }));
   }
 
-  it('waits for one that says nothing, and asks again', () =>
+  it('does not wait for ever for one that hangs', () =>
+    withOtherManager(
+      (call) => (call === 1 ? undefined : { body: earlierStatus(call) }),
+      async (pm2) => {
+        const watching = start(pm2, 'status', '--watch');
+        await eventually('two lines', () => watching.lines().length > 1);
+        assert.match(watching.lines()[0] ?? '', /can't be reached \(no answer in time\)/);
+        assert.match(watching.lines()[1] ?? '', /idle: 2 open/);
+        await end(watching);
+      },
+    ));
+
+  it('waits for one that is not there, and asks again', () =>
     withOtherManager(
       () => ({ body: earlierStatus(1) }),
       async (pm2, manager) => {
@@ -251,13 +263,3 @@ describe('pm2-envoy shutdown in a pipe', { concurrency: 2 }, () => {
       assert.match(draining.lines().join('\n'), /^drained after /);
     }));
 });
-
-/** A pm2 that was not started, whose manager is something else. */
-async function withOtherManager(
-  answer: Answer,
-  use: (pm2: TestPm2, manager: OtherManager) => Promise<void>,
-): Promise<void> {
-  const manager = await startOtherManager(answer);
-  await withPm2({ 'serve-port': manager.port }, (pm2) => use(pm2, manager), false);
-  await manager.close().catch(() => undefined);
-}

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { type TestPm2, withPm2 } from './pm2.js';
 
 /** Something that serves where the manager would. */
 export interface OtherManager {
@@ -10,8 +11,8 @@ export interface OtherManager {
   close(): Promise<void>;
 }
 
-/** What `GET /status` answers at the first, second, … call. */
-export type Answer = (call: number) => { status?: number; body: unknown };
+/** What `GET /status` answers at the first, second, … call; undefined: nothing, ever. */
+export type Answer = (call: number) => { status?: number; body: unknown } | undefined;
 
 /** Serves `/status` as told, and nothing else: 404, as JSON. Listens on `port`, or on any free one. */
 export async function startOtherManager(answer: Answer, port = 0): Promise<OtherManager> {
@@ -19,9 +20,9 @@ export async function startOtherManager(answer: Answer, port = 0): Promise<Other
   const server = createServer((request: IncomingMessage, response: ServerResponse) => {
     const isStatus = request.url === '/status';
     if (isStatus) asked += 1;
-    const { status = 200, body } = isStatus
-      ? answer(asked)
-      : { status: 404, body: { error: { code: 'not-found', message: 'there is no such path' } } };
+    const said = isStatus ? answer(asked) : NOT_FOUND;
+    if (!said) return;
+    const { status = 200, body } = said;
     const isText = typeof body === 'string';
     response.writeHead(status, { 'content-type': isText ? 'text/html' : 'application/json' });
     response.end(isText ? body : JSON.stringify(body));
@@ -32,12 +33,31 @@ export async function startOtherManager(answer: Answer, port = 0): Promise<Other
     port: (server.address() as AddressInfo).port,
     asked: () => asked,
     close: async () => {
+      if (!server.listening) return;
       const closed = once(server, 'close');
       server.close();
       server.closeAllConnections();
       await closed;
     },
   };
+}
+
+const NOT_FOUND = {
+  status: 404,
+  body: { error: { code: 'not-found', message: 'there is no such path' } },
+};
+
+/** Runs a test with a pm2 that is not started, and something else for its manager. */
+export async function withOtherManager(
+  answer: Answer,
+  use: (pm2: TestPm2, manager: OtherManager) => Promise<void>,
+): Promise<void> {
+  const manager = await startOtherManager(answer);
+  try {
+    await withPm2({ 'serve-port': manager.port }, (pm2) => use(pm2, manager), false);
+  } finally {
+    await manager.close();
+  }
 }
 
 /** The answer of the first manager that there was: what it had not yet is not in it. */
