@@ -88,7 +88,7 @@ function missingValue(flags: string): string {
 function excessWord(command: Command): string {
   const [word = ''] = command.args.slice(command.registeredArguments.length);
   const option = closest(`--${word}`, flagsOf(command));
-  return `'${pathOf(command)}' takes no argument '${word}'${suggest(option)}`;
+  return `too many arguments for '${command.name()}': '${word}'${suggest(option)}`;
 }
 
 function flagsOf(command: Command): string[] {

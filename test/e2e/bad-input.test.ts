@@ -184,9 +184,9 @@ const MISTYPED: readonly [string, number, RegExp][] = [
   ['status --wach', 2, /unknown option '--wach' \(Did you mean --watch\?\)$/],
   ['status --watch=1', 2, /option '--watch' takes no value, so leave out '=1'$/],
   ['status -x', 2, /unknown option '-x'$/],
-  ['status extra-word', 2, /'pm2-envoy status' takes no argument 'extra-word'$/],
-  ['status watch', 2, /takes no argument 'watch' \(Did you mean --watch\?\)$/],
-  ['envoy install 1.40.0 now', 2, /'pm2-envoy envoy install' takes no argument 'now'$/],
+  ['status extra-word', 2, /too many arguments for 'status': 'extra-word'$/],
+  ['status watch', 2, /for 'status': 'watch' \(Did you mean --watch\?\)$/],
+  ['envoy install 1.40.0 now', 2, /too many arguments for 'install': 'now'$/],
   [
     'shutdown --chek-delay 5s',
     2,
