@@ -88,7 +88,7 @@ export function peerRows(status: Status, most: number): Row[] {
   }
   const [oldest] = peers;
   if (!oldest || most === 0) return [];
-  if (most === 1) return [{ label: 'oldest', text: peerTexts(oldest, ', seen for ') }];
+  if (most === 1) return [oldestRow(oldest)];
   const rows = peers.slice(0, most).map(
     (one): Row => ({
       kind: 'item',
@@ -127,9 +127,15 @@ export function phaseRow({ phase, outcome, startedAt, orphanedDrain, ...status }
   return { label, text: `${outcome}${took}${rest} (drain of ${startedAt})`, style: 'bold' };
 }
 
-function peerTexts({ peer, local, seenForMs }: Peer, seen?: string): string[] {
-  const time = seen === undefined ? '' : `${seen}${roughly(seenForMs)}`;
-  return [`${peer} to ${local}${time}`, `${peer}${time}`, peer];
+function peerTexts({ peer, local }: Peer): string[] {
+  return [`${peer} to ${local}`, peer];
+}
+
+/** The only one that there is room for. */
+function oldestRow({ peer, local, seenForMs }: Peer): Row {
+  const time = roughly(seenForMs);
+  const texts = [`${peer} to ${local}, seen for ${time}`, `${peer}, ${time}`, peer];
+  return { label: 'oldest', text: texts, cut: 'middle' };
 }
 
 function paceRow(paceLeftMs: number, timeLeftMs: number): Row {
