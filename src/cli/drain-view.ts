@@ -85,24 +85,28 @@ function holderRows(status: Status, { most }: Size): Row[] {
 }
 
 function headerRow(status: Status, { startedAt, elapsedMs }: DrainSeen): Row {
-  const { outcome, generations, envoy } = status;
-  const numbers = generations.map(({ number }) => number);
-  const version = envoy?.version ? ` (Envoy ${envoy.version})` : '';
-  const what =
-    numbers.length > 0
-      ? `${numbers.length > 1 ? 'generations' : 'generation'} ${numbers.join(', ')}`
-      : 'Envoy';
+  const { outcome } = status;
+  const { short, long } = subjectOf(status);
   if (outcome === null) {
     const texts = [
-      `Draining ${what}${version} since ${clockTime(startedAt)}, for ${left(elapsedMs)}`,
-      `Draining ${what} for ${left(elapsedMs)}`,
+      `Draining ${long} since ${clockTime(startedAt)}, for ${left(elapsedMs)}`,
+      `Draining ${short} for ${left(elapsedMs)}`,
       `Draining: ${left(elapsedMs)}`,
     ];
     return { text: texts, style: 'bold' };
   }
   const took = `${outcome} after ${left(elapsedMs)}`;
   const style = outcome === 'drained' || outcome === 'envoy-gone' ? 'good' : 'bad';
-  return { text: [`Drain of ${what}${version}: ${took}`, took], style };
+  return { text: [`Drain of ${long}: ${took}`, took], style };
+}
+
+/** What is drained: all generations of this host, or an Envoy of somebody else's. */
+function subjectOf({ generations, envoy }: Status): { short: string; long: string } {
+  const version = envoy?.version ? `Envoy ${envoy.version}` : 'Envoy';
+  const numbers = generations.map(({ number }) => number).join(', ');
+  if (numbers === '') return { short: 'Envoy', long: version };
+  const short = `${generations.length > 1 ? 'generations' : 'generation'} ${numbers}`;
+  return { short, long: `${short} (${version})` };
 }
 
 const MARKS: Readonly<Record<PhaseSeen['state'], readonly [string, string]>> = {

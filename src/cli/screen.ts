@@ -1,4 +1,3 @@
-import type { WriteStream } from 'node:tty';
 import { stripVTControlCharacters } from 'node:util';
 import { widthOf } from './fit.js';
 import type { Terminal } from './terminal.js';
@@ -14,6 +13,14 @@ export interface Screen {
   end(): void;
 }
 
+/** What is needed of a terminal's stream. */
+export interface ScreenStream {
+  readonly isTTY?: boolean;
+  write(text: string): unknown;
+  on(event: 'resize', listener: () => void): unknown;
+  off(event: 'resize', listener: () => void): unknown;
+}
+
 /** Makes the lines for a terminal of the size that it has now. */
 export type Draw = (terminal: Terminal) => readonly string[];
 
@@ -22,7 +29,7 @@ const LINE_ABOVE_ERASED = '\u001b[1A\u001b[2K';
 const SHOWN_BETWEEN = '\u001b[?2026l\u001b[?2026h';
 
 /** Opens a screen on a terminal; `measure` says what it is like now. */
-export async function openScreen(stream: WriteStream, measure: () => Terminal): Promise<Screen> {
+export async function openScreen(stream: ScreenStream, measure: () => Terminal): Promise<Screen> {
   // Loaded only for people: a pipe needs none of it.
   const { createLogUpdate } = await import('log-update');
   let frame = '';
@@ -85,7 +92,7 @@ function rowsOf(line: string, width: number): number {
 
 /** The stream with another `write`, and a size that is never 0, as it is where nobody has set one. */
 function measured(
-  stream: WriteStream,
+  stream: ScreenStream,
   measure: () => Terminal,
   write: (text: string) => void,
 ): NodeJS.WritableStream {

@@ -129,6 +129,7 @@ describe('pm2-envoy shutdown on a terminal', { concurrency: 2 }, () => {
       await inTerminal(pm2, ['shutdown'], async (terminal) => {
         await terminal.shows(/4 left$/);
         for (const size of [
+          { width: 40, height: 24 },
           { width: 30, height: 12 },
           { width: 100, height: 30 },
           { width: 60, height: 8 },

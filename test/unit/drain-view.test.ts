@@ -126,6 +126,14 @@ describe('drainView', () => {
     ]);
   });
 
+  it('names what is drained', () => {
+    const first = (generations: Status['generations']): string | undefined =>
+      drainView(lookOf({ ...WAITING, generations }), terminal())[0];
+    const [one = assert.fail()] = statusWith().generations;
+    assert.match(first([one, { ...one, number: 2 }]) ?? '', /^Draining generations 1, 2 \(Envoy/);
+    assert.match(first([]) ?? '', /^Draining Envoy 1\.40\.0 since /);
+  });
+
   it('shows the same at 20 columns, in ASCII', () => {
     assert.deepEqual(
       drainView(lookOf(...BEFORE, WAITING), terminal({ width: 20, unicode: false })),
