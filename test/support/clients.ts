@@ -78,6 +78,11 @@ export async function holdWebSocket(port: number): Promise<Held> {
   return held;
 }
 
+/** Opens three TCP connections and a WebSocket. */
+export function holdFour({ tcp, http }: { tcp: number; http: number }): Promise<Held[]> {
+  return Promise.all([holdTcp(tcp), holdTcp(tcp), holdTcp(tcp), holdWebSocket(http)]);
+}
+
 /** An idle HTTP keep-alive connection: one request was answered on it. */
 export async function holdIdle(port: number): Promise<Held> {
   const socket = connect({ port, host: '127.0.0.1' });

@@ -1,6 +1,8 @@
+import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { join, resolve } from 'node:path';
+import type { TestPm2 } from './pm2.js';
 import { createScreenReader } from './screen.js';
 import { eventually } from './wait.js';
 
@@ -82,6 +84,32 @@ export async function openTerminal(
       await ended;
     },
   };
+}
+
+/** Runs the command line of a pm2's host in a terminal, and closes that after `use`. */
+export async function inTerminal(
+  pm2: TestPm2,
+  args: readonly string[],
+  use: (terminal: TestTerminal) => Promise<void>,
+  options: { size?: TerminalSize; env?: NodeJS.ProcessEnv } = {},
+): Promise<void> {
+  const { NO_COLOR: _, CI: __, ...env } = pm2.env;
+  const terminal = await openTerminal(args, {
+    cwd: pm2.folder,
+    ...options,
+    env: { ...env, ...options.env },
+  });
+  try {
+    await use(terminal);
+  } finally {
+    await terminal.close();
+  }
+}
+
+/** Whoever hides the cursor shows it again. */
+export function checkCursor(terminal: TestTerminal): void {
+  const written = terminal.written();
+  assert.ok(written.lastIndexOf('[?25h') > written.lastIndexOf('[?25l'), 'the cursor is back');
 }
 
 function spawnScript(
