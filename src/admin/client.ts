@@ -1,6 +1,12 @@
 import { Agent } from 'node:http';
 import axios, { type AxiosInstance, isAxiosError } from 'axios';
-import { type ErrorCode, messageOf, Pm2EnvoyError, systemCodeOf } from '../errors.js';
+import {
+  type ErrorCode,
+  isPm2EnvoyError,
+  messageOf,
+  Pm2EnvoyError,
+  systemCodeOf,
+} from '../errors.js';
 import { type AdminAddress, formatAdminAddress } from './address.js';
 import { parseServerInfo, type ServerInfo } from './server-info.js';
 import { parseStats, type Stat } from './stats.js';
@@ -54,11 +60,48 @@ export interface StatsReply {
   tookMs: number;
 }
 
+/** What is called of the admin interface. */
+export type AdminPath =
+  | '/ready'
+  | '/server_info'
+  | '/stats'
+  | '/listeners'
+  | '/healthcheck/fail'
+  | '/healthcheck/ok'
+  | '/drain_listeners';
+
+/** Every path. */
+export const ADMIN_PATHS: readonly AdminPath[] = [
+  '/ready',
+  '/server_info',
+  '/stats',
+  '/listeners',
+  '/healthcheck/fail',
+  '/healthcheck/ok',
+  '/drain_listeners',
+];
+
+/** A call that has ended. */
+export interface AdminCall {
+  path: AdminPath;
+  tookMs: number;
+  /** Undefined: it was answered well. */
+  error?: ErrorCode;
+}
+
 const LARGEST_REPLY_BYTES = 64 * 1024 * 1024;
 const STATES: readonly string[] = ['LIVE', 'DRAINING', 'PRE_INITIALIZING', 'INITIALIZING'];
 
-/** Creates the client of one admin interface; `timeoutMs` bounds each call. */
-export function createAdminClient(address: AdminAddress, timeoutMs = 5_000): AdminClient {
+/**
+ * Creates the client of one admin interface; `timeoutMs` bounds each call.
+ *
+ * @param onCall told of each call at its end
+ */
+export function createAdminClient(
+  address: AdminAddress,
+  timeoutMs = 5_000,
+  onCall: (call: AdminCall) => void = () => undefined,
+): AdminClient {
   const shown = formatAdminAddress(address);
   // One connection: admin requests queue behind each other in Envoy anyway.
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
@@ -74,57 +117,69 @@ export function createAdminClient(address: AdminAddress, timeoutMs = 5_000): Adm
     transformResponse: [],
     validateStatus: () => true,
   });
-  const call = (request: Request, signal?: AbortSignal): Promise<string> =>
-    send(http, { ...request, timeoutMs, shown }, signal);
+  /** The answer as `read` makes it out, which may throw. */
+  const call = async <T>(
+    request: Request,
+    read: (text: string) => T,
+    signal?: AbortSignal,
+  ): Promise<T> => {
+    const startedMs = performance.now();
+    const note = (more: Pick<AdminCall, 'error'>): void =>
+      onCall({ path: request.path, tookMs: performance.now() - startedMs, ...more });
+    try {
+      const answer = read(await send(http, { ...request, timeoutMs, shown }, signal));
+      note({});
+      return answer;
+    } catch (error) {
+      note({ error: isPm2EnvoyError(error) ? error.code : 'admin-failed' });
+      throw error;
+    }
+  };
+  const post = (path: AdminPath, query = '') => {
+    return (signal?: AbortSignal): Promise<void> =>
+      call({ method: 'POST', path, query }, () => undefined, signal);
+  };
+  const get = <T>(
+    request: Omit<Request, 'method'>,
+    parse: (json: unknown) => T,
+    signal?: AbortSignal,
+  ): Promise<T> => {
+    const read = (text: string): T => parsed(shown, request.path, text, parse);
+    return call({ method: 'GET', ...request }, read, signal);
+  };
+  const listeners = { path: '/listeners', query: '?format=json' } as const;
 
   return {
     address: shown,
-    failHealthCheck: async (signal) => {
-      await call({ method: 'POST', path: '/healthcheck/fail' }, signal);
+    failHealthCheck: post('/healthcheck/fail'),
+    passHealthCheck: post('/healthcheck/ok'),
+    askClientsToLeave: post('/drain_listeners', '?graceful&skip_exit'),
+    closeListeners: post('/drain_listeners'),
+    state: (signal) => {
+      const read = (text: string): EnvoyState => readState(shown, text.trim());
+      return call({ method: 'GET', path: '/ready', alsoStatus: 503 }, read, signal);
     },
-    passHealthCheck: async (signal) => {
-      await call({ method: 'POST', path: '/healthcheck/ok' }, signal);
-    },
-    askClientsToLeave: async (signal) => {
-      await call({ method: 'POST', path: '/drain_listeners?graceful&skip_exit' }, signal);
-    },
-    closeListeners: async (signal) => {
-      await call({ method: 'POST', path: '/drain_listeners' }, signal);
-    },
-    state: async (signal) => {
-      const text = await call({ method: 'GET', path: '/ready', alsoStatus: 503 }, signal);
-      const word = text.trim();
-      if (!isState(word)) throw badPayload(shown, '/ready', word);
-      return word;
-    },
-    serverInfo: async (signal) => {
-      const text = await call({ method: 'GET', path: '/server_info' }, signal);
-      return parsed(shown, '/server_info', text, parseServerInfo);
-    },
-    stats: async (query, signal) => {
-      const { type, filter, alsoUnused } = query;
+    serverInfo: (signal) => get({ path: '/server_info' }, parseServerInfo, signal),
+    stats: ({ type, filter, alsoUnused }, signal) => {
       const parameters = new URLSearchParams({ type, filter, format: 'json' });
+      const query = `?${parameters}${alsoUnused ? '' : '&usedonly'}`;
       const startedMs = performance.now();
-      const path = `/stats?${parameters}${alsoUnused ? '' : '&usedonly'}`;
-      const text = await call({ method: 'GET', path }, signal);
-      const tookMs = performance.now() - startedMs;
-      return { stats: parsed(shown, '/stats', text, parseStats), tookMs };
+      const read = (text: string): StatsReply => {
+        const tookMs = performance.now() - startedMs;
+        return { stats: parsed(shown, '/stats', text, parseStats), tookMs };
+      };
+      return call({ method: 'GET', path: '/stats', query }, read, signal);
     },
-    listenerPorts: async (signal) => {
-      const text = await call({ method: 'GET', path: '/listeners?format=json' }, signal);
-      return parsed(shown, '/listeners', text, parseListenerPorts);
-    },
-    hasListeners: async (signal) => {
-      const text = await call({ method: 'GET', path: '/listeners?format=json' }, signal);
-      return parsed(shown, '/listeners', text, parseListeners).length > 0;
-    },
+    listenerPorts: (signal) => get(listeners, parseListenerPorts, signal),
+    hasListeners: (signal) => get(listeners, (json) => parseListeners(json).length > 0, signal),
     close: () => agent.destroy(),
   };
 }
 
 interface Request {
   method: 'GET' | 'POST';
-  path: string;
+  path: AdminPath;
+  query?: string;
   /** A status beside 200 that is an answer as well. */
   alsoStatus?: number;
 }
@@ -134,13 +189,13 @@ async function send(
   request: Request & { timeoutMs: number; shown: string },
   signal?: AbortSignal,
 ): Promise<string> {
-  const { method, path, timeoutMs, shown, alsoStatus } = request;
+  const { method, path, query = '', timeoutMs, shown, alsoStatus } = request;
   const limit = AbortSignal.timeout(timeoutMs);
-  const what = `${method} ${path.split('?')[0]} on Envoy's admin interface ${shown}`;
+  const what = `${method} ${path} on Envoy's admin interface ${shown}`;
   try {
     const reply = await http.request<string>({
       method,
-      url: path,
+      url: path + query,
       signal: signal ? AbortSignal.any([signal, limit]) : limit,
     });
     if (reply.status === 200 || reply.status === alsoStatus) return String(reply.data);
@@ -176,6 +231,11 @@ function statusHint(status: number): string {
   if (status === 403) return ': allow it in admin.allow_paths of the bootstrap';
   if (status === 404 || status === 405) return ': is this an Envoy admin address?';
   return '';
+}
+
+function readState(shown: string, word: string): EnvoyState {
+  if (!isState(word)) throw badPayload(shown, '/ready', word);
+  return word;
 }
 
 function isState(word: string): word is EnvoyState {

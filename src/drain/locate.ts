@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
-import { type AdminClient, createAdminClient } from '../admin/client.js';
+import { type AdminCall, type AdminClient, createAdminClient } from '../admin/client.js';
 import { isSameStart, startOf } from '../admin/server-info.js';
 import { type Clock, systemClock } from '../clock.js';
 import type { Config } from '../config/config.js';
@@ -44,12 +44,14 @@ export function createEnvoyLocator(options: {
   config: Pick<Config, 'adminAddress'>;
   runDir: string;
   log: Log;
+  /** Told of each call to an Envoy at its end. */
+  onAdminCall?: (call: AdminCall) => void;
   clock?: Clock;
 }): EnvoyLocator {
-  const { config, runDir, log, clock = systemClock } = options;
+  const { config, runDir, log, onAdminCall, clock = systemClock } = options;
   const { adminAddress } = config;
   if (adminAddress) {
-    const admin = createAdminClient(adminAddress);
+    const admin = createAdminClient(adminAddress, undefined, onAdminCall);
     return { locate: () => locateForeign(admin, { runDir, log, clock }) };
   }
 
@@ -58,7 +60,7 @@ export function createEnvoyLocator(options: {
   const clientOf = ({ adminSocket }: Generation): AdminClient => {
     const known = clients.get(adminSocket);
     if (known) return known;
-    const client = createAdminClient({ kind: 'unix', path: adminSocket });
+    const client = createAdminClient({ kind: 'unix', path: adminSocket }, undefined, onAdminCall);
     clients.set(adminSocket, client);
     return client;
   };

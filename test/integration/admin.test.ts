@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { Agent, get } from 'node:http';
-import { createServer } from 'node:net';
+import { Agent, createServer as createHttpServer, get } from 'node:http';
+import { type AddressInfo, createServer } from 'node:net';
 import { describe, it } from 'node:test';
-import { createAdminClient } from '../../src/admin/client.js';
+import { type AdminCall, createAdminClient } from '../../src/admin/client.js';
 import {
   ACCEPTED_FILTER,
   DETAIL_FILTER,
@@ -125,5 +125,58 @@ describe('the admin client where Envoy is in trouble', () => {
     const admin = createAdminClient({ kind: 'tcp', url: `http://127.0.0.1:${port}` });
     await assert.rejects(admin.state(), (error) => isPm2EnvoyError(error, 'admin-failed'));
     server.close();
+  });
+});
+
+describe('what the admin client tells of its calls', () => {
+  it('is the path of each, how long it took, and no error', () =>
+    withEnvoy({}, async ({ adminUrl }) => {
+      const calls: AdminCall[] = [];
+      const onCall = (call: AdminCall): void => void calls.push(call);
+      const admin = createAdminClient({ kind: 'tcp', url: adminUrl }, undefined, onCall);
+      await admin.state();
+      await admin.serverInfo();
+      await admin.stats({ type: 'Gauges', filter: DETAIL_FILTER });
+      await admin.listenerPorts();
+      await admin.hasListeners();
+      await admin.failHealthCheck();
+      await admin.state();
+      await admin.passHealthCheck();
+      await admin.askClientsToLeave();
+      await admin.closeListeners();
+      assert.deepEqual(
+        calls.map(({ path }) => path),
+        [
+          ...['/ready', '/server_info', '/stats', '/listeners', '/listeners'],
+          ...['/healthcheck/fail', '/ready', '/healthcheck/ok'],
+          ...['/drain_listeners', '/drain_listeners'],
+        ],
+      );
+      for (const { tookMs, error } of calls) {
+        assert.ok(tookMs > 0 && tookMs < 5_000);
+        assert.equal(error, undefined);
+      }
+      admin.close();
+    }));
+
+  it('is the error code of one that fails, an answer that no Envoy gives included', async () => {
+    let status = 500;
+    const server = createHttpServer((_request, response) => {
+      response.statusCode = status;
+      response.end('{"stats":7}');
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    const errors: (string | undefined)[] = [];
+    const onCall = ({ error }: AdminCall): void => void errors.push(error);
+    const admin = createAdminClient({ kind: 'tcp', url }, undefined, onCall);
+    const ask = (): Promise<unknown> => admin.stats({ type: 'Gauges', filter: 'x' });
+    for (status of [500, 403, 404, 200]) await assert.rejects(ask());
+    admin.close();
+    await new Promise((resolve) => server.close(resolve));
+    await assert.rejects(ask());
+    assert.deepEqual(errors, [
+      ...['admin-failed', 'admin-refused', 'admin-payload', 'admin-payload', 'admin-gone'],
+    ]);
   });
 });
