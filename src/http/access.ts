@@ -1,6 +1,7 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingHttpHeaders } from 'node:http';
 import { isIP } from 'node:net';
+import { unreachable } from '../errors.js';
 
 /** What of a request decides whether it is trusted. */
 export interface AccessRequest {
@@ -11,23 +12,33 @@ export interface AccessRequest {
   changes?: boolean;
 }
 
+/** What a request is refused for. */
+export type RefusalKind = 'other-host' | 'proxy' | 'host-name' | 'browser';
+
+/** Every kind, in the order in which they are looked for. */
+export const REFUSAL_KINDS: readonly RefusalKind[] = [
+  'other-host',
+  'proxy',
+  'host-name',
+  'browser',
+];
+
 /** Whether a request may use the endpoints that change or tell something; if not, why. */
-export type Access = { trusted: true } | { trusted: false; reason: string };
+export type Access = { trusted: true } | { trusted: false; kind: RefusalKind; reason: string };
 
 /**
  * The trust rule (contract 4): from this host itself, neither through a proxy nor by a browser on
  * somebody else's page; or with the shutdown token.
  */
 export function checkAccess(request: AccessRequest, token: string | undefined): Access {
-  const { remoteAddress, headers } = request;
-  if (token !== undefined && hasToken(headers.authorization, token)) return { trusted: true };
-  const reason =
-    (isLoopback(remoteAddress) ? undefined : 'it comes from another host') ??
-    proxySign(headers) ??
-    hostSign(headers) ??
-    browserSign(headers) ??
-    (request.changes ? navigationSign(headers) : undefined);
-  return reason === undefined ? { trusted: true } : { trusted: false, reason };
+  if (token !== undefined && hasToken(request.headers.authorization, token)) {
+    return { trusted: true };
+  }
+  for (const kind of REFUSAL_KINDS) {
+    const reason = signOf(kind, request);
+    if (reason !== undefined) return { trusted: false, kind, reason };
+  }
+  return { trusted: true };
 }
 
 /** 127.0.0.0/8 and ::1, also as IPv4 mapped into IPv6. */
@@ -43,6 +54,22 @@ function hasToken(authorization: string | undefined, token: string): boolean {
   if (sent === undefined) return false;
   const digest = (text: string): Buffer => createHash('sha256').update(text).digest();
   return timingSafeEqual(digest(sent), digest(token));
+}
+
+function signOf(kind: RefusalKind, request: AccessRequest): string | undefined {
+  const { remoteAddress, headers, changes } = request;
+  switch (kind) {
+    case 'other-host':
+      return isLoopback(remoteAddress) ? undefined : 'it comes from another host';
+    case 'proxy':
+      return proxySign(headers);
+    case 'host-name':
+      return hostSign(headers);
+    case 'browser':
+      return browserSign(headers) ?? (changes ? navigationSign(headers) : undefined);
+    default:
+      return unreachable(kind);
+  }
 }
 
 /** A request through a proxy on this host (our own Envoy, say) also comes from loopback. */

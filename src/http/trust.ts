@@ -1,7 +1,7 @@
 import type { RequestHandler } from 'express';
 import { type Clock, systemClock } from '../clock.js';
 import type { Log } from '../log.js';
-import { checkAccess } from './access.js';
+import { checkAccess, type RefusalKind } from './access.js';
 import { sendError } from './answers.js';
 
 /** More refusals than this in a minute are only counted: whoever is refused must not fill the disk. */
@@ -20,9 +20,11 @@ export interface Trust {
 export function createTrust(options: {
   readToken(): string | undefined;
   log: Log;
+  /** Told of each refusal, those that are no longer logged too. */
+  onRefused?: (kind: RefusalKind) => void;
   clock?: Clock;
 }): Trust {
-  const { readToken } = options;
+  const { readToken, onRefused } = options;
   const logRefusal = createRefusalLog(options);
   const trust = (changes: boolean): RequestHandler => {
     return (request, response, next) => {
@@ -34,6 +36,7 @@ export function createTrust(options: {
         next();
         return;
       }
+      onRefused?.(access.kind);
       logRefusal({ remoteAddress, path: path.slice(0, 100), method }, access.reason);
       sendError(response, 403, {
         code: 'refused',

@@ -12,7 +12,9 @@ function createFixture(token?: string) {
     reads += 1;
     return token;
   };
-  const trust = createTrust({ readToken, log, clock });
+  const refused: string[] = [];
+  const onRefused = (kind: string): void => void refused.push(kind);
+  const trust = createTrust({ readToken, log, onRefused, clock });
   const ask = (
     kind: 'toLook' | 'toChange',
     headers: Record<string, string> = {},
@@ -36,7 +38,7 @@ function createFixture(token?: string) {
     });
     return status;
   };
-  return { ask, clock, entries, readsOfToken: () => reads };
+  return { ask, clock, entries, refused, readsOfToken: () => reads };
 }
 
 describe('createTrust', () => {
@@ -77,6 +79,17 @@ describe('createTrust', () => {
     );
     assert.match(msg ?? '', /^refused: it comes from another host$/);
     assert.doesNotMatch(JSON.stringify(entries), /hunter/);
+  });
+
+  it('tells what each refusal is for', () => {
+    const { ask, refused } = createFixture();
+    ask('toLook', {}, '127.0.0.1');
+    ask('toLook');
+    ask('toLook', { via: '1.1 proxy' }, '127.0.0.1');
+    ask('toLook', { host: 'evil.com' }, '127.0.0.1');
+    ask('toLook', { origin: 'http://evil.com' }, '127.0.0.1');
+    ask('toChange', { 'sec-fetch-site': 'none', 'sec-fetch-mode': 'navigate' }, '127.0.0.1');
+    assert.deepEqual(refused, ['other-host', 'proxy', 'host-name', 'browser', 'browser']);
   });
 
   it('logs at most a hundred refusals a minute, and says how many more there were', () => {
