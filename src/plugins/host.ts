@@ -42,6 +42,9 @@ export function createPluginHost(options: {
     config,
     log,
     commands,
+    get hookNames() {
+      return [...hooks.keys()];
+    },
     failures,
     run: (command, call = {}) => runCommand(command, call),
     settled: async () => {

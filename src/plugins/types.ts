@@ -89,6 +89,8 @@ export interface PluginHost {
   run(command: string, call?: HostCall): Promise<void>;
   /** Resolves when hooks that are still under way have ended, at the latest after 10 s. */
   settled(): Promise<void>;
+  /** Names of the hooks that plugins have. */
+  readonly hookNames: readonly string[];
   /** How many hooks failed or hung, by hook name. */
   readonly failures: ReadonlyMap<string, number>;
 }

@@ -147,6 +147,16 @@ describe('createPluginHost', () => {
     });
   }
 
+  it('names the hooks of all plugins', () => {
+    const { host } = hostOf(
+      shutdownPlugin([]),
+      pluginOf('a', { hooks: { 'before:shutdown:two': () => undefined } }),
+    );
+    assert.deepEqual(host.hookNames, [
+      ...['shutdown:one', 'shutdown:two', 'shutdown:three', 'before:shutdown:two'],
+    ]);
+  });
+
   it('takes hooks on a command of a plugin that comes later', () => {
     const early = pluginOf('early', { hooks: { 'before:later:x': () => undefined } });
     const later = pluginOf('later', { commands: { later: command('x') } });
