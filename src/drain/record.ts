@@ -116,8 +116,8 @@ export function openLedger(options: {
     return !isSameStart(record.envoyStartedAtMs, envoyStartedAtMs);
   };
   const readAt = (number: number): DrainRecord | undefined => {
-    const json = readJson(fileOf(number));
-    return isRecord(json) && !isStale(json) ? json : undefined;
+    const record = readRecord(fileOf(number));
+    return record && !isStale(record) ? record : undefined;
   };
   const read = (): DrainRecord | undefined => readAt(attempt ?? latest());
   const tryTo = (write: () => void): void => {
@@ -188,6 +188,12 @@ export function openLedger(options: {
       return decided;
     },
   };
+}
+
+/** The record in a file, whichever Envoy it is of; undefined when there is none. */
+export function readRecord(file: string): DrainRecord | undefined {
+  const json = readJson(file);
+  return isRecord(json) ? json : undefined;
 }
 
 function readDecision(file: string): DrainDecision | undefined {

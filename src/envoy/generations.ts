@@ -64,9 +64,15 @@ export interface Generations {
   prune(): void;
 }
 
+/** The folders of the generations of a run directory, of ended ones too, in the order of their numbers. */
+export function generationFolders(runDir: string): { number: number; directory: string }[] {
+  const root = rootOf(runDir);
+  return readNumbers(root).map((number) => ({ number, directory: join(root, String(number)) }));
+}
+
 /** Opens the generations below a run directory. */
 export function openGenerations(runDir: string): Generations {
-  const root = join(runDir, 'generations');
+  const root = rootOf(runDir);
   const numbers = (): number[] => readNumbers(root);
   const live = (): Generation[] =>
     numbers()
@@ -143,6 +149,10 @@ function reserve(root: string, from: number): GenerationSlot {
       if (systemCodeOf(error) !== 'EEXIST') throw error;
     }
   }
+}
+
+function rootOf(runDir: string): string {
+  return join(runDir, 'generations');
 }
 
 function readNumbers(root: string): number[] {

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { formatDuration } from '../config/duration.js';
+import { type EndedDrain, endOfShutdown } from '../drain/ends.js';
 import { isSameEnvoy, type Located, openGenerationLedger } from '../drain/locate.js';
-import type { DrainCommand, DrainResult, DrainState } from '../drain/state.js';
+import type { DrainState } from '../drain/state.js';
 import type { Generation } from '../envoy/generations.js';
 import { silentLog } from '../log.js';
 
@@ -14,14 +15,6 @@ export interface JournalEntry {
   kind: 'drain' | 'generation' | 'fault';
   /** One line for people. */
   text: string;
-}
-
-/** A drain of the host, or a hand-over, that has ended. */
-export interface EndedDrain {
-  command: DrainCommand;
-  /** Of one that was taken back only the outcome is known. */
-  result: Pick<DrainResult, 'outcome'> &
-    Partial<Pick<DrainResult, 'durationMs' | 'connectionsLeft'>>;
 }
 
 /** What has happened lately, whichever process did it: put together from look to look. */
@@ -37,16 +30,25 @@ export interface Journal {
 const MOST_ENTRIES = 200;
 
 /** Creates an empty journal. */
-export function createJournal(options: { onEnded?: (ended: EndedDrain) => void } = {}): Journal {
-  const { onEnded } = options;
+export function createJournal(
+  options: {
+    /** What is recorded of drains that have ended, however long ago. */
+    readEnds?: () => readonly EndedDrain[];
+    /** Told once of each drain and hand-over that has ended; of those before the first look, too. */
+    onEnded?: (ended: EndedDrain) => void;
+    /** The same of reloads that have failed; `at` is an ISO 8601 instant. */
+    onFailedReload?: (at: string) => void;
+  } = {},
+): Journal {
+  const { readEnds = () => [], onEnded, onFailedReload } = options;
   const manager = randomUUID().slice(0, 8);
   const entries: JournalEntry[] = [];
   const listeners = new Set<(entry: JournalEntry) => void>();
-  const ended = new Set<string>();
+  const known = new Set<string>();
   let count = 0;
   let last: Seen | undefined;
 
-  const add = (kind: JournalEntry['kind'], text: string): void => {
+  const add: Add = (kind, text) => {
     count += 1;
     const entry = { id: `${manager}-${count}`, at: new Date().toISOString(), kind, text };
     entries.push(entry);
@@ -54,18 +56,29 @@ export function createJournal(options: { onEnded?: (ended: EndedDrain) => void }
     for (const listener of listeners) listener(entry);
   };
   /** Found again, in a later look, it is no news. */
-  const end: Pen['end'] = (command, startedAt, result) => {
-    if (ended.has(`${command} ${startedAt}`)) return;
-    ended.add(`${command} ${startedAt}`);
-    add('drain', describeEnd(command, result));
-    onEnded?.({ command, result });
+  const isNew = (id: string): boolean => {
+    const before = known.size;
+    return known.add(id).size > before;
+  };
+  const end = (ended: EndedDrain): void => {
+    if (!isNew(ended.id)) return;
+    if (last) add('drain', describeEnd(ended));
+    onEnded?.(ended);
+  };
+  const fail = ({ at, reason }: { at: string; reason: string }): void => {
+    if (!isNew(`failed reload ${at}`)) return;
+    if (last) add('fault', `a reload failed: ${reason}`);
+    onFailedReload?.(at);
   };
 
   return {
     note: (located, drain) => {
       const now = see(located, drain);
-      if (last) compare(last, now, { add, end });
-      else if (drain.kind === 'ended') ended.add(`shutdown ${drain.result.startedAt}`);
+      for (const ended of [...readEnds(), ...endsBetween(last, now)]) end(ended);
+      for (const { generation } of now.generations) {
+        if (generation.failedReload) fail(generation.failedReload);
+      }
+      if (last) compare(last, now, add);
       last = now;
     },
     entries: (afterId) => {
@@ -79,7 +92,7 @@ export function createJournal(options: { onEnded?: (ended: EndedDrain) => void }
   };
 }
 
-function describeEnd(command: DrainCommand, result: EndedDrain['result']): string {
+function describeEnd({ command, result }: EndedDrain): string {
   const what = command === 'shutdown' ? 'the drain' : 'the hand-over';
   const { outcome, durationMs = 0, connectionsLeft: left } = result;
   if (outcome === 'cancelled') return `${what} was taken back`;
@@ -97,10 +110,7 @@ interface SeenGeneration {
   state: 'starting' | 'serving' | 'handing over';
 }
 
-interface Pen {
-  add(kind: JournalEntry['kind'], text: string): void;
-  end(command: DrainCommand, startedAt: string, result: EndedDrain['result']): void;
-}
+type Add = (kind: JournalEntry['kind'], text: string) => void;
 
 function see(located: Located | undefined, drain: DrainState): Seen {
   const generations = (located?.targets ?? []).flatMap(({ generation }) =>
@@ -115,56 +125,39 @@ function stateOf(generation: Generation): SeenGeneration['state'] {
   return handover ? 'handing over' : 'serving';
 }
 
-function compare(before: Seen, now: Seen, pen: Pen): void {
-  for (const one of now.generations) compareGeneration(before, one, pen);
-  compareDrain(before, now, pen);
-  for (const { generation } of before.generations) {
-    const isHere = now.generations.some((one) => one.generation.number === generation.number);
-    if (!isHere) sayEnded(generation, pen);
-  }
-}
-
-function compareGeneration(before: Seen, { generation, state }: SeenGeneration, pen: Pen): void {
-  const { number, version, failedReload } = generation;
-  const known = before.generations.find((one) => one.generation.number === number);
-  if (state !== known?.state) {
-    const envoy = version ? ` (Envoy ${version})` : '';
-    pen.add('generation', `generation ${number} is ${state}${envoy}`);
-  }
-  if (failedReload && failedReload.at !== known?.generation.failedReload?.at) {
-    pen.add('fault', `a reload failed: ${failedReload.reason}`);
-  }
-}
-
-function compareDrain(before: Seen, now: Seen, pen: Pen): void {
-  const [was, is] = [before.drain, now.drain];
-  sayTakenBack(before, now, pen);
-  if (is.kind === 'ended') pen.end('shutdown', is.result.startedAt, is.result);
-  if (is.kind === 'draining') {
-    const isKnown =
-      was.kind === 'draining' && was.startedAt === is.startedAt && was.phase === is.phase;
-    if (!isKnown) pen.add('drain', `the drain is at ${is.phase}`);
-  }
-}
-
-function sayTakenBack(before: Seen, now: Seen, pen: Pen): void {
-  const [was, is] = [before.drain, now.drain];
-  if (was.kind !== 'draining' || startOf(is) === was.startedAt) return;
-  const { located } = before;
-  const isSame = located && now.located && isSameEnvoy(located, now.located);
-  if (isSame) pen.end('shutdown', was.startedAt, { outcome: 'cancelled' });
+/** What a run directory that can't be written does not tell. */
+function endsBetween(before: Seen | undefined, { located, drain }: Seen): EndedDrain[] {
+  if (drain.kind === 'ended') return [endOfShutdown(drain.result.startedAt, drain.result)];
+  const was = before?.drain;
+  if (was?.kind !== 'draining' || startOf(drain) === was.startedAt) return [];
+  const isSame = before?.located && located && isSameEnvoy(before.located, located);
+  return isSame ? [endOfShutdown(was.startedAt, { outcome: 'cancelled' })] : [];
 }
 
 function startOf(drain: DrainState): string | undefined {
-  if (drain.kind === 'idle') return undefined;
-  return drain.kind === 'ended' ? drain.result.startedAt : drain.startedAt;
+  return drain.kind === 'draining' ? drain.startedAt : undefined;
 }
 
-/** Whoever led its drain may have ended it between two looks: its records say how. */
-function sayEnded(generation: Generation, pen: Pen): void {
-  for (const command of ['handover', 'shutdown'] as const) {
-    const { result } = openGenerationLedger(generation, command, silentLog).read() ?? {};
-    if (result) pen.end(command, result.startedAt, result);
+function compare(before: Seen, now: Seen, add: Add): void {
+  for (const one of now.generations) compareGeneration(before, one, add);
+  compareDrain(before.drain, now.drain, add);
+  for (const { generation } of before.generations) {
+    const isHere = now.generations.some((one) => one.generation.number === generation.number);
+    if (!isHere) add('generation', `generation ${generation.number} has ended`);
   }
-  pen.add('generation', `generation ${generation.number} has ended`);
+}
+
+function compareGeneration(before: Seen, { generation, state }: SeenGeneration, add: Add): void {
+  const { number, version } = generation;
+  const known = before.generations.find((one) => one.generation.number === number);
+  if (state === known?.state) return;
+  const envoy = version ? ` (Envoy ${version})` : '';
+  add('generation', `generation ${number} is ${state}${envoy}`);
+}
+
+function compareDrain(was: DrainState, is: DrainState, add: Add): void {
+  if (is.kind !== 'draining') return;
+  const isKnown =
+    was.kind === 'draining' && was.startedAt === is.startedAt && was.phase === is.phase;
+  if (!isKnown) add('drain', `the drain is at ${is.phase}`);
 }

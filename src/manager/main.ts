@@ -3,8 +3,9 @@ import { type App, boot, createDrainHost } from '../apps/boot.js';
 import { onStop } from '../apps/stop-signals.js';
 import { until } from '../clock.js';
 import type { Config } from '../config/config.js';
+import { readEnds } from '../drain/ends.js';
 import { createHostDrain } from '../drain/host-drain.js';
-import { createEnvoyLocator } from '../drain/locate.js';
+import { createEnvoyLocator, type Located } from '../drain/locate.js';
 import { findRunDir, prepareRunDir } from '../envoy/run-dir.js';
 import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
@@ -41,8 +42,12 @@ await boot('envoy-manager', async (app) => {
     onDrain: async () => pm2Metrics.look(await locator.locate()),
   });
   const pm2Metrics = createPm2Metrics({ channel, config, locator, hostDrain });
-  const health = watchHealth({ config, locator, hostDrain, log, onLook: pm2Metrics.look });
-  const journal = createJournal();
+  const journal = createJournal({ readEnds: () => readEnds(runDir) });
+  const onLook = (located: Located | undefined): void => {
+    journal.note(located, hostDrain.state(located));
+    pm2Metrics.look(located);
+  };
+  const health = watchHealth({ config, locator, hostDrain, log, onLook });
   const status = createStatusReader({ config, locator, hostDrain, onLook: journal.note });
   const events = createEventStream({ observer: createObserver(status), journal });
   const actions = registerActions({ channel, hostDrain, readStatus: status.read, log });

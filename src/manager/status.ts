@@ -86,6 +86,8 @@ export interface StatusReader {
    * the counts are as old as `lastPoll` says ({@link Looker}).
    */
   read(): Promise<Status>;
+  /** What is known without asking Envoy: the drain and the generations. Never rejects. */
+  peek(): Promise<Status>;
   /** Open connections as they were read lately, oldest first. */
   history(): readonly PacePoint[];
 }
@@ -118,17 +120,19 @@ export function createStatusReader(options: {
     return leftMs === undefined ? null : Math.round(leftMs);
   };
 
-  const read = async (): Promise<Status> => {
+  /** Which Envoys there are. Told right away: another look may be told of later ones meanwhile. */
+  const locate = async (): Promise<Located | undefined> => {
     const located = await locator.locate();
+    onLook?.(located, hostDrain.state(located));
+    return located;
+  };
+  const describeAll = (located: Located | undefined, looks: readonly Look[]): Status => {
     const targets = located?.targets ?? [];
-    const looks = await Promise.all(lookersOf(targets).map(({ look }) => look()));
     const serving = looks.filter((_, index) => !isStarting(targets[index]));
     const newest = located && looks[targets.indexOf(located.newest)];
     const counts = serving.map(({ count }) => count).filter((count) => count !== undefined);
     const sum = located && counts.length === serving.length ? sumConnections(counts) : undefined;
-    const state = hostDrain.state(located);
-    onLook?.(located, state);
-    const drain = drainPart(state, clock);
+    const drain = drainPart(hostDrain.state(located), clock);
     return {
       ...drain,
       orphanedDrain: drain.phase === 'idle' && newest?.state === 'DRAINING',
@@ -145,8 +149,23 @@ export function createStatusReader(options: {
       lastError: hostDrain.current()?.lastError() ?? newest?.error ?? null,
     };
   };
-  return { read: shareInFlight(read), history: pace.points };
+
+  const read = async (): Promise<Status> => {
+    const located = await locate();
+    const looks = lookersOf(located?.targets ?? []).map(({ look }) => look());
+    return describeAll(located, await Promise.all(looks));
+  };
+  const peek = async (): Promise<Status> => {
+    const located = await locate();
+    return describeAll(
+      located,
+      (located?.targets ?? []).map(() => NOT_ASKED),
+    );
+  };
+  return { read: shareInFlight(read), peek, history: pace.points };
 }
+
+const NOT_ASKED: Look = { peers: { kind: 'unknown', reason: 'Envoy was not asked' } };
 
 function sumRates(looks: readonly Look[]): number | null {
   const rates = looks.map(({ acceptedPerSecond }) => acceptedPerSecond);

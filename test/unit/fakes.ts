@@ -13,6 +13,7 @@ import { type DrainCommand, type DrainResult, eventsOf } from '../../src/drain/s
 import { ownIdentity, type ProcessIdentity } from '../../src/envoy/process-identity.js';
 import { type ErrorCode, Pm2EnvoyError } from '../../src/errors.js';
 import type { Log } from '../../src/log.js';
+import type { Status } from '../../src/manager/status.js';
 import type { PluginHost } from '../../src/plugins/types.js';
 import type { Pm2Process } from '../../src/pm2/daemon.js';
 
@@ -255,6 +256,15 @@ export function makeResult(more: Partial<DrainResult> = {}): DrainResult {
     ...more,
   };
 }
+
+/** The status of a host without an Envoy. */
+export const idleStatus: Status = {
+  ...{ phase: 'idle', outcome: null, startedAt: null, deadline: null, timeLeftMs: null },
+  ...{ connectionsAtStart: null, durationMs: null, connectionsLeft: null, orphanedDrain: false },
+  ...{ connections: null, activeRequests: null, newConnectionsPerSecond: null, paceLeftMs: null },
+  ...{ oldestPeers: [], oldestPeersNote: null, lastPoll: null, lastError: null },
+  ...{ envoy: null, generations: [] },
+};
 
 /** An app of pm2's that is online, with the settings of envoyApps(). */
 export function makePm2Process(more: Partial<Pm2Process> = {}): Pm2Process {
