@@ -6,10 +6,13 @@ import type { HostDrain } from '../drain/host-drain.js';
 import type { Log } from '../log.js';
 import type { Health } from '../manager/health.js';
 import type { Status } from '../manager/status.js';
+import type { Scrape } from '../metrics/scrape.js';
+import type { RefusalKind } from './access.js';
 import { failed, methodNotAllowed, sendError } from './answers.js';
 import type { EventStream } from './events.js';
 import { createHealthHandlers } from './health.js';
 import { createLimits, dropBody, type Limits, limitHeaders, limitWaiters } from './limits.js';
+import { createMetricsHandler } from './metrics.js';
 import { createShutdownHandlers } from './shutdown.js';
 import { createTrust } from './trust.js';
 
@@ -19,7 +22,10 @@ export interface AppParts {
   hostDrain: HostDrain;
   health: Health;
   readStatus(): Promise<Status>;
+  scrape(): Promise<Scrape>;
   events: Pick<EventStream, 'handler'>;
+  /** Told what each request is refused for. */
+  onRefused?: (kind: RefusalKind) => void;
   log: Log;
   limits?: Limits;
 }
@@ -27,11 +33,12 @@ export interface AppParts {
 /** Creates the manager's endpoints (contract 4). */
 export function createApp(parts: AppParts): Express {
   const { config, hostDrain, health, readStatus, events, log, limits = createLimits() } = parts;
+  const { scrape, onRefused = () => undefined } = parts;
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');
   app.use(securityHeaders(), noStore, limitHeaders(limits), dropBody(limits));
-  const trusted = createTrust({ readToken: createTokenSource(config, log), log });
+  const trusted = createTrust({ readToken: createTokenSource(config, log), log, onRefused });
   const { healthz, readyz } = createHealthHandlers(health);
   const { drain, resume } = createShutdownHandlers(hostDrain);
   const waiter = limitWaiters(limits);
@@ -53,12 +60,13 @@ export function createApp(parts: AppParts): Express {
       response.json(await readStatus());
     })
     .all(only('GET, HEAD'));
+  app.route('/metrics').get(createMetricsHandler(scrape)).all(only('GET, HEAD'));
   app.route('/events').head(only('GET')).get(trusted.toLook, events.handler).all(only('GET'));
 
   app.use((request, response) => {
     sendError(response, 404, {
       code: 'not-found',
-      message: `there is no ${request.path}; there are /healthz, /readyz, /shutdown, /status and /events`,
+      message: `there is no ${request.path}; there are /healthz, /readyz, /shutdown, /status, /events and /metrics`,
     });
   });
   app.use(failed(log));

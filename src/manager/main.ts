@@ -1,3 +1,4 @@
+import { join } from 'node:path';
 import { createAdminClient } from '../admin/client.js';
 import { type App, boot, createDrainHost } from '../apps/boot.js';
 import { onStop } from '../apps/stop-signals.js';
@@ -11,6 +12,9 @@ import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
 import { createApp } from '../http/app.js';
 import { createEventStream } from '../http/events.js';
+import { createCallTally } from '../metrics/call-tally.js';
+import { createDrainTally } from '../metrics/drain-tally.js';
+import { createScrape } from '../metrics/scrape.js';
 import { drainLimitMs } from '../pm2/apps.js';
 import { registerActions } from './actions.js';
 import { readEndpoint, writeEndpoint } from './endpoint.js';
@@ -30,8 +34,10 @@ await boot('envoy-manager', async (app) => {
   const runDir = prepareRunDirOrWarn(app);
   const host = await createDrainHost(config, log);
   // Two connections to Envoy: the drain must not queue behind somebody who watches.
-  const drainLocator = createEnvoyLocator({ config, runDir, log });
-  const locator = createEnvoyLocator({ config, runDir, log });
+  const calls = createCallTally();
+  const onAdminCall = calls.noteAdminCall;
+  const drainLocator = createEnvoyLocator({ config, runDir, log, onAdminCall });
+  const locator = createEnvoyLocator({ config, runDir, log, onAdminCall });
   const limitMs = drainLimitMs();
   const hostDrain = createHostDrain({
     locator: drainLocator,
@@ -42,7 +48,12 @@ await boot('envoy-manager', async (app) => {
     onDrain: async () => pm2Metrics.look(await locator.locate()),
   });
   const pm2Metrics = createPm2Metrics({ channel, config, locator, hostDrain });
-  const journal = createJournal({ readEnds: () => readEnds(runDir) });
+  const drains = createDrainTally({ file: join(runDir, 'counted.json'), log });
+  const journal = createJournal({
+    readEnds: () => readEnds(runDir),
+    onEnded: drains.noteEnd,
+    onFailedReload: drains.noteFailedReload,
+  });
   const onLook = (located: Located | undefined): void => {
     journal.note(located, hostDrain.state(located));
     pm2Metrics.look(located);
@@ -57,7 +68,9 @@ await boot('envoy-manager', async (app) => {
     health,
     log,
     readStatus: status.read,
+    scrape: createScrape({ config, status, calls, drains, host }),
     events,
+    onRefused: calls.noteRefusal,
   });
   await refuseWhatIsNoEnvoy(config);
   let server: ManagerServer | undefined;

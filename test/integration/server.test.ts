@@ -51,6 +51,7 @@ async function withServer(
     hostDrain: { drain } as HostDrain,
     health: { unhealthy: () => undefined, unready: async () => undefined },
     readStatus: () => Promise.reject(new Error('not asked for')),
+    scrape: () => Promise.reject(new Error('not asked for')),
     events: { handler: (_request, response) => void response.end() },
     log: log.log,
     limits,
