@@ -11,13 +11,13 @@ export const METRICS: readonly MetricDefinition[] = [
   {
     name: 'pm2_envoy_build_info',
     type: 'gauge',
-    help: '1, with the version of pm2-envoy that the manager runs.',
+    help: 'Always 1; the label is the version of pm2-envoy that the manager runs.',
     labels: ['version'],
   },
   {
     name: 'pm2_envoy_phase',
     type: 'gauge',
-    help: '1 for the phase that this host is in, 0 for the others; finish: a drain has ended.',
+    help: '1 for the phase that this host is in, 0 for the others; finish means that a drain has ended.',
     labels: ['phase'],
   },
   {
@@ -28,18 +28,18 @@ export const METRICS: readonly MetricDefinition[] = [
   {
     name: 'pm2_envoy_open_connections',
     type: 'gauge',
-    help: 'Open connections, those of an Envoy that is handed over from included; absent while they can not be counted.',
+    help: 'Open connections, those of an Envoy that is handed over from included; absent while they cannot be counted.',
   },
   {
     name: 'pm2_envoy_listener_open_connections',
     type: 'gauge',
-    help: 'The same by listener; one that was never used is absent.',
+    help: 'Open connections by listener; one that was never used is absent.',
     labels: ['listener'],
   },
   {
     name: 'pm2_envoy_kind_open_connections',
     type: 'gauge',
-    help: 'The same by what they carry: http1, http2, http3, tcp, udp; websocket: those that are counted among http1 or http2, too.',
+    help: 'Open connections by what they carry; a websocket counts among http1 or http2, too.',
     labels: ['kind'],
   },
   {
@@ -66,7 +66,7 @@ export const METRICS: readonly MetricDefinition[] = [
   {
     name: 'pm2_envoy_drain_time_left_seconds',
     type: 'gauge',
-    help: 'Time until then; absent without a drain.',
+    help: 'Time until the deadline of the drain under way; absent without one.',
     labels: ['command'],
   },
   {
@@ -101,7 +101,7 @@ export const METRICS: readonly MetricDefinition[] = [
   {
     name: 'pm2_envoy_generations',
     type: 'gauge',
-    help: 'Envoys of this host that pm2-envoy started: starting, serving, handing-over.',
+    help: 'Envoys of this host that pm2-envoy started, by state.',
     labels: ['state'],
   },
   {
@@ -112,7 +112,7 @@ export const METRICS: readonly MetricDefinition[] = [
   {
     name: 'pm2_envoy_envoy_info',
     type: 'gauge',
-    help: '1, with version and generation of the Envoy in service; absent without one. An Envoy at admin-address has no generation.',
+    help: 'Always 1; the labels are version and generation of the Envoy in service. Absent without one; an Envoy at admin-address has no generation.',
     labels: ['version', 'generation'],
   },
   {
@@ -129,13 +129,13 @@ export const METRICS: readonly MetricDefinition[] = [
   {
     name: 'pm2_envoy_admin_call_seconds_total',
     type: 'counter',
-    help: 'Time that these calls took in all.',
+    help: 'Time that calls on the admin interface took in all.',
     labels: ['call'],
   },
   {
     name: 'pm2_envoy_admin_errors_total',
     type: 'counter',
-    help: 'Those of them that have failed, by error code.',
+    help: 'Calls on the admin interface that have failed, by error code.',
     labels: ['call', 'code'],
   },
   {
@@ -183,12 +183,12 @@ export const METRICS: readonly MetricDefinition[] = [
   {
     name: 'nodejs_heap_size_used_bytes',
     type: 'gauge',
-    help: 'What of it is in use.',
+    help: 'What of the JavaScript heap of the manager is in use.',
   },
   {
     name: 'nodejs_version_info',
     type: 'gauge',
-    help: '1, with the version of Node that the manager runs on.',
+    help: 'Always 1; the label is the version of Node that the manager runs on.',
     labels: ['version'],
   },
 ];

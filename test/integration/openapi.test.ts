@@ -99,7 +99,7 @@ describe('docs/openapi.yaml', () => {
   });
 
   it('describes the answers to whoever looks, refused or not', async () => {
-    for (const path of ['/healthz', '/readyz', '/status']) {
+    for (const path of ['/healthz', '/readyz', '/status', '/metrics']) {
       assert.equal(await isDocumented('GET', path), 200);
     }
     assert.equal(await isDocumented('GET', '/status', { via: '1.1 proxy' }), 403);
