@@ -66,7 +66,7 @@ export function createScrape(options: {
   });
 }
 
-/** Loaded for the first scrape only: it costs 23 ms and 10 MB, and many are never scraped. */
+/** Loaded for the first scrape only: many managers are never scraped, and all of them start. */
 async function loadExposition(): Promise<Exposition> {
   const { createExposition } = await import('./exposition.js');
   return createExposition(METRICS);

@@ -74,9 +74,12 @@ describe('another host', () => {
     return from.ask(all).map(({ status }) => status);
   };
 
-  it('may ask for health, and nothing else', () => {
-    const questions = [{ path: '/healthz' }, { path: '/readyz' }, { path: '/status' }];
-    assert.deepEqual(statusesFrom(hosts.other, questions), [200, 200, 403, 200, 200, 403]);
+  it('may ask for health and metrics, and nothing else', () => {
+    const questions = ['/healthz', '/readyz', '/metrics', '/status', '/events'].map((path) => ({
+      path,
+    }));
+    const each = [200, 200, 200, 403, 403];
+    assert.deepEqual(statusesFrom(hosts.other, questions), [...each, ...each]);
   });
 
   it('can’t drain, whatever it adds, over IPv4 or IPv6', async () => {

@@ -24,7 +24,7 @@ function setUp(read: () => Promise<Status>) {
 }
 
 describe('createScrape', () => {
-  it('loads prom-client for the first scrape only: it costs 10 MB', async () => {
+  it('loads prom-client for the first scrape only', async () => {
     const isLoaded = (): boolean =>
       Object.keys(createRequire(import.meta.url).cache).some((file) =>
         file.includes('/prom-client/'),
