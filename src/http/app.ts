@@ -13,6 +13,7 @@ import type { EventStream } from './events.js';
 import { createHealthHandlers } from './health.js';
 import { createLimits, dropBody, type Limits, limitHeaders, limitWaiters } from './limits.js';
 import { createMetricsHandler } from './metrics.js';
+import type { Page } from './page.js';
 import { createShutdownHandlers } from './shutdown.js';
 import { createTrust } from './trust.js';
 
@@ -24,6 +25,7 @@ export interface AppParts {
   readStatus(): Promise<Status>;
   scrape(): Promise<Scrape>;
   events: Pick<EventStream, 'handler'>;
+  page: Page;
   /** Told what each request is refused for. */
   onRefused?: (kind: RefusalKind) => void;
   log: Log;
@@ -32,8 +34,8 @@ export interface AppParts {
 
 /** Creates the manager's endpoints (contract 4). */
 export function createApp(parts: AppParts): Express {
-  const { config, hostDrain, health, readStatus, events, log, limits = createLimits() } = parts;
-  const { scrape, onRefused = () => undefined } = parts;
+  const { config, hostDrain, health, readStatus, scrape, events, page, log } = parts;
+  const { limits = createLimits(), onRefused = () => undefined } = parts;
   const app = express();
   app.disable('x-powered-by');
   app.disable('etag');
@@ -62,11 +64,13 @@ export function createApp(parts: AppParts): Express {
     .all(only('GET, HEAD'));
   app.route('/metrics').get(createMetricsHandler(scrape)).all(only('GET, HEAD'));
   app.route('/events').head(only('GET')).get(trusted.toLook, events.handler).all(only('GET'));
+  app.route('/').get(trusted.toLook, page.document).all(only('GET, HEAD'));
+  app.route('/page/:file').get(trusted.toLook, page.file).all(only('GET, HEAD'));
 
   app.use((request, response) => {
     sendError(response, 404, {
       code: 'not-found',
-      message: `there is no ${request.path}; there are /healthz, /readyz, /shutdown, /status, /events and /metrics`,
+      message: `there is no ${request.path}; there are /, /healthz, /readyz, /shutdown, /status, /events and /metrics`,
     });
   });
   app.use(failed(log));

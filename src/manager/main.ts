@@ -12,6 +12,7 @@ import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
 import { createApp } from '../http/app.js';
 import { createEventStream } from '../http/events.js';
+import { createPage } from '../http/page.js';
 import { createCallTally } from '../metrics/call-tally.js';
 import { createDrainTally } from '../metrics/drain-tally.js';
 import { createScrape } from '../metrics/scrape.js';
@@ -70,6 +71,7 @@ await boot('envoy-manager', async (app) => {
     readStatus: status.read,
     scrape: createScrape({ config, status, calls, drains, host }),
     events,
+    page: createPage({ status, journal }),
     onRefused: calls.noteRefusal,
   });
   await refuseWhatIsNoEnvoy(config);

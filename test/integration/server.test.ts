@@ -53,6 +53,7 @@ async function withServer(
     readStatus: () => Promise.reject(new Error('not asked for')),
     scrape: () => Promise.reject(new Error('not asked for')),
     events: { handler: (_request, response) => void response.end() },
+    page: { document: (_request, response) => void response.end(), file: (_1, _2, next) => next() },
     log: log.log,
     limits,
   });

@@ -1,0 +1,72 @@
+import type { PageState } from './state.js';
+import { exactSpan } from './words.js';
+
+/** What a button says of itself: what it does, or, when it must not be pressed, the reason. */
+export interface ButtonState {
+  isOff: boolean;
+  why: string;
+}
+
+/** What a button calls. */
+export type Command = 'shutdown' | 'resume';
+
+type Situation = Pick<PageState, 'status' | 'link'>;
+
+/** What a button may do now. */
+export function buttonOf(command: Command, state: Situation): ButtonState {
+  if (state.link.kind !== 'live') return off('there is no connection to the manager');
+  return command === 'shutdown' ? shutdownOf(state) : resumeOf(state);
+}
+
+/** The question before a shutdown. */
+export function questionOf({ status: { connections } }: Pick<PageState, 'status'>): string {
+  return `Open connections: ${connections?.open ?? 'unknown'}. Envoy fails its health check, then its listeners close, and this host is out of service. Until they close it can be taken back, not later.`;
+}
+
+/** What an answer of `/shutdown` means to whoever has pressed the button. */
+export function describeAnswer({ status, body }: { status: number; body: unknown }): string {
+  const { outcome, durationMs, connectionsLeft, resumed, error } = (body ?? {}) as Record<
+    string,
+    unknown
+  >;
+  if (resumed === true) return 'Taken back: Envoy passes its health check again.';
+  if (resumed === false) return 'There was no drain to take back.';
+  if (outcome === 'cancelled') return 'The drain was taken back: Envoy stays in service.';
+  const advice = ADVICE[status] ?? '';
+  if (typeof outcome === 'string') {
+    return `The drain ended: ${outcome} after ${exactSpan(Number(durationMs))}, ${connectionsLeft ?? 'unknown'} connections left.${advice}`;
+  }
+  const { message } = (error ?? {}) as { message?: unknown };
+  return `Refused (${status}): ${message ?? 'no reason was given'}.${advice}`;
+}
+
+/** What it means that a call got no answer. */
+export const SILENCE = 'The manager has not answered. What has begun goes on without this page.';
+
+const ADVICE: Readonly<Record<number, string>> = {
+  403: ' Open this page at 127.0.0.1 or localhost, from afar through `ssh -L`, or use `pm2-envoy` on the host.',
+  502: ' See `pm2 logs envoy`, then try again.',
+  503: ' A drain that is running goes on.',
+  504: ' They are cut when Envoy stops.',
+};
+const ENDED = 'the drain has ended; `pm2 restart envoy` brings up a new Envoy';
+
+function shutdownOf({ status }: Situation): ButtonState {
+  if (status.outcome !== null) return off(ENDED);
+  if (status.phase !== 'idle') return off('a drain is running');
+  if (!status.envoy) return off('there is no Envoy');
+  return { isOff: false, why: 'drains this host; asks first' };
+}
+
+function resumeOf({ status: { outcome, phase, orphanedDrain } }: Situation): ButtonState {
+  if (outcome !== null) return off(ENDED);
+  if (orphanedDrain || phase === 'fail-health' || phase === 'delay') {
+    return { isOff: false, why: 'Envoy passes its health check again' };
+  }
+  if (phase === 'idle') return off('there is no drain to take back');
+  return off('too late, the listeners are closed; `pm2 reload envoy` brings up a new Envoy');
+}
+
+function off(why: string): ButtonState {
+  return { isOff: true, why };
+}

@@ -1,0 +1,238 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { OUTCOMES, SHUTDOWN_EVENTS } from '../../src/drain/state.js';
+import { lose, tick } from '../../src/page/progress.js';
+import { type Region, renderRegions, titleOf } from '../../src/page/view.js';
+import { makeDrain, makeGeneration, makeState, makeStatus, NOW_MS, textOf } from './page-states.js';
+
+type Changes = Parameters<typeof makeStatus>[0];
+
+const region = (
+  name: Region,
+  status?: Changes,
+  changed?: Parameters<typeof makeState>[1],
+): string => String(renderRegions(makeState(status, changed))[name]);
+
+describe('the headline', () => {
+  const title = (status: Changes): string | undefined =>
+    /<h2[^>]*>(.*?)<\/h2>/.exec(region('headline', status))?.[1];
+
+  for (const phase of SHUTDOWN_EVENTS) {
+    it(`says that a drain is at ${phase}`, () => {
+      assert.match(title(makeDrain({ phase })) ?? '', /^Draining: /);
+    });
+  }
+  for (const outcome of OUTCOMES) {
+    it(`says how a drain has ended: ${outcome}`, () => {
+      const headline = title(makeDrain({ phase: 'finish', outcome }));
+      assert.ok(headline && !headline.startsWith('Draining'), headline);
+    });
+  }
+
+  const situations: readonly [Changes, RegExp][] = [
+    [{}, /^In service$/],
+    [{ envoy: null }, /^There is no Envoy$/],
+    [{ orphanedDrain: true }, /^Out of service, without a drain$/],
+    [
+      { generations: [makeGeneration({ state: 'handing-over' }), makeGeneration()] },
+      /handing over to generation 3$/,
+    ],
+    [
+      { generations: [makeGeneration(), makeGeneration({ state: 'starting' })] },
+      /a new generation is starting$/,
+    ],
+  ];
+  for (const [status, expected] of situations) {
+    it(`says without a drain: ${expected.source}`, () =>
+      assert.match(title(status) ?? '', expected));
+  }
+  for (const [state, expected] of [
+    [null, 'Envoy does not answer'],
+    ['INITIALIZING', 'Envoy is INITIALIZING'],
+  ] as const) {
+    it(`says what Envoy is: ${state}`, () => {
+      const { envoy } = makeStatus();
+      assert.equal(title({ envoy: envoy && { ...envoy, state } }), expected);
+    });
+  }
+
+  it('never says of a lost connection what may no longer be so', () => {
+    const lost = lose(makeState(makeDrain()), 'it can’t be reached', NOW_MS + 4_000);
+    const { headline, link } = renderRegions(lost);
+    assert.match(String(headline), /<h2 class="bad">No connection to the manager<\/h2>/);
+    assert.match(
+      textOf(String(headline)),
+      /At 14:03:20 it said: Draining: .* Trying again: it can’t be reached\.$/,
+    );
+    assert.match(textOf(String(link)), /^not connected last heard 4s ago$/);
+  });
+
+  it('does not change with time alone, so that it is read out once', () => {
+    const state = makeState(makeDrain());
+    const later = tick(state, NOW_MS + 5_000);
+    assert.equal(String(renderRegions(later).headline), String(renderRegions(state).headline));
+  });
+
+  it('shows commands as code', () => {
+    assert.match(region('headline', { envoy: null }), /<code>pm2 restart envoy<\/code>/);
+  });
+});
+
+describe('the steps', () => {
+  it('are the lifecycle events, with the one under way', () => {
+    const steps = region('steps', makeDrain({ phase: 'close' }));
+    assert.deepEqual(
+      [...steps.matchAll(/<b>(.*?)<\/b>/g)].map(([, name]) => name),
+      SHUTDOWN_EVENTS,
+    );
+    assert.match(steps, /<li class="now" aria-current="step"><b>close<\/b>/);
+    assert.equal(steps.split('(done)').length - 1, 2);
+  });
+
+  it('end with the outcome', () => {
+    const steps = region('steps', makeDrain({ phase: 'finish', outcome: 'timeout' }));
+    assert.match(steps, /<b>finish<\/b> <span>timeout<\/span>/);
+    assert.doesNotMatch(steps, /aria-current/);
+  });
+
+  it('are all ahead without a drain', () => {
+    assert.doesNotMatch(region('steps'), /class=|done/);
+  });
+});
+
+describe('the facts', () => {
+  it('count down while the page is live, and stand still while it is not', () => {
+    const state = makeState(makeDrain());
+    const facts = (at: number): string =>
+      textOf(String(renderRegions(tick(state, NOW_MS + at)).facts));
+    assert.match(facts(0), /Time left 4m30s until 14:07:50 At this pace 42s left$/);
+    assert.match(facts(5_000), /Time left 4m25s .* At this pace 37s left$/);
+    assert.match(facts(20_000), /Time left 4m30s .* At this pace 42s left$/);
+  });
+
+  it('say what a drain came to', () => {
+    const ended = makeDrain({
+      phase: 'finish',
+      outcome: 'timeout',
+      durationMs: 61_000,
+      connectionsLeft: 3,
+      timeLeftMs: null,
+    });
+    assert.match(
+      textOf(region('facts', ended)),
+      /Drain took 1m1s from its start Left at its end 3 connections$/,
+    );
+  });
+
+  it('say what is not known', () => {
+    const facts = textOf(
+      region('facts', { connections: null, activeRequests: null, newConnectionsPerSecond: null }),
+    );
+    assert.equal(facts.split('unknown').length - 1, 3);
+  });
+});
+
+describe('the notices', () => {
+  it('are none where nothing is wrong', () => assert.equal(region('notices'), ''));
+
+  it('tell the last error, and a failed reload of the generation that serves', () => {
+    const failedReload = { at: '2026-11-24T13:59:00.000Z', reason: 'envoy.yaml:\n  bad' };
+    const notices = region('notices', {
+      lastError: 'admin does not answer',
+      generations: [makeGeneration({ failedReload })],
+    });
+    assert.match(
+      textOf(notices),
+      /The last reload failed at 13:59:00, and generation 3 goes on: envoy\.yaml: bad Last error: admin does not answer/,
+    );
+  });
+});
+
+describe('the tables', () => {
+  it('have a caption and heads', () => {
+    for (const name of ['listeners', 'kinds', 'peers', 'generations'] as const) {
+      assert.match(
+        region(name),
+        /<caption[^>]*>.+<\/caption>[\s\S]*<th scope="col">[\s\S]*<th scope="row">/,
+      );
+    }
+  });
+
+  it('show the busiest listeners, and the sum of the others', () => {
+    const byListener = Object.fromEntries(
+      Array.from({ length: 20 }, (_, index) => [`l${index}`, index]),
+    );
+    const { connections } = makeStatus();
+    const listeners = textOf(
+      region('listeners', { connections: connections && { ...connections, byListener } }),
+    );
+    assert.match(listeners, /Listener Open l19 19 l18 18 /);
+    assert.match(listeners, /l8 8 8 others 28$/);
+  });
+
+  it('say what each generation does', () => {
+    const generations = [
+      makeGeneration({
+        number: 1,
+        state: 'handing-over',
+        deadline: '2026-11-24T14:07:50.000Z',
+        connections: null,
+      }),
+      makeGeneration({ number: 2, runnerPid: null }),
+      makeGeneration({ number: 3, state: 'starting', version: null }),
+    ];
+    const shown = textOf(region('generations', { generations }));
+    assert.match(shown, /1 handing over, at most to 14:07:50 1\.40\.0 13:01:15 4711 unknown/);
+    assert.match(shown, /2 serving, without a runner/);
+    assert.match(shown, /3 starting not known yet/);
+  });
+
+  it('name the generation of a peer where there are several', () => {
+    assert.match(
+      textOf(region('peers')),
+      /From To Seen for 10\.0\.0\.7:51234 10\.0\.0\.1:443 1m5s$/,
+    );
+    const generations = [makeGeneration({ number: 2 }), makeGeneration()];
+    assert.match(textOf(region('peers', { generations })), /10\.0\.0\.1:443 3 1m5s$/);
+  });
+
+  it('say why they are empty', () => {
+    assert.match(
+      region('peers', { oldestPeers: null, oldestPeersNote: 'only Linux shows them' }),
+      /can’t be seen: only Linux shows them/,
+    );
+    assert.match(region('peers', { oldestPeers: [] }), /There are none/);
+    assert.match(region('listeners', { connections: null }), /can’t be counted/);
+    assert.match(region('kinds', { connections: null }), /can’t be counted/);
+    assert.match(region('generations', { generations: [] }), /None that pm2-envoy started/);
+    assert.match(region('envoy', { envoy: null }), /There is none/);
+    assert.match(region('log'), /Nothing has happened/);
+  });
+
+  it('show an Envoy of which little is known', () => {
+    const envoy = {
+      state: null,
+      version: null,
+      uptimeSeconds: null,
+      concurrency: null,
+      admin: 'http://127.0.0.1:9901',
+      pid: null,
+      generation: null,
+    };
+    assert.match(
+      textOf(region('envoy', { envoy, lastPoll: null })),
+      /^State does not answer Version unknown .* Admin http:\/\/127\.0\.0\.1:9901 Asked at never/,
+    );
+  });
+});
+
+describe('the title', () => {
+  it('says what is worth knowing in another window', () => {
+    assert.equal(titleOf(makeState()), 'idle, 12 open · edge-7 · pm2-envoy');
+    assert.equal(
+      titleOf(makeState(makeDrain({ connections: null }))),
+      'wait, open unknown · edge-7 · pm2-envoy',
+    );
+    assert.match(titleOf(lose(makeState(), '', NOW_MS)), /^no connection · /);
+  });
+});
