@@ -52,10 +52,12 @@ export function openLink({ onStatus, onEntry, onLost }: LinkEvents): ManagerLink
   const ask = async (): Promise<void> => {
     if (isAsking) return;
     isAsking = true;
+    const beforeMs = lastMs;
     try {
       const status = await askStatus();
       if (isLost || stream.readyState === EventSource.CLOSED) reopen();
-      heard(status);
+      // What the stream has said meanwhile is newer.
+      if (lastMs === beforeMs) heard(status);
     } catch (error) {
       lastMs = Date.now();
       isLost = true;

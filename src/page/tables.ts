@@ -3,13 +3,13 @@ import { type Html, html, type Part } from './html.js';
 import type { LogLine, PageState } from './state.js';
 import { moment, span } from './words.js';
 
-const MOST_LISTENERS = 12;
+const MOST_LISTENERS = 8;
 const KINDS: Readonly<Record<string, string>> = {
   http1: 'HTTP/1',
   http2: 'HTTP/2',
   http3: 'HTTP/3',
   tcp: 'TCP',
-  websocket: 'of HTTP: WebSocket',
+  websocket: 'WebSocket in HTTP',
   udp: 'UDP sessions',
 };
 const UNCOUNTED = html`<p>They can’t be counted right now.</p>`;
@@ -60,7 +60,7 @@ function renderPeers({ status }: PageState): Html {
     ...(generations.length > 1 ? [generation] : []),
     span(seenForMs),
   ]);
-  const heads = ['From', 'To', ...(generations.length > 1 ? ['Generation'] : []), 'Seen for'];
+  const heads = ['From', 'To', ...(generations.length > 1 ? ['Gen.'] : []), 'Seen for'];
   return table('The oldest open connections', heads, rows);
 }
 
@@ -69,12 +69,12 @@ function renderGenerations({ status: { generations }, nowMs }: PageState): Html 
   const rows = generations.map((one) => [
     one.number,
     describeState(one, nowMs),
-    one.version ?? 'not known yet',
+    one.connections ?? 'unknown',
+    one.version ?? 'unknown',
     moment(one.startedAt, nowMs),
     one.pid,
-    one.connections ?? 'unknown',
   ]);
-  return table('Generations', ['No.', 'State', 'Envoy', 'Since', 'pid', 'Open'], rows);
+  return table('Generations', ['No.', 'State', 'Open', 'Envoy', 'Since', 'pid'], rows);
 }
 
 function renderEnvoy({ status: { envoy, lastPoll }, nowMs }: PageState): Html {
