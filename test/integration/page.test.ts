@@ -37,9 +37,10 @@ async function withPage(status: Status, use: (ask: Ask) => Promise<void>): Promi
       hostDrain: {} as HostDrain,
       health: { unhealthy: () => undefined, unready: async () => undefined },
       readStatus: async () => status,
+      scrape: () => Promise.reject(new Error('not asked for')),
       events: { handler: (_request, response) => void response.end() },
       page: createPage({
-        status: { read: async () => status, history: () => history },
+        status: { read: async () => status, peek: async () => status, history: () => history },
         journal: { entries: () => entries },
         host: 'edge-7',
         clock,

@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict';
-import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { after, before, describe, it } from 'node:test';
 import type { Browser } from 'playwright-core';
 import { cluster, listener, tcpTo } from '../support/bootstrap.js';
@@ -7,6 +6,7 @@ import { startBrowser } from '../support/browser.js';
 import { holdIdle, holdTcp, holdWebSocket } from '../support/clients.js';
 import { dial } from '../support/dial.js';
 import { withEnvoy } from '../support/envoy.js';
+import { startForwarder } from '../support/forwarder.js';
 import { withManager } from '../support/manager.js';
 import { type OpenedPage, withPage } from '../support/page.js';
 import { type TestPm2, withPm2 } from '../support/pm2.js';
@@ -18,22 +18,6 @@ const lineOf = async ({ page }: OpenedPage): Promise<string> =>
   (await page.getAttribute('#chart .line >> nth=-1', 'd')) ?? '';
 /** What the browser logs of requests to a manager that is away. */
 const AWAY = /net::ERR_(CONNECTION_|INCOMPLETE_CHUNKED|EMPTY_RESPONSE|SOCKET_)/;
-
-/** What `ssh -L` does at its near end. */
-async function startForwarder(to: number): Promise<{ port: number; close(): void }> {
-  const open = new Set<Socket>();
-  const server = createServer((near) => {
-    const far = connect({ port: to, host: '127.0.0.1' });
-    for (const socket of [near, far]) open.add(socket.on('error', () => socket.destroy()));
-    near.pipe(far).pipe(near);
-  });
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const close = (): void => {
-    for (const socket of open) socket.destroy();
-    server.close();
-  };
-  return { port: (server.address() as AddressInfo).port, close };
-}
 
 describe('the page in a real browser', () => {
   let browser: Browser;
