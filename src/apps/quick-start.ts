@@ -85,7 +85,7 @@ async function sayWhatToTry(
   console.log(`
 Envoy serves. In another terminal, in this folder, try:
   curl http://127.0.0.1:10000/           a request through Envoy
-  npx pm2-envoy status                   what it is doing (the manager is ${url})
+  npx pm2-envoy status                   what it is doing; in a browser: ${url}/
   npx pm2-envoy shutdown                 drain it, as a preStop hook would
 Ctrl-C here drains and ends everything.
 `);
