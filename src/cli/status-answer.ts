@@ -1,14 +1,8 @@
-import type { Status } from '../manager/status.js';
+import { NO_DRAIN, type Status } from '../manager/status.js';
 
 /** What a manager of an earlier version does not say. */
 const UNSAID: Partial<Status> = {
-  outcome: null,
-  startedAt: null,
-  deadline: null,
-  timeLeftMs: null,
-  connectionsAtStart: null,
-  durationMs: null,
-  connectionsLeft: null,
+  ...NO_DRAIN,
   orphanedDrain: false,
   connections: null,
   activeRequests: null,

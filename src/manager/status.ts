@@ -79,6 +79,26 @@ export interface GenerationStatus {
   failedReload: { at: string; reason: string } | null;
 }
 
+/** What a status says of the drain where there is none. */
+export const NO_DRAIN: Pick<
+  Status,
+  | 'outcome'
+  | 'startedAt'
+  | 'deadline'
+  | 'timeLeftMs'
+  | 'connectionsAtStart'
+  | 'durationMs'
+  | 'connectionsLeft'
+> = {
+  outcome: null,
+  startedAt: null,
+  deadline: null,
+  timeLeftMs: null,
+  connectionsAtStart: null,
+  durationMs: null,
+  connectionsLeft: null,
+};
+
 /** Reads the status of this host, again and again. */
 export interface StatusReader {
   /**
@@ -212,40 +232,18 @@ function describeGeneration(
   ];
 }
 
-function drainPart(
-  state: DrainState,
-  clock: Clock,
-): Pick<
-  Status,
-  | 'phase'
-  | 'outcome'
-  | 'startedAt'
-  | 'deadline'
-  | 'timeLeftMs'
-  | 'connectionsAtStart'
-  | 'durationMs'
-  | 'connectionsLeft'
-> {
-  const none = {
-    outcome: null,
-    startedAt: null,
-    deadline: null,
-    timeLeftMs: null,
-    connectionsAtStart: null,
-    durationMs: null,
-    connectionsLeft: null,
-  };
+function drainPart(state: DrainState, clock: Clock): Pick<Status, 'phase' | keyof typeof NO_DRAIN> {
   switch (state.kind) {
     case 'idle':
-      return { phase: 'idle', ...none };
+      return { phase: 'idle', ...NO_DRAIN };
     case 'draining': {
       const { phase, startedAt, deadlineMs, connectionsAtStart } = state;
       const timeLeftMs = Math.max(0, deadlineMs - clock.nowMs());
       const deadline = new Date(Date.now() + timeLeftMs).toISOString();
-      return { ...none, phase, startedAt, deadline, timeLeftMs, connectionsAtStart };
+      return { ...NO_DRAIN, phase, startedAt, deadline, timeLeftMs, connectionsAtStart };
     }
     case 'ended':
-      return { ...none, ...state.result };
+      return { ...NO_DRAIN, ...state.result };
   }
 }
 

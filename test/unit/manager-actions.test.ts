@@ -3,18 +3,12 @@ import { describe, it } from 'node:test';
 import type { ResumeResult } from '../../src/drain/state.js';
 import { silentLog } from '../../src/log.js';
 import { type ManagerActions, registerActions } from '../../src/manager/actions.js';
-import type { Status } from '../../src/manager/status.js';
+import { NO_DRAIN, type Status } from '../../src/manager/status.js';
 import { makeResult } from './fakes.js';
 
 const status: Status = {
   phase: 'idle',
-  outcome: null,
-  startedAt: null,
-  deadline: null,
-  timeLeftMs: null,
-  connectionsAtStart: null,
-  durationMs: null,
-  connectionsLeft: null,
+  ...NO_DRAIN,
   orphanedDrain: false,
   connections: {
     open: 2,

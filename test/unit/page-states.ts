@@ -1,4 +1,4 @@
-import type { GenerationStatus, Status } from '../../src/manager/status.js';
+import { type GenerationStatus, NO_DRAIN, type Status } from '../../src/manager/status.js';
 import { begin, hear } from '../../src/page/progress.js';
 import type { PageState, Snapshot } from '../../src/page/state.js';
 
@@ -10,13 +10,7 @@ export const HOSTILE = `</script><img src=x onerror="alert('1')">&amp;`;
 export function makeStatus(changed: Partial<Status> = {}): Status {
   return {
     phase: 'idle',
-    outcome: null,
-    startedAt: null,
-    deadline: null,
-    timeLeftMs: null,
-    connectionsAtStart: null,
-    durationMs: null,
-    connectionsLeft: null,
+    ...NO_DRAIN,
     orphanedDrain: false,
     connections: {
       open: 12,

@@ -1,16 +1,10 @@
-import type { Status } from '../../src/manager/status.js';
+import { NO_DRAIN, type Status } from '../../src/manager/status.js';
 
 /** A status of an Envoy that serves, with whatever a test is about. */
 export function statusWith(part: Partial<Status> = {}): Status {
   return {
     phase: 'idle',
-    outcome: null,
-    startedAt: null,
-    deadline: null,
-    timeLeftMs: null,
-    connectionsAtStart: null,
-    durationMs: null,
-    connectionsLeft: null,
+    ...NO_DRAIN,
     orphanedDrain: false,
     connections: openOn({ '0.0.0.0_10000': 4 }),
     activeRequests: 3,
