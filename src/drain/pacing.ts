@@ -34,8 +34,10 @@ export function createPacing(options: {
   /** Sleeps, but no longer than until the drain is over. */
   rest: (ms: number) => Promise<void>;
   isOver: () => boolean;
+  /** Milliseconds until the drain's deadline. */
+  timeLeftMs: () => number;
 }): Pacing {
-  const { config, clock, openFiles, rest, isOver } = options;
+  const { config, clock, openFiles, rest, isOver, timeLeftMs } = options;
   const cadence = createCadence(config);
   const budget = createBudget(clock.nowMs);
   const sign = createCloseSign(openFiles);
@@ -76,7 +78,7 @@ export function createPacing(options: {
     delayMs: cadence.nextDelayMs,
     restUntilDue: async (toGo) => {
       if (!hasSockets || !sign.expect(toGo)) return rest(cadence.nextDelayMs(toGo));
-      const endMs = clock.nowMs() + dueMs(toGo);
+      const endMs = clock.nowMs() + Math.min(dueMs(toGo), timeLeftMs());
       if (!(await hasCome(endMs))) return;
       const allowedMs = polledMs + config.checkIntervalMinMs - clock.nowMs();
       const waitMs = Math.max(SETTLES_MS, allowedMs, budget.waitMs());

@@ -116,7 +116,14 @@ export function createDrainRun(options: {
     }
   };
 
-  const pacing = createPacing({ config, clock, openFiles: envoys.openFiles, rest, isOver });
+  const pacing = createPacing({
+    config,
+    clock,
+    openFiles: envoys.openFiles,
+    rest,
+    isOver,
+    timeLeftMs,
+  });
 
   return {
     command,

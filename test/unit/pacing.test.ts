@@ -99,6 +99,7 @@ describe('createPacing', () => {
       openFiles: () => files(clock.nowMs() - startMs),
       rest: (ms) => (ms > 0 ? clock.sleep(ms) : Promise.resolve()),
       isOver: () => false,
+      timeLeftMs: () => 60_000,
     });
     clock.advance(10_000);
     const ask = (): void => {

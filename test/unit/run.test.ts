@@ -16,7 +16,12 @@ import {
 } from './fakes.js';
 
 function setUp(
-  options: { envoy?: FakeEnvoy; config?: Partial<DrainConfig>; record?: Partial<DrainRecord> } = {},
+  options: {
+    envoy?: FakeEnvoy;
+    config?: Partial<DrainConfig>;
+    record?: Partial<DrainRecord>;
+    openFiles?: () => number;
+  } = {},
 ) {
   const envoy = options.envoy ?? createFakeEnvoy(3);
   const clock = createFakeClock();
@@ -26,7 +31,7 @@ function setUp(
     command: 'shutdown',
     record: makeRecord(startMs, options.record),
     ledger: undecided,
-    targets: [targetOf(envoy)],
+    targets: [{ ...targetOf(envoy), ...(options.openFiles && { openFiles: options.openFiles }) }],
     config: { ...drainConfig, ...options.config },
     clock,
     log: fakeLog.log,
@@ -222,6 +227,17 @@ describe('DrainRun wait', () => {
     assert.equal(run.outcome, 'timeout');
     assert.equal(run.connectionsLeft, 2);
     assert.equal(passedMs(), 60_000);
+  });
+
+  it('is over at the deadline also where files tell when to ask again', async () => {
+    const { run, passedMs } = setUp({
+      config: { checkIntervalMs: 5_000 },
+      record: { deadlineMs: createFakeClock().nowMs() + 12_300 },
+      openFiles: () => 50,
+    });
+    await run.wait();
+    assert.equal(run.outcome, 'timeout');
+    assert.ok(passedMs() <= 12_300 + 20, `${passedMs()} ms`);
   });
 
   it('looks once more at the deadline', async () => {
