@@ -1,4 +1,6 @@
+import assert from 'node:assert/strict';
 import { METRICS } from '../../src/metrics/catalogue.js';
+import { eventually } from './wait.js';
 
 /** A page of metrics, read. */
 export interface Metrics {
@@ -36,3 +38,34 @@ export function metricOf(name: string): string {
   const isOwn = METRICS.some((one) => one.name === name);
   return isOwn ? name : name.replace(/_(bucket|sum|count)$/, '');
 }
+
+/** What can be asked over HTTP. */
+export interface Asked {
+  http(method: string, path: string): Promise<{ status: number; body: string }>;
+}
+
+/** The metrics as they are now. */
+export async function scrape(asked: Asked): Promise<Metrics> {
+  const { status, body } = await asked.http('GET', '/metrics');
+  assert.equal(status, 200, body);
+  return readMetrics(body);
+}
+
+/** Drains and hand-overs that were counted, as `shutdown drained 1`. */
+export async function counted(asked: Asked): Promise<string[]> {
+  const metrics = await scrape(asked);
+  return ['shutdown', 'handover'].flatMap((command) =>
+    ['drained', 'timeout', 'cancelled', 'envoy-gone', 'admin-unreachable'].flatMap((outcome) => {
+      const value = metrics.value('drains_total', { command, outcome });
+      assert.ok(value !== undefined, `${command} ${outcome} is not there`);
+      return value === 0 ? [] : [`${command} ${outcome} ${value}`];
+    }),
+  );
+}
+
+/** Waits until exactly these are counted. */
+export const isCounted = (asked: Asked, ...lines: string[]): Promise<true> =>
+  eventually(lines.join(), async () => {
+    const now = await counted(asked).catch(() => []);
+    return now.join() === lines.join() || undefined;
+  });
