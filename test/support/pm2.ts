@@ -76,8 +76,10 @@ export async function preparePm2(
     ...settings,
   };
   writeFileSync(configFile, JSON.stringify(allSettings));
+  // Of whoever runs the tests: it makes any terminal a plain one.
+  const { CI: _, ...own } = process.env;
   const env: NodeJS.ProcessEnv = {
-    ...process.env,
+    ...own,
     PM2_HOME: join(folder.path, 'pm2'),
     PM2_ENVOY_CONFIG: configFile,
     ENVOY_BIN: envoy,
