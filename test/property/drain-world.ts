@@ -295,7 +295,12 @@ function createHost(
     await process.wait(1);
     if (!envoy || envoy.process.state() === 'dead') return undefined;
     const { identity } = envoy.process;
-    return locatedOf({ name: 'generation', admin: adminOf(() => envoy), process: identity }, envoy);
+    const openFiles = (): number | undefined =>
+      envoy.process.state() === 'dead' ? undefined : OWN_FILES + envoy.open;
+    return locatedOf(
+      { name: 'generation', admin: adminOf(() => envoy), process: identity, openFiles },
+      envoy,
+    );
   };
   const locatedOf = (newest: Located['newest'], envoy: SimEnvoy | undefined): Located => ({
     targets: [newest],
@@ -373,6 +378,9 @@ function alive(host: Host | undefined): Host | undefined {
 }
 
 /** A plugin whose hooks take their time, so that a leader can die between any two events. */
+/** What an Envoy has open besides its connections. */
+const OWN_FILES = 40;
+
 function slowPlugin(process: SimProcess, hookMs: number) {
   const slow: HookFunction = () => (hookMs > 0 ? process.wait(hookMs) : undefined);
   return class {
