@@ -210,6 +210,15 @@ async function send(
         cause: error,
       });
     }
+    if (signal?.aborted) {
+      throw new Pm2EnvoyError(
+        'admin-timeout',
+        `${what} was not answered in the time that was left`,
+        {
+          cause: error,
+        },
+      );
+    }
     const code = isAxiosError(error) ? error.code : systemCodeOf(error);
     if (code === 'ECONNREFUSED' || code === 'ENOENT') {
       throw new Pm2EnvoyError('admin-gone', `${what}: nothing listens there (${code})`, {

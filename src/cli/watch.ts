@@ -26,8 +26,8 @@ interface Display {
 
 const IN_DRAIN_MS = 500;
 const IDLE_MS = 1_000;
-/** A manager that says nothing for so long counts as down. */
-const LIMIT_MS = 5_000;
+/** A manager that says nothing for so long counts as down: itself it waits 3 s for an Envoy that hangs. */
+const LIMIT_MS = 8_000;
 
 /**
  * `pm2-envoy status --watch`: shows the status again and again until Ctrl-C, which ends with 0, or until

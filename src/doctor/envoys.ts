@@ -4,6 +4,7 @@ import { DETAIL_FILTER, readConnections } from '../admin/stats.js';
 import type { Config } from '../config/config.js';
 import { formatDuration } from '../config/duration.js';
 import { openGenerationLedger } from '../drain/locate.js';
+import { drainTimeSeconds } from '../envoy/arguments.js';
 import { type Generation, isAttended, openGenerations } from '../envoy/generations.js';
 import { messageOf } from '../errors.js';
 import { silentLog } from '../log.js';
@@ -103,7 +104,7 @@ function checkRunningDrainTime(
 ): Finding[] {
   if (drainTimeMs === undefined) return [];
   if (config.adminAddress) return checkDrainTime({ ...config, envoyDrainTimeMs: drainTimeMs });
-  if (drainTimeMs === config.envoyDrainTimeMs) return [];
+  if (drainTimeMs === drainTimeSeconds(config.envoyDrainTimeMs) * 1_000) return [];
   return [
     warning(
       'timers',

@@ -1,8 +1,10 @@
 /** Envoy's main thread may be busy with our polls for two parts in a hundred (contract 3). */
 const SHARE = 0.02;
-/** What may be saved up, in milliseconds of Envoy's main thread: polls come in bursts near the end. */
+/**
+ * What may be saved up, in milliseconds of Envoy's main thread: polls come in bursts near the end. A drain
+ * begins with that, as nobody polled before it.
+ */
 const MOST_SAVED_MS = 200;
-const SAVED_AT_START_MS = 100;
 
 /** What polls may cost Envoy in all. */
 export interface Budget {
@@ -14,7 +16,7 @@ export interface Budget {
 
 /** Creates the budget of one drain, as a token bucket. */
 export function createBudget(nowMs: () => number): Budget {
-  let savedMs = SAVED_AT_START_MS;
+  let savedMs = MOST_SAVED_MS;
   let atMs = nowMs();
   const refill = (): void => {
     savedMs = Math.min(MOST_SAVED_MS, savedMs + (nowMs() - atMs) * SHARE);

@@ -46,13 +46,16 @@ export function createEnvoyLocator(options: {
   log: Log;
   /** Told of each call to an Envoy at its end. */
   onAdminCall?: (call: AdminCall) => void;
+  /** For so long the start of a foreign Envoy counts as known: who only watches must not cost it much. */
+  keepStartMs?: number;
   clock?: Clock;
 }): EnvoyLocator {
-  const { config, runDir, log, onAdminCall, clock = systemClock } = options;
+  const { config, runDir, log, onAdminCall, keepStartMs = 0, clock = systemClock } = options;
   const { adminAddress } = config;
   if (adminAddress) {
     const admin = createAdminClient(adminAddress, undefined, onAdminCall);
-    return { locate: () => locateForeign(admin, { runDir, log, clock }) };
+    const readStart = createStartReader(admin, { keepStartMs, clock });
+    return { locate: async () => foreignAt(admin, await readStart(), { runDir, log }) };
   }
 
   const generations = openGenerations(runDir);
@@ -117,13 +120,29 @@ export function openGenerationLedger(
   return openLedger({ file: join(generation.directory, `${command}.json`), log });
 }
 
-async function locateForeign(
+/** When a foreign Envoy started; undefined: it does not say. What failed is asked again. */
+function createStartReader(
   admin: AdminClient,
-  { runDir, log, clock }: { runDir: string; log: Log; clock: Clock },
-): Promise<Located> {
-  const limit = AbortSignal.timeout(LOCATE_LIMIT_MS);
-  const info = await admin.serverInfo(limit).catch(() => undefined);
-  const envoyStartedAtMs = info && startOf(info, clock.nowMs());
+  { keepStartMs, clock }: { keepStartMs: number; clock: Clock },
+): () => Promise<number | undefined> {
+  let known: { startedAtMs: number; untilMs: number } | undefined;
+  return async () => {
+    if (known && clock.nowMs() < known.untilMs) return known.startedAtMs;
+    known = undefined;
+    const limit = AbortSignal.timeout(LOCATE_LIMIT_MS);
+    const info = await admin.serverInfo(limit).catch(() => undefined);
+    if (!info) return undefined;
+    const nowMs = clock.nowMs();
+    known = { startedAtMs: startOf(info, nowMs), untilMs: nowMs + keepStartMs };
+    return known.startedAtMs;
+  };
+}
+
+function foreignAt(
+  admin: AdminClient,
+  envoyStartedAtMs: number | undefined,
+  { runDir, log }: { runDir: string; log: Log },
+): Located {
   const id = createHash('sha256').update(admin.address).digest('hex').slice(0, 12);
   const name = `Envoy at ${admin.address}`;
   const target = { name, admin, process: undefined, startedAtMs: envoyStartedAtMs };

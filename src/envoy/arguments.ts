@@ -45,7 +45,7 @@ export function envoyArguments(launch: EnvoyLaunch): string[] {
     JSON.stringify({ admin }),
     '--disable-hot-restart',
     '--drain-time-s',
-    String(Math.max(1, Math.round(launch.drainTimeMs / 1_000))),
+    String(drainTimeSeconds(launch.drainTimeMs)),
     ...launch.args,
   ];
 }
@@ -62,4 +62,9 @@ export function validateArguments(launch: Pick<EnvoyLaunch, 'bootstrap' | 'args'
 function isLogLevel(argument: string | undefined, apart?: 'apart'): boolean {
   const name = apart ? argument : argument?.split('=')[0];
   return name === '-l' || name === '--log-level';
+}
+
+/** Envoy takes whole seconds, one at least. */
+export function drainTimeSeconds(drainTimeMs: number): number {
+  return Math.max(1, Math.round(drainTimeMs / 1_000));
 }

@@ -15,7 +15,7 @@ import { messageOf, Pm2EnvoyError, systemCodeOf } from '../errors.js';
 const LONGEST_PATH = 104 - '/generations/999999/admin.sock'.length;
 
 const OWN_FILES =
-  /^(generations|manager\.json|shutdown-.*\.(json|decision)|validate-.*\.log|\.probe-.*)/;
+  /^(generations|(manager|counted)\.json|shutdown-.*\.(json|decision)|validate-.*\.log|\.probe-.*)/;
 
 /** The default places, best first (contract 5). */
 export function defaultRunDirs(env: NodeJS.ProcessEnv = process.env): string[] {

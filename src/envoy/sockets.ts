@@ -1,5 +1,6 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { endianness } from 'node:os';
+import { systemCodeOf } from '../errors.js';
 
 /** One TCP connection that somebody has made to a process. */
 export interface Connection {
@@ -23,24 +24,26 @@ export function listConnections(
   localPorts: readonly number[],
 ): Connection[] | undefined {
   try {
+    // First of all: without this, no row would mean that nothing could be seen.
+    const inodes = socketInodes(pid);
     const rows = ['tcp', 'tcp6'].flatMap((table) =>
       readTable(`/proc/${pid}/net/${table}`, localPorts),
     );
-    if (rows.length === 0) return [];
-    const inodes = socketInodes(pid);
     return rows.filter(({ inode }) => inodes.has(inode));
   } catch {
     return undefined;
   }
 }
 
-/** Counts the same by port: the last resort where Envoy's own gauges are hidden. */
+/** Counts the same by port: the last resort where Envoy's own gauges are hidden. Undefined is not 0. */
 export function countConnections(
   pid: number,
   localPorts: readonly number[],
 ): Record<string, number> | undefined {
+  const connections = listConnections(pid, localPorts);
+  if (!connections) return undefined;
   const byPort: Record<string, number> = {};
-  for (const { localPort } of listConnections(pid, localPorts) ?? []) {
+  for (const { localPort } of connections) {
     byPort[`port ${localPort}`] = (byPort[`port ${localPort}`] ?? 0) + 1;
   }
   return byPort;
@@ -80,11 +83,13 @@ function readTable(path: string, localPorts: readonly number[]): Connection[] {
   return found;
 }
 
+/** A host without IPv6 has no table of it. */
 function tableText(path: string): string {
   try {
     return readFileSync(path, 'latin1');
-  } catch {
-    return '';
+  } catch (error) {
+    if (path.endsWith('6') && systemCodeOf(error) === 'ENOENT') return '';
+    throw error;
   }
 }
 

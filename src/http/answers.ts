@@ -42,9 +42,10 @@ export function methodNotAllowed(allow: string): RequestHandler {
 /** The last handler: what a handler before it threw becomes 500, and a request that can't be read 4xx. */
 export function failed(log: Log) {
   // Express knows an error handler by its four parameters.
-  return (error: unknown, request: Request, response: Response, next: NextFunction): void => {
+  return (error: unknown, request: Request, response: Response, _next: NextFunction): void => {
     if (response.headersSent) {
-      next(error);
+      // It was refused before it was answered, or its answer broke off. Express would print a stack.
+      request.socket.destroy();
       return;
     }
     const status = Number((error as { status?: unknown } | null)?.status);

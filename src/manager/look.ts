@@ -43,8 +43,8 @@ export interface Looker {
 /** However dear a look is, it is never older than this. */
 const OLDEST_LOOK_MS = 5_000;
 const INFO_MS = 10_000;
-/** An answer that is slower than that is none: somebody waits for the page. */
-const LIMIT_MS = 5_000;
+/** For all of a look. One Envoy that is slower must not hide another one, nor keep who asked. */
+const LIMIT_MS = 2_000;
 
 /** Creates the looker of one Envoy. */
 export function createLooker(
@@ -131,8 +131,11 @@ function createPeerReader(
     if (!envoy) return unknown('the process of this Envoy is not known (admin-address)');
     if (process.platform !== 'linux') return unknown('only Linux shows them (/proc)');
     if (last && clock.nowMs() < last.untilMs) return last.peers;
-    const ports = await admin.listenerPorts(signal).catch(() => undefined);
-    if (!ports) return unknown('one of its listeners has no port: it is internal, or a pipe');
+    const ports = await admin.listenerPorts(signal).catch((error: unknown) => messageOf(error));
+    if (typeof ports === 'string') {
+      last = { peers: unknown(ports), untilMs: clock.nowMs() + OLDEST_LOOK_MS };
+      return last.peers;
+    }
     const startedMs = performance.now();
     const connections = listConnections(envoy.pid, ports);
     cadence.noteCost(performance.now() - startedMs);

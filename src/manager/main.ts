@@ -38,7 +38,7 @@ await boot('envoy-manager', async (app) => {
   const calls = createCallTally();
   const onAdminCall = calls.noteAdminCall;
   const drainLocator = createEnvoyLocator({ config, runDir, log, onAdminCall });
-  const locator = createEnvoyLocator({ config, runDir, log, onAdminCall });
+  const locator = createEnvoyLocator({ config, runDir, log, onAdminCall, keepStartMs: 2_000 });
   const limitMs = drainLimitMs();
   const hostDrain = createHostDrain({
     locator: drainLocator,

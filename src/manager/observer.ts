@@ -24,14 +24,18 @@ export function createObserver(options: { read(): Promise<Status>; clock?: Clock
     if (isPolling) return;
     isPolling = true;
     while (listeners.size > 0) {
-      const status = await read();
-      const key = keyOf(status);
-      if (key !== last?.key) for (const listener of listeners) listener(status);
-      last = { status, key };
-      await clock.sleep(isQuiet(status) ? QUIET_MS : DRAINING_MS);
+      // It rejects only when this process is out of something, such as file descriptors.
+      const status = await read().catch(() => undefined);
+      if (status) tell(status);
+      await clock.sleep(!status || isQuiet(status) ? QUIET_MS : DRAINING_MS);
     }
     last = undefined;
     isPolling = false;
+  };
+  const tell = (status: Status): void => {
+    const key = keyOf(status);
+    if (key !== last?.key) for (const listener of listeners) listener(status);
+    last = { status, key };
   };
   return {
     watch: (listener) => {

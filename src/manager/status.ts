@@ -172,7 +172,10 @@ export function createStatusReader(options: {
 
   const read = async (): Promise<Status> => {
     const located = await locate();
-    const looks = lookersOf(located?.targets ?? []).map(({ look }) => look());
+    const targets = located?.targets ?? [];
+    const looks = lookersOf(targets).map(({ look }, index) =>
+      isStarting(targets[index]) ? NOT_ASKED : look(),
+    );
     return describeAll(located, await Promise.all(looks));
   };
   const peek = async (): Promise<Status> => {

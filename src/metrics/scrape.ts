@@ -19,7 +19,7 @@ export interface Scrape {
 }
 
 /** What a scrape waits for Envoy at most; Prometheus by default gives up after 10 s. */
-const ENVOY_LIMIT_MS = 3_000;
+const ENVOY_LIMIT_MS = 4_000;
 
 /**
  * Creates what `/metrics` answers. Scrapes at the same moment share one; while Envoy does not answer, it

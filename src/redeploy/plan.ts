@@ -3,6 +3,7 @@ import { appConfig } from '../config/app-config.js';
 import type { Config } from '../config/config.js';
 import type { LoadedConfig } from '../config/load.js';
 import { isKey, variableOf } from '../config/schema.js';
+import { drainTimeSeconds } from '../envoy/arguments.js';
 import { notAnEnvoy, versionOf } from '../envoy/bootstrap.js';
 import {
   bootstrapCopyOf,
@@ -138,7 +139,7 @@ async function changesFrom(
     changes.envoy = { from: shown(launch, from.version), to: shown(to, version) };
   }
   const argumentsOf = ({ args, drainTimeMs }: GenerationLaunch): string =>
-    [...args, '--drain-time-s', Math.round(drainTimeMs / 1_000)].join(' ');
+    [...args, '--drain-time-s', drainTimeSeconds(drainTimeMs)].join(' ');
   if (argumentsOf(launch) !== argumentsOf(to)) {
     changes.arguments = { from: argumentsOf(launch), to: argumentsOf(to) };
   }

@@ -56,7 +56,7 @@ describe('createScrape', () => {
   it('tells what is known without Envoy where that does not answer in time', async () => {
     const { scrape, clock } = setUp(() => new Promise(() => undefined));
     const { text } = await scrape();
-    assert.deepEqual(clock.sleeps, [3_000]);
+    assert.deepEqual(clock.sleeps, [4_000]);
     assert.ok(text.includes('\npm2_envoy_phase{phase="delay"} 1\n'));
     assert.ok(text.includes('\npm2_envoy_envoy_up 0\n'));
   });

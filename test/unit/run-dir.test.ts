@@ -76,7 +76,9 @@ describe('prepareRunDir', () => {
   it('closes a folder that others may look into where it holds only ours', () => {
     const directory = makeTempFolder();
     mkdirSync(join(directory, 'generations'));
-    for (const name of ['manager.json', 'shutdown-0123456789ab.json', '.probe-1']) {
+    const files = ['manager.json', 'counted.json', 'counted.json.12.3.draft', 'validate-7.log'];
+    const ofForeign = ['shutdown-0123456789ab.json', 'shutdown-0123456789ab.decision'];
+    for (const name of [...files, ...ofForeign, '.probe-1']) {
       writeFileSync(join(directory, name), '');
     }
     chmodSync(directory, 0o755);
