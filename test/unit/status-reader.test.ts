@@ -1,0 +1,72 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import type { HostDrain } from '../../src/drain/host-drain.js';
+import type { Located } from '../../src/drain/locate.js';
+import type { Generation } from '../../src/envoy/generations.js';
+import { ownIdentity } from '../../src/envoy/process-identity.js';
+import { createStatusReader } from '../../src/manager/status.js';
+import {
+  createFakeClock,
+  createFakeEnvoy,
+  type FakeEnvoy,
+  makeTempFolder,
+  targetOf,
+  undecided,
+} from './fakes.js';
+
+/** A reader of a host on which these run; those that are not ready are starting. */
+function readerOf(...envoys: { envoy: FakeEnvoy; ready: boolean }[]) {
+  const targets = envoys.map(({ envoy, ready }, index) => {
+    const number = index + 1;
+    const directory = makeTempFolder();
+    const own = ownIdentity();
+    const generation = { number, directory, ready, envoy: own, runner: own, startedAt: '' };
+    return { ...targetOf(envoy), generation: generation as unknown as Generation };
+  });
+  const newest = targets.findLast(({ generation }) => generation.ready) ?? assert.fail('none');
+  const { generation } = newest;
+  const located = { targets, newest, generation, latest: undefined, ledger: undecided };
+  const hostDrain = { state: () => ({ kind: 'idle' }), current: () => undefined };
+  return createStatusReader({
+    config: { ignoreListeners: [], drainUntil: 'connections', minOpenConnections: 0 },
+    locator: { locate: async () => located as unknown as Located },
+    hostDrain: hostDrain as unknown as HostDrain,
+    clock: createFakeClock(),
+  });
+}
+
+describe('createStatusReader', () => {
+  it('does not ask an Envoy that is starting, which would hide the one that serves', async () => {
+    const [serving, starting] = [createFakeEnvoy(7), createFakeEnvoy()];
+    const reader = readerOf({ envoy: serving, ready: true }, { envoy: starting, ready: false });
+    const status = await reader.read();
+    assert.deepEqual(starting.calls, []);
+    assert.equal(status.connections?.open, 7);
+    assert.deepEqual(
+      status.generations.map(({ state, connections }) => [state, connections]),
+      [
+        ['serving', 7],
+        ['starting', null],
+      ],
+    );
+  });
+
+  it('asks a second time only as often as 2 % of Envoy allow', async () => {
+    const envoy = createFakeEnvoy(1);
+    envoy.tookMs = 40;
+    const reader = readerOf({ envoy, ready: true });
+    await reader.read();
+    const asked = envoy.calls.length;
+    await reader.read();
+    assert.equal(envoy.calls.length, asked);
+  });
+
+  it('can not tell how many are open while one Envoy does not answer, and says what failed', async () => {
+    const [hung, serving] = [createFakeEnvoy(1), createFakeEnvoy(2)];
+    hung.fault = new Error('it hangs');
+    const reader = readerOf({ envoy: hung, ready: true }, { envoy: serving, ready: true });
+    const { connections, envoy } = await reader.read();
+    assert.equal(connections, null);
+    assert.equal(envoy?.state, 'LIVE');
+  });
+});
