@@ -108,6 +108,10 @@ describe('the admin client where Envoy is in trouble', () => {
       const impatient = createAdminClient({ kind: 'tcp', url: envoy.adminUrl }, 300);
       envoy.kill('SIGSTOP');
       await assert.rejects(impatient.state(), (error) => isPm2EnvoyError(error, 'admin-timeout'));
+      // Nor to a caller that has less time than a call may take.
+      await assert.rejects(impatient.state(AbortSignal.timeout(20)), (error) =>
+        isPm2EnvoyError(error, 'admin-timeout'),
+      );
       envoy.kill('SIGKILL');
       await eventually('admin-gone', () =>
         impatient.state().then(
