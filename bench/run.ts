@@ -15,7 +15,7 @@ import { manyClusters } from './many-clusters.js';
 import { contour, gateway, ours, type Round, type Subject } from './peers.js';
 
 const isQuick = process.argv.includes('--quick');
-const ROUNDS = isQuick ? 3 : 12;
+const ROUNDS = isQuick ? 3 : 8;
 const CALLERS = 1_000;
 const rows: string[] = [];
 

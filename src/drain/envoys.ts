@@ -175,10 +175,11 @@ export function createEnvoys(options: {
     allGone: () => remaining().length === 0,
     openFiles: () => {
       let sum = 0;
-      for (const { target } of members) {
-        const files = target.openFiles?.();
-        if (files === undefined) return undefined;
-        sum += files;
+      for (const member of members) {
+        const files = member.target.openFiles?.();
+        // One that is gone has none, and must not hide the others.
+        if (files === undefined && !member.isGone()) return undefined;
+        sum += files ?? 0;
       }
       return sum;
     },

@@ -36,6 +36,37 @@ function hide(envoy: FakeEnvoy, ...prefixes: string[]): void {
   }
 }
 
+describe('createEnvoys openFiles', () => {
+  const openFilesOf = (...targets: readonly [FakeEnvoy, (() => number | undefined)?][]) =>
+    createEnvoys({
+      targets: targets.map(([envoy, openFiles]) => ({
+        ...targetOf(envoy),
+        ...(openFiles && { openFiles }),
+      })),
+      rule: { drainUntil: 'connections', ignoreListeners: [] },
+      deadlineMs: Infinity,
+      clock: createFakeClock(),
+      log: createFakeLog().log,
+    }).openFiles();
+
+  it('adds up those of all Envoys', () => {
+    const [a, b] = [createFakeEnvoy(), createFakeEnvoy()];
+    assert.equal(openFilesOf([a, () => 30], [b, () => 12]), 42);
+  });
+
+  it('has none of an Envoy that is gone: the other one is seen all the same', () => {
+    const [a, b] = [createFakeEnvoy(), createFakeEnvoy()];
+    a.die();
+    assert.equal(openFilesOf([a, () => undefined], [b, () => 12]), 12);
+  });
+
+  it('is undefined where those of an Envoy that lives can not be seen', () => {
+    const [a, b] = [createFakeEnvoy(), createFakeEnvoy()];
+    assert.equal(openFilesOf([a, () => undefined], [b, () => 12]), undefined);
+    assert.equal(openFilesOf([a], [b, () => 12]), undefined);
+  });
+});
+
 describe('createEnvoys sample', () => {
   it('counts what one Envoy has open', async () => {
     const { envoys } = setUp([createFakeEnvoy(5)]);
