@@ -57,7 +57,11 @@ async function runEcosystem(loaded: LoadedConfig, env: NodeJS.ProcessEnv): Promi
   let stopping = false;
   const ended = new Promise<number>((resolve) => {
     // Stopped so early that pm2-runtime had no handler yet: nothing was running.
-    child.once('exit', (code, signal) => resolve(code ?? (signal && !stopping ? 1 : 0)));
+    child.once('exit', (code, signal) => {
+      // In a drain of more than 9 s pm2-runtime finds no app online any more, and ends with 2.
+      if (stopping && code === 2) resolve(0);
+      else resolve(code ?? (signal && !stopping ? 1 : 0));
+    });
   });
   const stop = (): void => {
     if (stopping) return;

@@ -1,4 +1,5 @@
 import { systemClock } from '../clock.js';
+import type { LoadedConfig } from '../config/load.js';
 import type { DrainResult } from '../drain/state.js';
 import { messageOf } from '../errors.js';
 import type { Status } from '../manager/status.js';
@@ -33,6 +34,14 @@ interface Display {
 const LOOK_MS = 500;
 /** The first looks come sooner: a drain with nothing to wait for is over in no time. */
 const FIRST_LOOK_MS = 100;
+
+/**
+ * The check-delay that the drain has, as far as this shell can know: 0 where it has only the default, which
+ * the apps may have changed.
+ */
+export function knownCheckDelayMs({ config, settings }: LoadedConfig): number {
+  return settings['check-delay'].source === 'default' ? 0 : config.checkDelayMs;
+}
 
 /** Creates it: drawn on a terminal, in plain lines elsewhere; always on stderr. */
 export function createDrainProgress(

@@ -10,7 +10,7 @@ import { createStatusReader, type Status } from '../manager/status.js';
 import type { CliContext } from './context.js';
 import { openDirectDrain } from './direct.js';
 import { createManagerClient } from './manager-client.js';
-import { createDrainProgress, type DrainProgress } from './progress.js';
+import { createDrainProgress, type DrainProgress, knownCheckDelayMs } from './progress.js';
 import { counted } from './words.js';
 
 /**
@@ -46,7 +46,7 @@ export function exitCodeOfOutcome(outcome: DrainOutcome): number {
 }
 
 async function drainSomehow(cli: CliContext, config: Config): Promise<DrainResult> {
-  const progress = createDrainProgress(cli, config);
+  const progress = createDrainProgress(cli, { checkDelayMs: knownCheckDelayMs(cli.load()) });
   try {
     return await drainByManager(cli, config, progress);
   } catch (error) {

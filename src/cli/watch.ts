@@ -8,6 +8,7 @@ import { type DrainSeen, see } from './drain-history.js';
 import { watchView } from './drain-view.js';
 import { layOut, type Row } from './layout.js';
 import { peersNote, plainText, stamped, watchLine } from './plain-view.js';
+import { knownCheckDelayMs } from './progress.js';
 import type { Screen } from './screen.js';
 import { createStatusSource, type Found } from './status-source.js';
 
@@ -39,7 +40,7 @@ export async function watchStatus(cli: CliContext, host: PluginHost): Promise<vo
   const { config } = cli.load();
   const source = createStatusSource(config, host);
   const { unread } = cli.io;
-  const display = await chooseDisplay(cli, config.checkDelayMs);
+  const display = await chooseDisplay(cli, knownCheckDelayMs(cli.load()));
   const forget = cli.io.onInterrupt(() => '', EXIT.done);
   try {
     while (!unread.aborted) {

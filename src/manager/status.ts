@@ -122,7 +122,9 @@ export function createStatusReader(options: {
   clock?: Clock;
 }): StatusReader {
   const { config, locator, hostDrain, onLook, clock = systemClock } = options;
+  /** Of what the drain waits for, and of everything: with drain-until requests that is not the same. */
   const pace = createPace();
+  const opened = createPace();
   let lookers = new Map<AdminClient, Looker>();
 
   const lookersOf = (targets: readonly EnvoyTarget[]): Looker[] => {
@@ -134,8 +136,9 @@ export function createStatusReader(options: {
   /** Milliseconds until the drain is done, as connections end now. */
   const paceLeftMs = (sum: ConnectionCount | undefined, phase: Status['phase']): number | null => {
     if (!sum) return null;
-    const open = config.drainUntil === 'requests' ? busyOf(sum) : sum.open;
-    pace.note({ atMs: clock.nowMs(), open });
+    const toEnd = config.drainUntil === 'requests' ? busyOf(sum) : sum.open;
+    pace.note({ atMs: clock.nowMs(), open: toEnd });
+    opened.note({ atMs: clock.nowMs(), open: sum.open });
     const leftMs = phase === 'wait' ? pace.msUntil(config.minOpenConnections) : undefined;
     return leftMs === undefined ? null : Math.round(leftMs);
   };
@@ -185,7 +188,7 @@ export function createStatusReader(options: {
       (located?.targets ?? []).map(() => NOT_ASKED),
     );
   };
-  return { read: shareInFlight(read), peek, history: pace.points };
+  return { read: shareInFlight(read), peek, history: opened.points };
 }
 
 const NOT_ASKED: Look = { peers: { kind: 'unknown', reason: 'Envoy was not asked' } };

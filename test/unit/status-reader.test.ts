@@ -10,12 +10,20 @@ import {
   createFakeEnvoy,
   type FakeEnvoy,
   makeTempFolder,
+  setOpen,
   targetOf,
   undecided,
 } from './fakes.js';
 
 /** A reader of a host on which these run; those that are not ready are starting. */
 function readerOf(...envoys: { envoy: FakeEnvoy; ready: boolean }[]) {
+  return readerWith('connections', envoys);
+}
+
+function readerWith(
+  drainUntil: 'connections' | 'requests',
+  envoys: readonly { envoy: FakeEnvoy; ready: boolean }[],
+) {
   const targets = envoys.map(({ envoy, ready }, index) => {
     const number = index + 1;
     const directory = makeTempFolder();
@@ -28,7 +36,7 @@ function readerOf(...envoys: { envoy: FakeEnvoy; ready: boolean }[]) {
   const located = { targets, newest, generation, latest: undefined, ledger: undecided };
   const hostDrain = { state: () => ({ kind: 'idle' }), current: () => undefined };
   return createStatusReader({
-    config: { ignoreListeners: [], drainUntil: 'connections', minOpenConnections: 0 },
+    config: { ignoreListeners: [], drainUntil, minOpenConnections: 0 },
     locator: { locate: async () => located as unknown as Located },
     hostDrain: hostDrain as unknown as HostDrain,
     clock: createFakeClock(),
@@ -59,6 +67,17 @@ describe('createStatusReader', () => {
     const asked = envoy.calls.length;
     await reader.read();
     assert.equal(envoy.calls.length, asked);
+  });
+
+  it('remembers what was open, idle connections too, where only requests are waited for', async () => {
+    const envoy = createFakeEnvoy();
+    setOpen(envoy, 4, 1);
+    const reader = readerWith('requests', [{ envoy, ready: true }]);
+    await reader.read();
+    assert.deepEqual(
+      reader.history().map(({ open }) => open),
+      [4],
+    );
   });
 
   it('can not tell how many are open while one Envoy does not answer, and says what failed', async () => {
