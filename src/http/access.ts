@@ -36,7 +36,10 @@ export function checkAccess(request: AccessRequest, token: string | undefined): 
   }
   for (const kind of REFUSAL_KINDS) {
     const reason = signOf(kind, request);
-    if (reason !== undefined) return { trusted: false, kind, reason };
+    if (reason === undefined) continue;
+    const isWrong = request.headers.authorization !== undefined;
+    const more = isWrong ? ', and its Authorization is not the shutdown token' : '';
+    return { trusted: false, kind, reason: reason + more };
   }
   return { trusted: true };
 }

@@ -279,6 +279,15 @@ describe('checkAccess by token', () => {
     },
   });
 
+  it('says of a wrong one that it is wrong, and not what it was', () => {
+    const headers = { host: '127.0.0.1', authorization: 'Bearer guessed' };
+    const access = checkAccess({ remoteAddress: '10.0.0.9', headers }, 'right');
+    assert.equal(
+      !access.trusted && access.reason,
+      'it comes from another host, and its Authorization is not the shutdown token',
+    );
+  });
+
   it('trusts the right one from another host, through proxies and from a browser', () => {
     assert.deepEqual(checkAccess(foreign(`Bearer ${TOKEN}`), TOKEN), { trusted: true });
   });

@@ -77,7 +77,10 @@ describe('createTrust', () => {
       { remoteAddress, path, method, level },
       { remoteAddress: '10.0.0.1', path: '/shutdown', method: 'GET', level: 'warn' },
     );
-    assert.match(msg ?? '', /^refused: it comes from another host$/);
+    assert.match(
+      msg ?? '',
+      /^refused: it comes from another host, and its Authorization is not the shutdown token$/,
+    );
     assert.doesNotMatch(JSON.stringify(entries), /hunter/);
   });
 
