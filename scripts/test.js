@@ -12,8 +12,8 @@ const files = suites.flatMap((suite) =>
     .filter((name) => name.endsWith('.test.ts'))
     .map((name) => `test/${suite}/${name}`),
 );
-// A soak takes minutes.
-const isSoak = suites.includes('soak');
+// These take minutes, and the whole machine.
+const isLong = suites.includes('soak') || suites.includes('deploy');
 if (files.length === 0) throw new Error(`no tests in ${suites.join(', ')}`);
 
 const reporter = ['--test-reporter', 'spec'];
@@ -31,7 +31,7 @@ if (suites.some((suite) => suite !== 'unit' && suite !== 'property')) {
 }
 
 // What keeps every core busy, or counts what a busy Envoy loses, runs by itself, after the rest.
-const isLoad = (file) => isSoak || /(under-load|traffic)/.test(file);
+const isLoad = (file) => isLong || /(under-load|traffic)/.test(file);
 const codes = [
   run(
     files.filter((file) => !isLoad(file)),
@@ -52,7 +52,7 @@ function run(some, concurrency) {
       'tsx',
       '--test',
       '--test-timeout',
-      String((isSoak ? 15 : 5) * 60_000),
+      String((isLong ? 15 : 5) * 60_000),
       ...reporter,
       '--test-concurrency',
       String(concurrency),
