@@ -20,9 +20,10 @@ describe('pm2-envoy resume', { concurrency: 2 }, () => {
   it('takes a drain back in its delay: waiters are told, Envoy serves on, and can be drained again', () =>
     withPm2({ 'check-delay': '5s' }, async (pm2) => {
       const held = await holdTcp(pm2.ports.tcp);
-      const caller = pm2.http('POST', '/shutdown');
+      // First the one that takes long to start: after the resume it would begin a drain of its own.
       const command = pm2.cli('shutdown');
       await atPhase(pm2, 'delay');
+      const caller = pm2.http('POST', '/shutdown');
       assert.equal((await pm2.http('GET', '/readyz')).status, 503);
 
       const { code, stdout } = await pm2.cli('resume');
