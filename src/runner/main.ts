@@ -23,6 +23,7 @@ import { drainLimitMs, LIVE_LIMIT_MS } from '../pm2/apps.js';
 import { openOwnApp } from '../pm2/own-app.js';
 import { describeSupervisor, ownSupervisor, sameSupervisor } from '../pm2/supervisor.js';
 import { adoptGeneration } from './adopt.js';
+import { isDrainedWithout } from './drain-meanwhile.js';
 import { relayAdmin } from './relay-admin.js';
 import { checkLaunch, type RunningGeneration, startGeneration } from './start.js';
 import { type StopContext, stopGeneration, takeOverFromOlder } from './stop.js';
@@ -116,12 +117,18 @@ async function run(app: App): Promise<void> {
   else channel.onDisconnect(markOrphaned);
   relay = await relayAdmin(app, () => generations.newest()?.adminSocket);
   if (isStopping) return;
+  const isDrained = isDrainedWithout(running.generation, generations);
+  if (isDrained) {
+    const { number } = running.generation;
+    log.warn(`a drain began while generation ${number} was starting: draining it as well`);
+    void context.hostDrain.drain();
+  }
   isReady = true;
   channel.sayReady();
   channel.showMemoryOf(running.envoy.identity.pid);
   const { version = 'unknown', number: generation } = running.generation;
   channel.showMetrics({ 'envoy version': version, generation });
-  if (cameIntoService(running.generation)) void host.run('start', { goesOn: true });
+  if (!isDrained && cameIntoService(running.generation)) void host.run('start', { goesOn: true });
   await takeOverFromOlder(running.generation, context, stopping.signal);
 }
 

@@ -2,11 +2,12 @@ import assert from 'node:assert/strict';
 import { chmodSync, existsSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
+import { createAdminClient } from '../../src/admin/client.js';
 import { type Generation, isAttended } from '../../src/envoy/generations.js';
 import { identify, isAlive } from '../../src/envoy/process-identity.js';
 import { type Held, holdTcp, request } from '../support/clients.js';
 import { envoyBinary } from '../support/envoy.js';
-import { pidsWith, preparePm2, type TestPm2 } from '../support/pm2.js';
+import { pidsWith, preparePm2, statusOf, type TestPm2 } from '../support/pm2.js';
 import { eventually } from '../support/wait.js';
 
 /** How far a reload has come when something happens to it. */
@@ -117,6 +118,30 @@ describe('a reload in which something fails leaves one generation in service', {
     }
   }
 });
+
+describe('a drain that begins in the middle of a reload', { concurrency: 3 }, () => {
+  for (const stage of STAGES) {
+    it(`takes the new generation out of service as well, ${stage}`, () =>
+      inTheMiddle(stage, false, async ({ pm2, old }, { held, slow }) => {
+        const answer = pm2.http('POST', '/shutdown');
+        assert.equal((await slow).body, 'slow and whole');
+        held.close();
+        assert.equal(JSON.parse((await answer).body).outcome, 'drained');
+        const fresh = await eventually('the new generation', () =>
+          pm2.generations().find(({ number, ready }) => number > old.number && ready),
+        );
+        await eventually('its drain', async () => (await statusOf(pm2)).outcome === 'drained');
+        assert.equal(await stateOf(fresh), 'DRAINING');
+        await assert.rejects(request(pm2.ports.http), { code: 'ECONNREFUSED' });
+        assert.equal((await pm2.http('GET', '/readyz')).status, 503);
+      }));
+  }
+});
+
+async function stateOf({ adminSocket }: Generation): Promise<string> {
+  const admin = createAdminClient({ kind: 'unix', path: adminSocket });
+  return admin.state().finally(() => admin.close());
+}
 
 async function inTheMiddle(
   stage: Stage,
