@@ -1,13 +1,9 @@
-import { DrainPlugin } from '../commands/drain.js';
 import type { Config } from '../config/config.js';
 import { readFlags } from '../config/flags.js';
 import { loadConfig, peekRunDir } from '../config/load.js';
 import { messageOf } from '../errors.js';
 import { EXIT, exitCodeOf } from '../exit-codes.js';
 import { createLog, type Log } from '../log.js';
-import { createPluginHost } from '../plugins/host.js';
-import { loadPlugins } from '../plugins/load.js';
-import type { PluginHost } from '../plugins/types.js';
 import { appArguments } from '../pm2/arguments.js';
 import { openPm2Channel, type Pm2Channel } from '../pm2/channel.js';
 
@@ -80,10 +76,4 @@ function loadOrDefault(evenMisconfigured: boolean): { config: Config; configErro
     const { config } = loadConfig({ env: {} });
     return { config: { ...config, runDir: peekRunDir() }, configError };
   }
-}
-
-/** The plugin host of a process that drains: pm2-envoy's own plugin and the user's. */
-export async function createDrainHost(config: Config, log: Log): Promise<PluginHost> {
-  const own = { name: 'drain', create: DrainPlugin, options: {}, builtIn: true };
-  return createPluginHost({ config, log, plugins: [own, ...(await loadPlugins(config.plugins))] });
 }

@@ -1,10 +1,10 @@
-import { createDrainHost } from '../apps/boot.js';
 import type { Config } from '../config/config.js';
 import { createHostDrain, type HostDrain } from '../drain/host-drain.js';
 import { createEnvoyLocator } from '../drain/locate.js';
 import { findRunDir, prepareRunDir } from '../envoy/run-dir.js';
 import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../errors.js';
 import { createLog, type Log } from '../log.js';
+import { createDrainHost } from '../plugins/drain-host.js';
 import type { PluginHost } from '../plugins/types.js';
 import type { CliContext } from './context.js';
 

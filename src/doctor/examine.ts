@@ -8,6 +8,8 @@ import { migratesAcceptQueues } from '../envoy/accept-queue.js';
 import { versionOf } from '../envoy/bootstrap.js';
 import { findRunDir } from '../envoy/run-dir.js';
 import { isPm2EnvoyError, messageOf } from '../errors.js';
+import { silentLog } from '../log.js';
+import { createDrainHost } from '../plugins/drain-host.js';
 import { LISTEN_TIMEOUT_MS } from '../pm2/apps.js';
 import type { Pm2Process } from '../pm2/daemon.js';
 import { type FoundApp, findApp } from '../pm2/find-app.js';
@@ -57,6 +59,7 @@ async function configOf(
   try {
     if (app) config = appConfig(app.process).config;
     const from = app && { env: { ...app.process.env }, cwd: app.process.cwd };
+    await createDrainHost(config, silentLog, from?.env);
     const binary = await checkLaunch(config, findRunDir(config.runDir), from);
     const version = await versionOf(binary);
     const message = `valid, and Envoy ${version} (${binary}) takes ${config.envoyConfig}`;

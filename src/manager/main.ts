@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { createAdminClient } from '../admin/client.js';
-import { type App, boot, createDrainHost } from '../apps/boot.js';
+import { type App, boot } from '../apps/boot.js';
 import { onStop } from '../apps/stop-signals.js';
 import { until } from '../clock.js';
 import type { Config } from '../config/config.js';
@@ -16,6 +16,7 @@ import { createPage } from '../http/page.js';
 import { createCallTally } from '../metrics/call-tally.js';
 import { createDrainTally } from '../metrics/drain-tally.js';
 import { createScrape } from '../metrics/scrape.js';
+import { createDrainHost } from '../plugins/drain-host.js';
 import { drainLimitMs } from '../pm2/apps.js';
 import { registerActions } from './actions.js';
 import { readEndpoint, writeEndpoint } from './endpoint.js';

@@ -31,8 +31,10 @@ export function createPluginHost(options: {
   config: Config;
   log: Log;
   plugins: readonly LoadedPlugin[];
+  /** This process's own if left out. */
+  env?: PluginHost['env'] | undefined;
 }): PluginHost {
-  const { config, log, plugins } = options;
+  const { config, log, plugins, env = process.env } = options;
   const commands = new Map<string, CommandSpec>();
   const hooks = new Map<string, RegisteredHook[]>();
   const failures = new Map<string, number>();
@@ -41,6 +43,7 @@ export function createPluginHost(options: {
   const host: PluginHost = {
     config,
     log,
+    env,
     commands,
     get hookNames() {
       return [...hooks.keys()];

@@ -77,6 +77,8 @@ export type PluginClass = new (
 export interface PluginHost {
   readonly config: Config;
   readonly log: Log;
+  /** Environment variables of the process that the plugins work in: the app's, also where another process checks them. */
+  readonly env: Readonly<Record<string, string | undefined>>;
   /** Every command of every plugin, by name; `envoy:install` is typed `envoy install`. */
   readonly commands: ReadonlyMap<string, CommandSpec>;
   /**

@@ -14,7 +14,8 @@ import {
 } from '../envoy/generations.js';
 import { findRunDir, prepareRunDir } from '../envoy/run-dir.js';
 import { Pm2EnvoyError } from '../errors.js';
-import { loadPlugins } from '../plugins/load.js';
+import { silentLog } from '../log.js';
+import { createDrainHost } from '../plugins/drain-host.js';
 import { type FoundApp, findApp } from '../pm2/find-app.js';
 import { checkLaunch, launchOf } from '../runner/start.js';
 
@@ -98,7 +99,7 @@ export async function planRedeploy(
   const appEnv = { ...app.process.env, ...env };
   const { config, settings } = appConfig(app.process, env);
   refuseOutranked(settings, env);
-  await loadPlugins(config.plugins);
+  await createDrainHost(config, silentLog, appEnv);
   const runDir = findRunDir(config.runDir);
   if (!existsSync(runDir)) prepareRunDir(config.runDir);
   const binary = await checkLaunch(config, runDir, { env: appEnv, cwd });

@@ -1,5 +1,5 @@
 import cluster from 'node:cluster';
-import { type App, boot, createDrainHost } from '../apps/boot.js';
+import { type App, boot } from '../apps/boot.js';
 import { onStop } from '../apps/stop-signals.js';
 import { systemClock } from '../clock.js';
 import { createHostDrain } from '../drain/host-drain.js';
@@ -18,6 +18,7 @@ import { prepareRunDir } from '../envoy/run-dir.js';
 import { Pm2EnvoyError } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
 import { silentLog } from '../log.js';
+import { createDrainHost } from '../plugins/drain-host.js';
 import type { PluginHost } from '../plugins/types.js';
 import { drainLimitMs, LIVE_LIMIT_MS } from '../pm2/apps.js';
 import { openOwnApp } from '../pm2/own-app.js';

@@ -76,6 +76,19 @@ describe('pm2-envoy doctor', { concurrency: 2 }, () => {
       assert.match(stdout, /PROBLEM configuration +Envoy refuses the bootstrap file/);
     }));
 
+  it('finds options that a plugin will refuse', () =>
+    withPm2({}, async (pm2) => {
+      const hooks = { 'before:shutdown:clsoe': 'http://127.0.0.1:9/' };
+      const plugins = [['pm2-envoy/webhook', { hooks }]];
+      const file = String(pm2.env['PM2_ENVOY_CONFIG']);
+      writeFileSync(file, JSON.stringify({ ...pm2.settings, plugins }));
+      // This shell has other settings than the app.
+      delete pm2.env['PM2_ENVOY_CONFIG'];
+      const { code, stdout } = await pm2.cli('doctor', '--run-dir', `${pm2.settings['run-dir']}`);
+      assert.match(stdout, /PROBLEM configuration +.*did you mean before:shutdown:close/);
+      assert.equal(code, 1);
+    }));
+
   it('finds an Envoy without a runner, and one that hangs', () =>
     withPm2({}, async (pm2) => {
       const [generation] = pm2.generations();

@@ -379,6 +379,29 @@ describe('pm2-envoy redeploy', { concurrency: 3 }, () => {
         assert.equal(pm2.generations()[0]?.number, 1);
       }));
 
+    it('refuses options that a plugin does not take with 78, by the app’s own environment', () =>
+      withApps({}, async (pm2) => {
+        const { PM2_ENVOY_CONFIG: file = '', ...shell } = pm2.env;
+        const runDir = join(pm2.folder, 'run');
+        const redeploy = async (hook: string) => {
+          const hooks = { [hook]: { url: `http://127.0.0.1:9/\${PM2_HOME}` } };
+          const plugins = [['pm2-envoy/webhook', { hooks }]];
+          writeFileSync(file, JSON.stringify({ ...pm2.settings, plugins }));
+          const args = [CLI, 'redeploy', '--dry-run', '--run-dir', runDir];
+          const { PM2_HOME: _, ...env } = shell;
+          const ended = startProcess(pm2, process.execPath, args, { env, cwd: pm2.folder });
+          return { code: await ended.ended, output: ended.output() };
+        };
+        const wrong = await redeploy('before:shutdown:fail-healt');
+        assert.equal(wrong.code, 78, wrong.output);
+        assert.match(
+          wrong.output,
+          /nothing was reloaded[\s\S]*did you mean before:shutdown:fail-health/,
+        );
+        const right = await redeploy('before:shutdown:fail-health');
+        assert.equal(right.code, 0, right.output);
+      }));
+
     it('refuses a run directory that can’t be made with 78', () =>
       withApps({}, async (pm2) => {
         const runDir = join(pm2.folder, 'run');

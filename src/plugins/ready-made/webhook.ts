@@ -30,12 +30,12 @@ export class WebhookPlugin implements Plugin {
   readonly hooks: Readonly<Record<string, HookSpec>>;
 
   /** @throws Pm2EnvoyError `plugin-invalid`, also when a variable that is named is not set */
-  constructor(_host: PluginHost, options: Readonly<Record<string, unknown>>) {
+  constructor({ env }: PluginHost, options: Readonly<Record<string, unknown>>) {
     this.hooks = readHooks(options, {
       main: 'url',
       more: ['method', 'headers', 'body', 'retries'],
       create: (settings) => {
-        const webhook = readWebhook(settings);
+        const webhook = readWebhook(settings, env);
         return (context) => callWebhook(webhook, context);
       },
     });
@@ -56,18 +56,20 @@ interface Webhook {
   retries: number;
 }
 
-function readWebhook({ hook, read }: HookSettings): Webhook {
+function readWebhook({ hook, read }: HookSettings, env: PluginHost['env']): Webhook {
   const method = read('method', parseMethod);
-  const { url, shown } = read('url', parseUrl, (value) =>
-    typeof value === 'string' ? JSON.stringify(shownUrl(value)) : `(${typeof value})`,
+  const { url, shown } = read(
+    'url',
+    (value) => parseUrl(value, env),
+    (value) => (typeof value === 'string' ? JSON.stringify(shownUrl(value)) : `(${typeof value})`),
   );
   return {
     hook,
     shown: `${method} ${shown}`,
     method,
     url,
-    headers: read('headers', parseHeaders, unshown),
-    body: read('body', (value) => fillInAll(value), unshown),
+    headers: read('headers', (value) => parseHeaders(value, env), unshown),
+    body: read('body', (value) => fillInAll(value, env), unshown),
     retries: read('retries', parseRetries),
   };
 }
@@ -78,9 +80,9 @@ function parseMethod(value: unknown = 'POST'): string {
   return method;
 }
 
-function parseUrl(value: unknown): { url: string; shown: string } {
+function parseUrl(value: unknown, env: PluginHost['env']): { url: string; shown: string } {
   const text = typeof value === 'string' && !/[\s\p{Cc}]/u.test(value) ? value : '';
-  const url = fillIn(text);
+  const url = fillIn(text, env);
   const { protocol } = URL.canParse(url) ? new URL(url) : {};
   if (protocol !== 'http:' && protocol !== 'https:') {
     throw new Error('must be a URL that begins with http:// or https://');
@@ -94,18 +96,19 @@ function shownUrl(text: string): string {
   return url.replace(/^(\$\{\w+\}|\w+:)?[/\\]*[^/\\]*@/, '$1//');
 }
 
-function parseHeaders(value: unknown = {}): Record<string, string> {
+function parseHeaders(value: unknown, env: PluginHost['env']): Record<string, string> {
+  if (value === undefined) return {};
   if (!isObject(value)) throw new Error('must be an object of texts');
   return Object.fromEntries(
-    Object.entries(value).map(([name, text]) => [name, parseHeader(name, text)]),
+    Object.entries(value).map(([name, text]) => [name, parseHeader(name, text, env)]),
   );
 }
 
-function parseHeader(name: string, value: unknown): string {
+function parseHeader(name: string, value: unknown, env: PluginHost['env']): string {
   try {
     if (typeof value !== 'string') throw new Error('must be a text');
     validateHeaderName(name);
-    const filled = fillIn(value);
+    const filled = fillIn(value, env);
     validateHeaderValue(name, filled);
     return filled;
   } catch (error) {

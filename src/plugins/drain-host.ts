@@ -1,0 +1,22 @@
+import { DrainPlugin } from '../commands/drain.js';
+import type { Config } from '../config/config.js';
+import type { Log } from '../log.js';
+import { createPluginHost } from './host.js';
+import { loadPlugins } from './load.js';
+import type { PluginHost } from './types.js';
+
+/**
+ * The plugin host of a process that drains: pm2-envoy's own plugin and the user's.
+ *
+ * @param env the environment that the plugins are for, when another process checks them
+ * @throws Pm2EnvoyError `plugin-invalid`
+ */
+export async function createDrainHost(
+  config: Config,
+  log: Log,
+  env?: PluginHost['env'],
+): Promise<PluginHost> {
+  const own = { name: 'drain', create: DrainPlugin, options: {}, builtIn: true };
+  const plugins = [own, ...(await loadPlugins(config.plugins))];
+  return createPluginHost({ config, log, plugins, env });
+}
