@@ -6,11 +6,13 @@ import axios from 'axios';
 import { until } from '../clock.js';
 import { type LoadedConfig, loadConfig } from '../config/load.js';
 import { findEnvoy } from '../envoy/binary.js';
+import { isAttended, openGenerations } from '../envoy/generations.js';
 import { installEnvoy } from '../envoy/install.js';
 import { findRunDir } from '../envoy/run-dir.js';
-import { isPm2EnvoyError, messageOf } from '../errors.js';
+import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../errors.js';
 import { exitCodeOf } from '../exit-codes.js';
 import { readEndpoint } from '../manager/endpoint.js';
+import { checkPort } from '../manager/serve.js';
 import { PACKAGE_ROOT } from '../package-root.js';
 import { checkLaunch } from '../runner/start.js';
 
@@ -25,12 +27,26 @@ try {
     ...process.env,
   };
   const loaded = loadConfig({ env, cwd: PACKAGE_ROOT });
+  refuseSecond(loaded);
+  await checkPort(loaded.config.serveAddress, loaded.config.servePort);
   await ensureEnvoy(loaded);
   await checkLaunch(loaded.config, tmpdir());
   await runEcosystem(loaded, env);
 } catch (error) {
   for (const line of messageOf(error).split('\n')) console.error(`pm2-envoy: ${line}`);
   process.exitCode = exitCodeOf(error);
+}
+
+/** It would join the first one's pm2, and replace its Envoy. */
+function refuseSecond({ config }: LoadedConfig): void {
+  const runDir = findRunDir(config.runDir);
+  const running = openGenerations(runDir).live().find(isAttended);
+  if (!running) return;
+  const { number, envoy } = running;
+  throw new Pm2EnvoyError(
+    'run-dir-unusable',
+    `Envoy runs already (generation ${number}, pid ${envoy.pid}, run directory ${runDir}): use that one, or end it with Ctrl-C where it was started`,
+  );
 }
 
 async function ensureEnvoy({ config }: LoadedConfig): Promise<void> {

@@ -134,6 +134,22 @@ function listen(
   });
 }
 
+/**
+ * Whether the manager could listen there now.
+ *
+ * @throws Pm2EnvoyError `serve-failed` when it could not
+ */
+export async function checkPort(host: string, port: number): Promise<void> {
+  const server = createServer();
+  try {
+    await listen(server, { host, port, backlog: 1 });
+  } catch (error) {
+    throw unusable(host, port, error);
+  } finally {
+    server.close();
+  }
+}
+
 function unusable(address: string, port: number, cause: unknown): Pm2EnvoyError {
   const code = systemCodeOf(cause);
   const reason =

@@ -42,6 +42,25 @@ describe('npm start', { concurrency: 2 }, () => {
       assert.match(output(), /Envoy refuses the bootstrap file/);
       assert.deepEqual(pidsWith(folder), []);
     }));
+
+  it('with the manager’s port taken ends at once, says which, and starts nothing', () =>
+    withTerminal({ isPortTaken: true }, async ({ terminal, output, folder }) => {
+      await ended(terminal);
+      assert.notEqual(terminal.exitCode, 0);
+      assert.match(output(), /can't listen on 127\.0\.0\.1 port \d+ \(another program uses it\)/);
+      assert.deepEqual(pidsWith(folder), []);
+    }));
+
+  it('a second time in the same folder is refused, and leaves the first one alone', () =>
+    withTerminal({}, async ({ output, ports, again }) => {
+      await eventually('what to try', () => output().includes('Envoy serves.'), 60_000);
+      const second = again();
+      await ended(second.terminal);
+      assert.notEqual(second.terminal.exitCode, 0);
+      assert.match(second.output(), /Envoy runs already \(generation 1, pid \d+/);
+      assert.equal((await request(ports.http)).status, 200);
+      assert.doesNotMatch(output(), /draining/);
+    }));
 });
 
 interface Terminal {
@@ -49,11 +68,13 @@ interface Terminal {
   output(): string;
   ports: { http: number; tcp: number };
   folder: string;
+  /** Runs it once more, with the same settings. */
+  again(): Pick<Terminal, 'terminal' | 'output'>;
 }
 
 /** Runs `npm start` in a real pseudo-terminal (util-linux's script), as a person would. */
 async function withTerminal(
-  options: { bootstrap?: string },
+  options: { bootstrap?: string; isPortTaken?: boolean },
   use: (terminal: Terminal) => Promise<void>,
 ): Promise<void> {
   const envoy = envoyBinary();
@@ -64,26 +85,18 @@ async function withTerminal(
   if (options.bootstrap) writeFileSync(bootstrap, options.bootstrap);
   else writeBootstrap(bootstrap, { http, tcp }, backend);
   mkdirSync(join(folder.path, 'pm2'));
-  const terminal = spawn('script', ['-qefc', 'npm start', '/dev/null'], {
-    cwd: ROOT,
-    env: {
+  const servePort = options.isPortTaken ? backend.httpPort : serve;
+  const start = () =>
+    inTerminal('npm start', {
       ...process.env,
       ENVOY_BIN: envoy,
       PM2_HOME: join(folder.path, 'pm2'),
-      PM2_ENVOY_SERVE_PORT: String(serve),
+      PM2_ENVOY_SERVE_PORT: String(servePort),
       PM2_ENVOY_RUN_DIR: join(folder.path, 'run'),
       PM2_ENVOY_ENVOY_CONFIG: bootstrap,
-    },
-    stdio: ['pipe', 'pipe', 'pipe'],
-  });
-  let text = '';
-  for (const stream of [terminal.stdout, terminal.stderr]) {
-    stream?.on('data', (chunk: Buffer) => {
-      text += chunk;
     });
-  }
   try {
-    await use({ terminal, output: () => text, ports: { http, tcp }, folder: folder.path });
+    await use({ ...start(), ports: { http, tcp }, folder: folder.path, again: start });
   } finally {
     for (const pid of pidsWith(folder.path)) {
       try {
@@ -95,6 +108,24 @@ async function withTerminal(
     await backend.close();
     folder.remove();
   }
+}
+
+function inTerminal(
+  command: string,
+  env: NodeJS.ProcessEnv,
+): Pick<Terminal, 'terminal' | 'output'> {
+  const terminal = spawn('script', ['-qefc', command, '/dev/null'], {
+    cwd: ROOT,
+    env,
+    stdio: ['pipe', 'pipe', 'pipe'],
+  });
+  let text = '';
+  for (const stream of [terminal.stdout, terminal.stderr]) {
+    stream?.on('data', (chunk: Buffer) => {
+      text += chunk;
+    });
+  }
+  return { terminal, output: () => text };
 }
 
 async function ended(terminal: ChildProcess): Promise<void> {
