@@ -1,4 +1,4 @@
-import type { DrainResult } from '../drain/state.js';
+import { type DrainResult, describeTooLate } from '../drain/state.js';
 import { findRunDir } from '../envoy/run-dir.js';
 import { isPm2EnvoyError, Pm2EnvoyError, unreachable } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
@@ -48,8 +48,5 @@ async function resumeSomehow(cli: CliContext): Promise<Resumed> {
 
 /** What is said when a drain is past the point of no return. */
 export function notResumable(reason: string): Pm2EnvoyError {
-  return new Pm2EnvoyError(
-    'not-resumable',
-    `${reason}: it can't be taken back; \`pm2 reload envoy\` brings up a new Envoy`,
-  );
+  return new Pm2EnvoyError('not-resumable', describeTooLate(reason));
 }

@@ -23,7 +23,7 @@ export async function runShutdown(cli: CliContext): Promise<number> {
   if (cli.json) cli.io.out(JSON.stringify(result));
   else cli.io.say(describeResult(result), 'stdout');
   if (result.outcome === 'drained' || result.outcome === 'timeout') {
-    cli.io.say('Envoy takes no more connections; `pm2 restart envoy` brings up a new one.');
+    cli.io.say('Envoy takes no more connections; `pm2-envoy redeploy` brings up a new one.');
   }
   return exitCodeOfOutcome(result.outcome);
 }

@@ -71,7 +71,7 @@ async function checkEnvoy(name: string, admin: AdminClient, config: Config): Pro
             warning(
               'envoy',
               `${name} is ${state}`,
-              '`pm2-envoy status` says whether a drain runs: `pm2-envoy resume` takes it back while its listeners are open, and after that `pm2 restart envoy` brings up a new Envoy',
+              '`pm2-envoy status` says whether a drain runs: `pm2-envoy resume` takes it back while its listeners are open, and after that `pm2-envoy redeploy` brings up a new Envoy',
             ),
           ];
     findings.push(...checkRunningDrainTime(name, drainTimeMs, config));

@@ -89,3 +89,8 @@ export interface DrainProgress {
 export function eventsOf(command: DrainCommand): readonly DrainPhase[] {
   return command === 'shutdown' ? SHUTDOWN_EVENTS : HANDOVER_EVENTS;
 }
+
+/** What somebody is told who wants a drain back that can't be taken back. */
+export function describeTooLate(reason: string): string {
+  return `${reason}: it can't be taken back; \`pm2-envoy redeploy\` brings up a new Envoy`;
+}

@@ -1,6 +1,11 @@
 import type { Request, Response } from 'express';
 import type { HostDrain } from '../drain/host-drain.js';
-import type { DrainOutcome, DrainResult, ResumeResult } from '../drain/state.js';
+import {
+  type DrainOutcome,
+  type DrainResult,
+  describeTooLate,
+  type ResumeResult,
+} from '../drain/state.js';
 import { unreachable } from '../errors.js';
 import type { HttpError } from './answers.js';
 
@@ -35,10 +40,8 @@ export function answerResume(result: ResumeResult): { status: number; body: obje
       return { status: 200, body: { resumed: true, drain: result.drain } };
     case 'nothing':
       return { status: 200, body: { resumed: false, drain: null } };
-    case 'too-late': {
-      const message = `${result.reason}: it can't be taken back; \`pm2 reload envoy\` brings up a new Envoy`;
-      return errorOf(409, { code: 'not-resumable', message });
-    }
+    case 'too-late':
+      return errorOf(409, { code: 'not-resumable', message: describeTooLate(result.reason) });
     case 'unreachable':
       return errorOf(502, { code: 'admin-failed', message: result.reason });
     default:

@@ -49,7 +49,7 @@ const ADVICE: Readonly<Record<number, string>> = {
   503: ' A drain that is running goes on.',
   504: ' They are cut when Envoy stops.',
 };
-const ENDED = 'the drain has ended; `pm2 restart envoy` brings up a new Envoy';
+const ENDED = 'the drain has ended; `pm2-envoy redeploy` brings up a new Envoy';
 
 function shutdownOf({ status }: Situation): ButtonState {
   if (status.outcome !== null) return off(ENDED);
@@ -64,7 +64,7 @@ function resumeOf({ status: { outcome, phase, orphanedDrain } }: Situation): But
     return { isOff: false, why: 'Envoy passes its health check again' };
   }
   if (phase === 'idle') return off('there is no drain to take back');
-  return off('too late, the listeners are closed; `pm2 reload envoy` brings up a new Envoy');
+  return off('too late, the listeners are closed; `pm2-envoy redeploy` brings up a new Envoy');
 }
 
 function off(why: string): ButtonState {

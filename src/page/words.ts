@@ -26,7 +26,7 @@ const PHASES: Readonly<Record<DrainPhase, readonly [title: string, text: string]
   finish: ['Draining: finishing', 'The outcome comes next.'],
 };
 
-const NEXT = '`pm2 restart envoy` brings up a new Envoy.';
+const NEXT = '`pm2-envoy redeploy` brings up a new Envoy.';
 const OUTCOMES: Readonly<Record<DrainOutcome, readonly [tone: Tone, title: string, text: string]>> =
   {
     drained: ['good', 'Drained', `Envoy takes no more connections. ${NEXT}`],

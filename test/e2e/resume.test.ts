@@ -56,7 +56,7 @@ describe('pm2-envoy resume', { concurrency: 2 }, () => {
       assert.equal(JSON.parse(refused.body).error.code, 'not-resumable');
       const { code, stderr } = await pm2.cli('resume');
       assert.equal(code, 4);
-      assert.match(stderr, /listeners are closed.*pm2 reload envoy/);
+      assert.match(stderr, /listeners are closed.*pm2-envoy redeploy/);
       await held.echo('still here');
       held.close();
       assert.equal(JSON.parse((await caller).body).outcome, 'drained');

@@ -76,7 +76,10 @@ describe('pm2 trigger envoy-manager', { concurrency: 2 }, () => {
       await trigger(pm2, 'shutdown');
       const [{ error } = {}] = await trigger(pm2, 'resume');
       assert.equal(error?.code, 'not-resumable');
-      assert.match(error?.message ?? '', /can't be taken back; `pm2 reload envoy` brings up a new/);
+      assert.match(
+        error?.message ?? '',
+        /can't be taken back; `pm2-envoy redeploy` brings up a new/,
+      );
     }));
 
   it('says that there is no such action, by name and by id', () =>

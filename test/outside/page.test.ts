@@ -76,7 +76,7 @@ describe('the page in a real browser', () => {
         await reads('#facts', /Open connections\s+2 of 3 at the start/);
         await eventually('the chart to move on', async () => (await lineOf(opened)) !== before);
         assert.equal(await opened.isPressable('resume'), false);
-        assert.match(await reads('#resume-why', /./), /too late.*pm2 reload envoy/);
+        assert.match(await reads('#resume-why', /./), /too late.*pm2-envoy redeploy/);
 
         for (const one of held) one.close();
         await reads('#headline', /^Drained/);
@@ -123,7 +123,7 @@ describe('the page in a real browser', () => {
         await refused;
         await reads(
           '#answer',
-          /Refused \(409\): .*listeners are closed.*pm2 reload envoy brings up a new Envoy\.$/,
+          /Refused \(409\): .*listeners are closed.*pm2-envoy redeploy brings up a new Envoy\.$/,
         );
         await reads('#resume-why', /^too late/);
         await page.click('#resume', { force: true });

@@ -15,13 +15,18 @@ describe('buttonOf', () => {
     ['in service', makeStatus(), true, /no drain/],
     ['failing health', makeDrain({ phase: 'fail-health' }), /drain is running/, true],
     ['in the delay', makeDrain({ phase: 'delay' }), /drain is running/, true],
-    ['closing', makeDrain({ phase: 'close' }), /drain is running/, /too late.*`pm2 reload envoy`/],
-    ['waiting', makeDrain(), /drain is running/, /too late.*`pm2 reload envoy`/],
+    [
+      'closing',
+      makeDrain({ phase: 'close' }),
+      /drain is running/,
+      /too late.*`pm2-envoy redeploy`/,
+    ],
+    ['waiting', makeDrain(), /drain is running/, /too late.*`pm2-envoy redeploy`/],
     [
       'drained',
       makeDrain({ phase: 'finish', outcome: 'drained' }),
-      /`pm2 restart envoy`/,
-      /`pm2 restart envoy`/,
+      /`pm2-envoy redeploy`/,
+      /`pm2-envoy redeploy`/,
     ],
     ['an orphaned drain', makeStatus({ orphanedDrain: true }), true, true],
     ['no Envoy', makeStatus({ envoy: null }), /no Envoy/, /no drain/],
@@ -92,8 +97,8 @@ describe('describeAnswer', () => {
     ],
     [
       409,
-      error('its listeners are closed: `pm2 reload envoy`'),
-      /^Refused \(409\): its listeners are closed: `pm2 reload envoy`\.$/,
+      error('its listeners are closed: `pm2-envoy redeploy`'),
+      /^Refused \(409\): its listeners are closed: `pm2-envoy redeploy`\.$/,
     ],
     [502, error('Envoy does not answer'), /^Refused \(502\): .* See `pm2 logs envoy`/],
     [

@@ -74,7 +74,7 @@ describe('the headline', () => {
   });
 
   it('shows commands as code', () => {
-    assert.match(region('headline', { envoy: null }), /<code>pm2 restart envoy<\/code>/);
+    assert.match(region('headline', { envoy: null }), /<code>pm2-envoy redeploy<\/code>/);
   });
 });
 
