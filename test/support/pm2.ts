@@ -105,6 +105,9 @@ export async function preparePm2(
   };
   const untilReady = async (): Promise<void> => {
     await eventually('/readyz', async () => (await http_('GET', '/readyz')).status === 200, 30_000);
+    // A runner that is stopped before pm2 knows that it is ready ends with another code.
+    const isKnown = (): boolean => runtimeOutput.includes('App [envoy:0] online');
+    if (children.length > 0) await eventually('pm2-runtime to know it', isKnown, 30_000);
     for (const { envoy, runner } of generations.live()) seen.add(envoy.pid).add(runner.pid);
   };
   const daemonPid = (): number => {
