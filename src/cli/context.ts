@@ -9,9 +9,10 @@ export interface CliContext {
   /**
    * The configuration, with the flags of this call.
    *
+   * @param env whose; this process's if left out
    * @throws Pm2EnvoyError `config-invalid`
    */
-  load(): LoadedConfig;
+  load(env?: Readonly<Record<string, string>>): LoadedConfig;
   /** The exit code of a command that ends well, but not with 0. */
   endWith(code: number): void;
 }

@@ -29,7 +29,8 @@ export async function main(argv: readonly string[]): Promise<void> {
     get json() {
       return call.json;
     },
-    load: () => {
+    load: (env) => {
+      if (env) return loadConfig({ ...call, env });
       call.loaded ??= loadConfig(call);
       return call.loaded;
     },
@@ -143,8 +144,9 @@ function createProgram(
         args: args.slice(0, -2).filter((arg) => typeof arg === 'string'),
         options,
       };
-      if (spec.main) {
-        process.exitCode = await spec.main(invocation);
+      const code = await spec.main?.(invocation);
+      if (code !== undefined) {
+        process.exitCode = code;
         return;
       }
       const { config } = cli.load();

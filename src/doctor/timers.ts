@@ -45,7 +45,11 @@ function checkKillTimeout({ config, killTimeoutMs: hasMs }: Timers): Finding[] {
   ];
 }
 
-function checkGracePeriod({ config, gracePeriodMs }: Timers): Finding[] {
+/** Whether what stops the process waits for the drain, if it is known how long that waits. */
+export function checkGracePeriod({
+  config,
+  gracePeriodMs,
+}: Pick<Timers, 'config' | 'gracePeriodMs'>): Finding[] {
   if (gracePeriodMs === undefined) return [];
   const neededMs = config.drainTimeoutMs + AFTER_DRAIN_MS;
   const drain = `check-delay ${show(config.checkDelayMs)} within drain-timeout ${show(config.drainTimeoutMs)}`;

@@ -19,13 +19,13 @@ export interface CommandSpec {
   internal?: true;
   /**
    * What the command line does instead of going through the events right away: `shutdown` asks the
-   * manager first. Resolves to the exit code.
+   * manager first. Resolves to the exit code, or to undefined to go through the events after all.
    */
   main?: CommandMain;
 }
 
-/** What a command does on the command line; resolves to the exit code. */
-export type CommandMain = (invocation: Invocation) => Promise<number>;
+/** What a command does on the command line; resolves to the exit code, undefined: it is for the events. */
+export type CommandMain = (invocation: Invocation) => Promise<number | undefined>;
 
 /** A command as somebody called it. */
 export interface Invocation {

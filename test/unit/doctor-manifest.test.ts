@@ -1,0 +1,366 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { loadConfig } from '../../src/config/load.js';
+import { findEnvoyPods } from '../../src/doctor/manifest.js';
+import { checkPods } from '../../src/doctor/pod-rules.js';
+import { isPm2EnvoyError } from '../../src/errors.js';
+
+/** A container that nothing is wrong with. */
+const CONTAINER = {
+  name: 'envoy',
+  env: [
+    { name: 'PM2_ENVOY_PROFILE', value: 'container' },
+    { name: 'PM2_ENVOY_CHECK_DELAY', value: '15s' },
+  ],
+  ports: [{ name: 'manager', containerPort: 8090 }],
+  lifecycle: { preStop: { exec: { command: ['pm2-envoy', 'shutdown'] } } },
+  readinessProbe: { httpGet: { path: '/readyz', port: 'manager' }, timeoutSeconds: 5 },
+  livenessProbe: { httpGet: { path: '/healthz', port: 8090 }, timeoutSeconds: 5 },
+};
+const TOKEN = [{ name: 'Authorization', value: 'Bearer TOKEN' }];
+const hook = (httpGet: object) => ({ lifecycle: { preStop: { httpGet } } });
+const toManager = { path: '/shutdown', port: 'manager' };
+/** hostNetwork as it should be, but for what `more` changes. */
+const LOOPBACK = {
+  env: [{ name: 'PM2_ENVOY_SERVE_ADDRESS', value: '127.0.0.1' }],
+  readinessProbe: {
+    httpGet: { host: '127.0.0.1', path: '/readyz', port: 'manager' },
+    timeoutSeconds: 5,
+  },
+  livenessProbe: { httpGet: { host: '127.0.0.1', path: '/healthz', port: 8090 } },
+};
+
+interface Changes {
+  container?: object;
+  pod?: object;
+  flags?: Record<string, string>;
+  configFile?: string;
+}
+
+/** What is found in a Deployment with these changes, one line each, and all of it as text. */
+function look({ container, pod, ...call }: Changes = {}) {
+  const spec = {
+    terminationGracePeriodSeconds: 330,
+    ...pod,
+    containers: [{ ...CONTAINER, ...container }],
+  };
+  const manifest = { kind: 'Deployment', metadata: { name: 'edge' }, spec: { template: { spec } } };
+  const findings = checkPods(findEnvoyPods(JSON.stringify(manifest)), (env) =>
+    loadConfig({ ...call, env }),
+  );
+  const lines = findings.map(({ level, topic, message }) => `${level} ${topic} ${message}`);
+  const text = findings.map(({ message, remedy }) => `${message} -> ${remedy ?? ''}`).join('\n');
+  return { lines, text, levels: findings.map(({ level }) => level) };
+}
+
+describe('findEnvoyPods', () => {
+  const pod = { containers: [CONTAINER] };
+  const named = { metadata: { name: 'edge' } };
+  for (const [what, manifest, where] of [
+    ['a Pod', { kind: 'Pod', ...named, spec: pod }, 'Pod edge'],
+    [
+      'a DaemonSet',
+      { kind: 'DaemonSet', ...named, spec: { template: { spec: pod } } },
+      'DaemonSet edge',
+    ],
+    ['a List', { kind: 'List', items: [{ kind: 'Pod', ...named, spec: pod }] }, 'Pod edge'],
+    ['a part of a manifest', { spec: pod }, 'the manifest'],
+  ] as const) {
+    it(`finds ${what}`, () => {
+      assert.deepEqual(
+        findEnvoyPods(JSON.stringify(manifest)).map((one) => one.where),
+        [where],
+      );
+    });
+  }
+
+  it('reads many documents, and passes over pods without pm2-envoy', () => {
+    const other = { kind: 'Pod', spec: { containers: [{ name: 'app', image: 'nginx' }] } };
+    const manifest = [other, { kind: 'Pod', ...named, spec: pod }, { kind: 'Service' }, null]
+      .map((one) => JSON.stringify(one))
+      .join('\n---\n');
+    assert.equal(findEnvoyPods(manifest).length, 1);
+  });
+
+  for (const [what, container] of [
+    ['a variable', { env: [{ name: 'PM2_ENVOY_SERVE_PORT', value: '1' }] }],
+    ['its command', { args: ['pm2-runtime', 'start', 'ecosystem.config.js'] }],
+    ['its preStop', { lifecycle: CONTAINER.lifecycle }],
+  ] as const) {
+    it(`knows a container by ${what}`, () => {
+      assert.equal(findEnvoyPods(JSON.stringify({ containers: [container] })).length, 1);
+    });
+  }
+
+  it('takes what Kubernetes takes where a manifest says nothing', () => {
+    const [found] = findEnvoyPods(
+      JSON.stringify({
+        containers: [{ lifecycle: CONTAINER.lifecycle, readinessProbe: { httpGet: { port: 1 } } }],
+      }),
+    );
+    assert.equal(found?.gracePeriodMs, 30_000);
+    assert.equal(found?.probes[0]?.timeoutSeconds, 1);
+  });
+
+  for (const [what, text, says] of [
+    ['broken YAML', 'a: b: c\n', /is not valid YAML: .* at line 1, column 4$/],
+    ['a template', 'a: {{ .Values.x }}\n- b', /helm template/],
+    ['a bomb of aliases', bomb(), /is not valid YAML: Excessive alias count/],
+  ] as const) {
+    it(`refuses ${what}`, () => {
+      assert.throws(
+        () => findEnvoyPods(text),
+        (error: unknown) => isPm2EnvoyError(error, 'config-invalid') && says.test(error.message),
+      );
+    });
+  }
+});
+
+describe('checkPods', () => {
+  it('finds nothing wrong with what docs/kubernetes.md says', () => {
+    const { lines } = look();
+    assert.equal(lines.length, 2);
+    assert.match(lines[0] ?? '', /^ok timers Deployment edge: a grace period of 5m30s covers/);
+    assert.match(lines[1] ?? '', /^ok preStop Deployment edge: exec drains/);
+  });
+
+  it('says that there is nothing to check', () => {
+    assert.deepEqual(
+      checkPods([], () => loadConfig({ env: {} })).map(({ level }) => level),
+      ['problem'],
+    );
+  });
+
+  for (const [seconds, says] of [
+    [329, /5m29s may end before the drain does .* -> make it at least 5m30s/],
+    [15, /15s is over before check-delay 15s is/],
+    [undefined, /a grace period of 30s may end before/],
+  ] as const) {
+    it(`has a problem with a grace period of ${seconds} s`, () => {
+      const { levels, text } = look({ pod: { terminationGracePeriodSeconds: seconds } });
+      assert.equal(levels[0], 'problem');
+      assert.match(text, says);
+    });
+  }
+
+  it('measures the grace period against the drain-timeout of the container', () => {
+    const env = [...CONTAINER.env, { name: 'PM2_ENVOY_DRAIN_TIMEOUT', value: '40s' }];
+    const pod = { terminationGracePeriodSeconds: 70 };
+    assert.equal(look({ container: { env }, pod }).levels[0], 'ok');
+    assert.equal(look({ pod }).levels[0], 'problem');
+    assert.equal(look({ pod, flags: { 'drain-timeout': '40s' } }).levels[0], 'ok');
+  });
+
+  it('names the settings that the container would end with', () => {
+    const env = [
+      { name: 'PM2_ENVOY_CHECK_DELAY', value: '15' },
+      { name: 'PM2_ENVOY_DRAIN_TIMEOU', value: '1m' },
+    ];
+    const { lines } = look({ container: { env } });
+    assert.equal(lines.length, 2);
+    assert.match(lines.join('\n'), /^problem settings .*did you mean PM2_ENVOY_DRAIN_TIMEOUT/m);
+    assert.match(lines.join('\n'), /^problem settings .*did you mean "15s"/m);
+  });
+
+  it('warns of an envoy-drain-time that cuts websockets', () => {
+    const env = [...CONTAINER.env, { name: 'PM2_ENVOY_ENVOY_DRAIN_TIME', value: '1m' }];
+    assert.match(look({ container: { env } }).text, /active websockets too, from 40s on/);
+  });
+
+  for (const [what, container] of [
+    [
+      'a variable from elsewhere',
+      { env: [{ name: 'PM2_ENVOY_DRAIN_TIMEOUT', valueFrom: { configMapKeyRef: {} } }] },
+    ],
+    ['envFrom', { envFrom: [{ configMapRef: { name: 'x' } }] }],
+    ['a file', { env: [{ name: 'PM2_ENVOY_CONFIG', value: '/etc/pm2-envoy/pm2-envoy.json' }] }],
+  ] as const) {
+    it(`warns of times that come by ${what}`, () => {
+      const { text } = look({ container });
+      assert.match(text, /is not in the manifest: check-delay .* drain-timeout 5m are assumed/);
+      const flags = { 'check-delay': '15s', 'drain-timeout': '5m' };
+      assert.doesNotMatch(look({ container, flags }).text, /assumed/);
+    });
+  }
+
+  it('does not look for a token on this machine', () => {
+    const env = [
+      ...CONTAINER.env,
+      { name: 'PM2_ENVOY_SHUTDOWN_TOKEN_FILE', value: '/nowhere/token' },
+    ];
+    assert.deepEqual(look({ container: { env } }).levels, ['ok', 'ok']);
+  });
+});
+
+describe('checkPods of preStop', () => {
+  const token = [
+    ...CONTAINER.env,
+    { name: 'PM2_ENVOY_SHUTDOWN_TOKEN_FILE', value: '/etc/pm2-envoy-token/token' },
+  ];
+  for (const [what, changes, says] of [
+    ['no hook', { container: { lifecycle: {} } }, /^ok preStop .*SIGTERM begins the drain/m],
+    [
+      'a sleep',
+      { container: { lifecycle: { preStop: { sleep: { seconds: 5 } } } } },
+      /^warning preStop .*does not drain/m,
+    ],
+    [
+      'exec of something else',
+      { container: { lifecycle: { preStop: { exec: { command: ['sleep', '5'] } } } } },
+      /^warning preStop .*does not drain/m,
+    ],
+    [
+      'a call of something else',
+      { container: hook({ path: '/shutdown', port: 9901 }) },
+      /^warning preStop .*does not drain/m,
+    ],
+    [
+      'exec by a shell',
+      {
+        container: {
+          lifecycle: { preStop: { exec: { command: ['sh', '-c', 'pm2-envoy shutdown --json'] } } },
+        },
+      },
+      /^ok preStop .*exec drains/m,
+    ],
+    [
+      'httpGet with a token',
+      { container: { env: token, ...hook({ ...toManager, httpHeaders: TOKEN }) } },
+      /^ok preStop/m,
+    ],
+    [
+      'httpGet without the header',
+      { container: { env: token, ...hook(toManager) } },
+      /^problem preStop .*without the header Authorization gets 403/m,
+    ],
+    [
+      'httpGet with a token that nobody knows',
+      { container: hook({ ...toManager, httpHeaders: TOKEN }) },
+      /^problem preStop .*and no shutdown-token gets 403/m,
+    ],
+    [
+      'httpGet to the loopback of the node',
+      { container: hook({ ...toManager, host: '127.0.0.1' }) },
+      /^problem preStop .*host 127\.0\.0\.1 is the node, not the pod/m,
+    ],
+    [
+      'httpGet to a server on loopback',
+      {
+        container: {
+          ...LOOPBACK,
+          env: [...LOOPBACK.env, ...token.slice(1)],
+          ...hook({ ...toManager, httpHeaders: TOKEN }),
+        },
+      },
+      /^problem preStop .*serve-address is 127\.0\.0\.1/m,
+    ],
+    [
+      'httpGet without host under hostNetwork',
+      { pod: { hostNetwork: true }, container: { ...LOOPBACK, ...hook(toManager) } },
+      /^problem preStop .*never sent \(kubernetes#134285\)/m,
+    ],
+    [
+      'httpGet with host under hostNetwork',
+      {
+        pod: { hostNetwork: true },
+        container: { ...LOOPBACK, ...hook({ ...toManager, host: '127.0.0.1' }) },
+      },
+      /^ok preStop .*comes from this host/m,
+    ],
+  ] as const) {
+    it(`knows what ${what} does`, () => {
+      assert.match(look(changes).lines.join('\n'), says);
+    });
+  }
+});
+
+describe('checkPods of probes', () => {
+  const probe = (httpGet: object, more: object = { timeoutSeconds: 5 }) => ({ httpGet, ...more });
+  for (const [what, changes, says] of [
+    [
+      'a liveness probe on a port of Envoy',
+      { container: { livenessProbe: { tcpSocket: { port: 10_000 } } } },
+      /^problem probes .*livenessProbe: port 10000 says no during a drain/m,
+    ],
+    [
+      'a liveness probe on /readyz',
+      { container: { livenessProbe: probe({ path: '/readyz', port: 8090 }) } },
+      /^problem probes .*livenessProbe: \/readyz says no during a drain/m,
+    ],
+    [
+      'a second for /readyz',
+      { container: { readinessProbe: probe({ path: '/readyz', port: 'manager' }, {}) } },
+      /^warning probes .*readinessProbe: it asks Envoy and waits 1 s/m,
+    ],
+    [
+      'no readiness probe',
+      { container: { readinessProbe: undefined } },
+      /^warning probes .*there is no readinessProbe/m,
+    ],
+    [
+      'a server on loopback, once for all probes',
+      {
+        container: { ...CONTAINER, env: [{ name: 'PM2_ENVOY_SERVE_ADDRESS', value: '127.0.0.1' }] },
+      },
+      /^problem probes .*readinessProbe, livenessProbe: .*serve-address is 127\.0\.0\.1$/m,
+    ],
+    [
+      'a profile that may be the image’s',
+      { container: { env: [] } },
+      /^warning probes .*serve-address is 127\.0\.0\.1, unless the image sets another one/m,
+    ],
+    [
+      'hostNetwork without host',
+      { pod: { hostNetwork: true }, container: { env: LOOPBACK.env } },
+      /^problem probes .*readinessProbe, livenessProbe/m,
+    ],
+  ] as const) {
+    it(`finds ${what}`, () => {
+      assert.match(look(changes).lines.join('\n'), says);
+    });
+  }
+
+  it('finds nothing wrong with hostNetwork and host', () => {
+    const { levels } = look({ pod: { hostNetwork: true }, container: LOOPBACK });
+    assert.deepEqual(levels, ['ok', 'ok']);
+  });
+});
+
+describe('checkPods of the rest', () => {
+  it('warns of a manager that the whole network reaches', () => {
+    assert.match(
+      look({ pod: { hostNetwork: true } }).lines.join('\n'),
+      /^warning network .*serve-address 0\.0\.0\.0/m,
+    );
+  });
+
+  for (const command of [
+    ['npx', 'pm2-runtime', 'start', 'ecosystem.config.js'],
+    ['tini', '--', '/usr/local/bin/npm', 'start'],
+    ['sh', '-c', 'cd /app && NODE_ENV=production exec npx pm2-runtime start x.js'],
+  ]) {
+    it(`has a problem with ${command.join(' ')}`, () => {
+      assert.match(
+        look({ container: { command } }).lines.join('\n'),
+        /^problem command .*SIGTERM/m,
+      );
+    });
+  }
+
+  for (const command of [
+    ['pm2-runtime', 'start', '/app/npm/x.js'],
+    ['sh', '-c', 'npm ci; exec pm2-runtime start x.js'],
+  ]) {
+    it(`has none with ${command.join(' ')}`, () => {
+      assert.doesNotMatch(look({ container: { command } }).text, /SIGTERM and takes/);
+    });
+  }
+});
+
+function bomb(): string {
+  const lines = Array.from({ length: 9 }, (_, index) => {
+    const inner = index === 0 ? 'x' : Array.from({ length: 9 }, () => `*a${index - 1}`).join(',');
+    return `a${index}: &a${index} [${inner}]`;
+  });
+  return `${lines.join('\n')}\n`;
+}
