@@ -104,7 +104,7 @@ export function callsIn(page: string): string[] {
   const spans = [...proseOf(page).matchAll(/`(?:npx )?pm2-envoy ([a-z][^`]*)`/g)];
   const blocks = [...page.matchAll(/^```[\s\S]*?^```/gm)].map(([text]) => text).join('\n');
   const lines = blocks.matchAll(
-    /(?:^|\$ |&& |; |-- |exec [\w-]+ )(?:[A-Z_0-9]+=\S+ )*(?:npx )?pm2-envoy ([a-z].*)$/gm,
+    /(?:^|\$ |&& |; |\| |-- |exec [\w-]+ )(?:[A-Z_0-9]+=\S+ )*(?:npx )?pm2-envoy ([a-z].*)$/gm,
   );
   const hooks = blocks.matchAll(/\[pm2-envoy, ([a-z][^\]]*)\]/g);
   return [
