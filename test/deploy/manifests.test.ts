@@ -12,14 +12,13 @@ import {
   kustomize,
   objectsOf,
   ROOT,
+  VERSIONS,
   validate,
 } from '../support/manifests.js';
 import { blocksOf } from '../support/pages.js';
 import { faultsOf, mountedAt } from '../support/pod-policy.js';
 
 const DEPLOY = join(ROOT, 'deploy/kubernetes');
-/** The oldest that we say it works with, the oldest that upstream supports, and the newest. */
-const VERSIONS = ['1.30', '1.35', '1.37'];
 const BASES = ['deployment', 'daemonset'] as const;
 /** Kinds of others, which kubernetes-validate has no schema for. */
 const OTHERS = ['ServiceMonitor'];

@@ -3,6 +3,8 @@ import { dirname, join, resolve } from 'node:path';
 import { parseAllDocuments } from 'yaml';
 
 export const ROOT: string = resolve(import.meta.dirname, '../..');
+/** Of Kubernetes: the oldest that we say it works with, the oldest that upstream supports, and the newest. */
+export const VERSIONS: readonly string[] = ['1.30', '1.35', '1.37'];
 const LIMIT_MS = 120_000;
 
 /** A program's end, and what it said. */
