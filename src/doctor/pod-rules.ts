@@ -42,8 +42,7 @@ function checkSettings(pod: EnvoyPod, load: Load): Finding[] {
     loaded = load(environmentOf(pod));
   } catch (error) {
     if (!isPm2EnvoyError(error, 'config-invalid') || OF_CALL.test(error.message)) throw error;
-    const remedy = 'mend it: the container ends at its start';
-    return error.message.split('\n').map((line) => problem('settings', line, remedy));
+    return error.message.split('\n').map((line) => problem('settings', line, remedyOf(line)));
   }
   const described = describe(pod, loaded);
   return [
@@ -53,6 +52,13 @@ function checkSettings(pod: EnvoyPod, load: Load): Finding[] {
     ...checkProbes(described),
     ...checkAddress(described),
   ];
+}
+
+/** The profile may be a file of the image's. */
+function remedyOf(line: string): string {
+  return line.startsWith(`${PROFILE}: `)
+    ? 'call the doctor in the folder of the project, which has that file in config/'
+    : 'mend it: the container ends at its start';
 }
 
 /** The container's own variables, without what is a file in the container, or a secret. */

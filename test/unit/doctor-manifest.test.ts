@@ -162,6 +162,14 @@ describe('checkPods', () => {
     assert.match(lines.join('\n'), /^problem settings .*did you mean "15s"/m);
   });
 
+  it('asks for the profile that only the image has', () => {
+    const { text, levels } = look({
+      container: { env: [{ name: 'PM2_ENVOY_PROFILE', value: 'edge' }] },
+    });
+    assert.match(text, /"edge" is not a profile.* -> call the doctor in the folder/);
+    assert.deepEqual(levels, ['problem']);
+  });
+
   it('warns of an envoy-drain-time that cuts websockets', () => {
     const env = [...CONTAINER.env, { name: 'PM2_ENVOY_ENVOY_DRAIN_TIME', value: '1m' }];
     assert.match(look({ container: { env } }).text, /active websockets too, from 40s on/);
