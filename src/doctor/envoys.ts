@@ -60,6 +60,11 @@ async function checkGeneration(generation: Generation, config: Config): Promise<
   return findings;
 }
 
+const FOR_DRAINING =
+  '`pm2-envoy status` says whether a drain runs: `pm2-envoy resume` takes it back while its listeners are open, and after that `pm2-envoy redeploy` brings up a new Envoy';
+const FOR_STARTING =
+  'it waits for its configuration or its first health checks: see its log, and whether its control plane (xDS) and clusters answer';
+
 async function checkEnvoy(name: string, admin: AdminClient, config: Config): Promise<Finding[]> {
   try {
     const { version, state, drainTimeMs } = await admin.serverInfo();
@@ -71,7 +76,7 @@ async function checkEnvoy(name: string, admin: AdminClient, config: Config): Pro
             warning(
               'envoy',
               `${name} is ${state}`,
-              '`pm2-envoy status` says whether a drain runs: `pm2-envoy resume` takes it back while its listeners are open, and after that `pm2-envoy redeploy` brings up a new Envoy',
+              state === 'DRAINING' ? FOR_DRAINING : FOR_STARTING,
             ),
           ];
     findings.push(...checkRunningDrainTime(name, drainTimeMs, config));

@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { isAlive } from '../../src/envoy/process-identity.js';
+import { cluster, writeBootstrap } from '../support/bootstrap.js';
 import { startTestEnvoy } from '../support/envoy.js';
 import { preparePm2, withPm2 } from '../support/pm2.js';
 import { eventually } from '../support/wait.js';
+
+const ECOSYSTEM = resolve(import.meta.dirname, '../../ecosystem.config.js');
 
 interface Found {
   findings: { level: string; topic: string; message: string; remedy?: string }[];
@@ -106,6 +109,32 @@ describe('pm2-envoy doctor', { concurrency: 2 }, () => {
       process.kill(generation.envoy.pid, 'SIGCONT');
       assert.equal(isAlive(generation.envoy), true, 'the doctor only looks');
     }));
+
+  it('says what an Envoy waits for that is still starting', () =>
+    withPm2(
+      {},
+      async (pm2) => {
+        const xds = {
+          api_type: 'GRPC',
+          transport_api_version: 'V3',
+          grpc_services: [{ envoy_grpc: { cluster_name: 'xds' } }],
+        };
+        writeBootstrap(join(pm2.folder, 'envoy.yaml'), pm2.ports, pm2.backend, {
+          node: { id: 'test', cluster: 'test' },
+          dynamic_resources: {
+            lds_config: { api_config_source: xds, initial_fetch_timeout: '30s' },
+          },
+          static_resources: { clusters: [cluster('xds', 9)] },
+        });
+        void pm2.pm2('start', ECOSYSTEM).catch(() => undefined);
+        await eventually('Envoy to answer', async () =>
+          /warning envoy +generation 1 is INITIALIZING\n +-> it waits for its configuration/.test(
+            (await pm2.cli('doctor')).stdout,
+          ),
+        );
+      },
+      false,
+    ));
 
   it('finds that nothing runs', async () => {
     const pm2 = await preparePm2();
