@@ -3,6 +3,7 @@ import type { Log } from '../log.js';
 import type { PluginHost } from '../plugins/types.js';
 import { shareInFlight } from '../share.js';
 import { createDrainer, type Drainer } from './drainer.js';
+import { sayGoesOn } from './going-on.js';
 import { type EnvoyLocator, isSameEnvoy, type Located } from './locate.js';
 import type { DrainConfig, DrainRun } from './run.js';
 import type { DrainResult, DrainState, ResumeResult } from './state.js';
@@ -79,6 +80,9 @@ export function createHostDrain(options: {
   return {
     drain,
     drainForGood: async () => {
+      void locate()
+        .then((located) => located && sayGoesOn(located, rest))
+        .catch(() => undefined);
       for (;;) {
         const drainer = await currentDrainer();
         if (!drainer) return drain();
