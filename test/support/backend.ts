@@ -1,4 +1,3 @@
-import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { createServer as createHttpServer, type Server as HttpServer } from 'node:http';
 import {
@@ -9,6 +8,7 @@ import {
 } from 'node:net';
 import { join } from 'node:path';
 import { WebSocketServer } from 'ws';
+import { forkModule } from './hosts.js';
 
 /** What Envoy forwards to. */
 export interface Backend {
@@ -65,11 +65,13 @@ export async function startBackend(): Promise<Backend> {
   };
 }
 
-/** The same in a process of its own, for as much traffic as would slow the test down. */
-export async function startBackendProcess(): Promise<Backend> {
-  const child = fork(join(import.meta.dirname, 'backend-child.ts'), {
-    execArgv: ['--import', import.meta.resolve('tsx')],
-  });
+/**
+ * The same in a process of its own, for as much traffic as would slow the test down.
+ *
+ * @param within the words that make it run on a host of the test's own
+ */
+export async function startBackendProcess(within?: readonly string[]): Promise<Backend> {
+  const child = forkModule(join(import.meta.dirname, 'backend-child.ts'), within);
   const ports = await new Promise<Pick<Backend, 'httpPort' | 'tcpPort'>>((resolve, reject) => {
     child.once('message', resolve);
     child.once('exit', (code) => reject(new Error(`the backend ended with ${code}`)));

@@ -1,5 +1,6 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, fork, spawn } from 'node:child_process';
 import { resolve } from 'node:path';
+import { text } from 'node:stream/consumers';
 import type { Answer, Question } from './ask.js';
 import { end } from './manager.js';
 
@@ -12,9 +13,13 @@ export interface TestHost {
   ipv6: string;
   /** Words before a command that make it run on this host. */
   within: readonly string[];
+  /** Path of its namespace, for a container that is to have it. */
+  namespace: string;
   run(command: string, ...args: string[]): string;
   /** Asks all questions at the same moment, each from this host. */
   ask(questions: readonly Question[]): Answer[];
+  /** Asks from this host, while the test goes on. */
+  call(question: Question): Promise<Answer>;
 }
 
 /** Two hosts that reach each other, and nothing else; there is no going without. */
@@ -51,6 +56,12 @@ export async function makeHosts(): Promise<TestHosts> {
   }
 }
 
+/** Forks a TypeScript module on this machine, or by the words that make it run on a host. */
+export function forkModule(file: string, within: readonly string[] = []): ChildProcess {
+  const [execPath = '', ...words] = [...within, process.execPath];
+  return fork(file, { execPath, execArgv: [...words, '--import', import.meta.resolve('tsx')] });
+}
+
 interface Held {
   pid: number;
   within: readonly string[];
@@ -83,7 +94,7 @@ async function hold(within: readonly string[], holders: ChildProcess[]): Promise
   return { pid, within: ['nsenter', '--target', String(pid), ...enter, '--net', '--'] };
 }
 
-function hostOf({ within }: Held, ipv4: string, ipv6: string): TestHost {
+function hostOf({ pid, within }: Held, ipv4: string, ipv6: string): TestHost {
   const run = (input: string | undefined, words: readonly string[]): string => {
     const [command = '', ...args] = [...within, ...words];
     return execFileSync(command, args, {
@@ -97,8 +108,16 @@ function hostOf({ within }: Held, ipv4: string, ipv6: string): TestHost {
     ipv4,
     ipv6,
     within,
+    namespace: `/proc/${pid}/ns/net`,
     run: (command, ...args) => run(undefined, [command, ...args]),
     ask: (questions) => JSON.parse(run(JSON.stringify(questions), [process.execPath, ASK])),
+    call: async (question) => {
+      const [command = '', ...args] = [...within, process.execPath, ASK];
+      const child = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+      child.stdin.end(JSON.stringify([question]));
+      const [answer] = JSON.parse(await text(child.stdout));
+      return answer;
+    },
   };
 }
 

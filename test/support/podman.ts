@@ -136,7 +136,8 @@ function npmFolder(): string {
   return folder;
 }
 
-async function makeImage(
+/** Makes an image, unless there is one of this name that is made of the same. */
+export async function makeImage(
   name: string,
   madeOf: readonly string[],
   make: (folder: string, tag: string) => Promise<void>,

@@ -1,6 +1,7 @@
-import { type ChildProcess, fork } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { join } from 'node:path';
+import { forkModule } from './hosts.js';
 import type { TrafficReport } from './traffic/tally.js';
 
 export type { Failure, TrafficKind, TrafficReport } from './traffic/tally.js';
@@ -73,14 +74,17 @@ const USUAL: TrafficOptions = {
   bodies: ['hello'],
 };
 
-/** Starts the clients; resolves when each kind that is quick has been answered once. */
+/**
+ * Starts the clients; resolves when each kind that is quick has been answered once.
+ *
+ * @param within the words that make them run on a host of the test's own
+ */
 export async function startTraffic(
   ports: TrafficPorts,
   options: Partial<TrafficOptions> = {},
+  within?: readonly string[],
 ): Promise<Traffic> {
-  const child = fork(join(import.meta.dirname, 'traffic/child.ts'), {
-    execArgv: ['--import', import.meta.resolve('tsx')],
-  });
+  const child = forkModule(join(import.meta.dirname, 'traffic/child.ts'), within);
   const tell = teller(child);
   await tell({ do: 'start', ports, options: { ...USUAL, ...options } });
   const order = (what: 'hold' | 'echo' | 'letGo') => async (): Promise<void> => {
