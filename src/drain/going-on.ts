@@ -6,7 +6,7 @@ import type { Located } from './locate.js';
 import type { DrainConfig } from './run.js';
 
 /** A drain that began this shortly before the stop began with it: both apps are signalled at once. */
-const SAME_MOMENT_MS = 500;
+const SAME_MOMENT_MS = 250;
 
 /**
  * Says what a drain still has before it, when its Envoy is to be stopped in the middle of it. Whoever gave

@@ -54,6 +54,6 @@ describe('sayGoesOn', () => {
   });
 
   it('says nothing of a drain that begins with the stop', async () => {
-    assert.deepEqual(await said(createFakeEnvoy(3), 200), []);
+    assert.deepEqual(await said(createFakeEnvoy(3), 100), []);
   });
 });
