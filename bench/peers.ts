@@ -67,6 +67,8 @@ export async function ours(
       if (!isFresh) {
         await pm2.pm2('restart', 'envoy');
         await pm2.untilReady();
+        // A drain in the middle of a hand-over waits for the old Envoy as well.
+        await eventually('one Envoy alone', () => pm2.generations().length === 1, 30_000);
       }
       isFresh = false;
       return {

@@ -10,8 +10,8 @@ const MOST_SAVED_MS = 200;
 export interface Budget {
   /** Takes off what a poll has cost. */
   spend(costMs: number): void;
-  /** Milliseconds until the next poll may be made; 0: now. */
-  waitMs(): number;
+  /** Milliseconds until a poll may be made that leaves `reserveMs` saved, 0 unless given; 0: now. */
+  waitMs(reserveMs?: number): number;
 }
 
 /** Creates the budget of one drain, as a token bucket. */
@@ -27,9 +27,10 @@ export function createBudget(nowMs: () => number): Budget {
       refill();
       savedMs -= costMs;
     },
-    waitMs: () => {
+    waitMs: (reserveMs = 0) => {
       refill();
-      return savedMs > 0 ? 0 : -savedMs / SHARE;
+      const spareMs = savedMs - Math.min(reserveMs, MOST_SAVED_MS / 2);
+      return spareMs > 0 ? 0 : -spareMs / SHARE;
     },
   };
 }

@@ -50,6 +50,8 @@ export type Sample =
 export interface Envoys {
   /** Whether no Envoy is left. */
   allGone(): boolean;
+  /** How many Envoys are left. */
+  left(): number;
   /** Calls every Envoy, again and again with back-off, until each has obeyed, refused or gone. */
   tellAll(
     what: string,
@@ -173,6 +175,7 @@ export function createEnvoys(options: {
   return {
     lastError: () => lastError,
     allGone: () => remaining().length === 0,
+    left: () => remaining().length,
     openFiles: () => {
       let sum = 0;
       for (const member of members) {

@@ -22,6 +22,8 @@ const LATE_LOOK_MS = 60;
 const LATE_MS = 60_000;
 /** Connections that end together do so within a few milliseconds: one poll then sees them all. */
 const SETTLES_MS = 4;
+/** Polls that the clock leaves in the budget, for signs: without them the last one would wait for the budget. */
+const SIGNS_RESERVED = 2;
 /** Longest time between two looks whether the drain is over. */
 const LIVENESS_MS = 500;
 
@@ -49,8 +51,12 @@ export function createPacing(options: {
 
   /** A gauge may lag behind the files by a moment, so polls get rarer only while they say the same. */
   const dueMs = (toGo: number): number => {
-    const rarerMs = Math.max(cadence.nextDelayMs(toGo), config.checkIntervalMinMs * 2 ** samePolls);
-    return Math.min(config.checkIntervalMs, rarerMs);
+    const rarerMs = config.checkIntervalMinMs * 2 ** samePolls;
+    const reservedMs = budget.waitMs(SIGNS_RESERVED * cadence.costMs());
+    return Math.min(
+      config.checkIntervalMs,
+      Math.max(cadence.nextDelayMs(toGo), rarerMs, reservedMs),
+    );
   };
   const hasCome = async (endMs: number): Promise<boolean> => {
     let aliveMs = clock.nowMs();

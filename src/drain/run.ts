@@ -115,6 +115,14 @@ export function createDrainRun(options: {
       await clock.sleep(Math.min(LIVENESS_MS, endMs - clock.nowMs()));
     }
   };
+  /** Until the next try, or until an Envoy is gone: it may have been the one that did not answer. */
+  const restUnlessOneGoes = async (ms: number): Promise<void> => {
+    const before = envoys.left();
+    const endMs = clock.nowMs() + Math.min(ms, timeLeftMs());
+    while (!isOver() && envoys.left() === before && clock.nowMs() < endMs) {
+      await rest(Math.min(config.checkIntervalMinMs, endMs - clock.nowMs()));
+    }
+  };
 
   const pacing = createPacing({
     config,
@@ -228,7 +236,8 @@ export function createDrainRun(options: {
         } else {
           const toGo = Number.isFinite(goal) ? goal - config.minOpenConnections : 0;
           // Files tell of connections; whether a request has ended they don't.
-          if (byRequests || sample.kind !== 'known') await rest(pacing.delayMs(toGo));
+          if (sample.kind !== 'known') await restUnlessOneGoes(pacing.delayMs(toGo));
+          else if (byRequests) await rest(pacing.delayMs(toGo));
           else await pacing.restUntilDue(toGo);
         }
       }

@@ -26,6 +26,8 @@ export function createCloseSign(openFiles: () => number | undefined): CloseSign 
     },
     expect: (toGo) => {
       expected = toGo;
+      // An Envoy that is just ending can't be seen for a moment, and would hide the others until the next poll.
+      last ??= openFiles();
       return last !== undefined;
     },
     hasCome: () => {

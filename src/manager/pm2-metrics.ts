@@ -30,6 +30,7 @@ const COUNT_LIMIT_MS = 2_000;
 const LONGEST_REST_MS = 15_000;
 /** For what comes and goes without a trace in Envoy's open files: one connection in another's place. */
 const UNSEEN_LIMIT_MS = 60_000;
+const UNSEEN_IN_DRAIN_MS = 5_000;
 const NONE = '-';
 
 /** Creates the metrics. They have no timer of their own but in a drain: somebody who looks calls them. */
@@ -48,7 +49,7 @@ export function createPm2Metrics(options: {
   let hasDrained = false;
 
   const show = async (): Promise<void> => {
-    const open = await (isDraining ? counter.count(latest) : counter.countIfChanged(latest));
+    const open = await counter.count(latest, isDraining ? UNSEEN_IN_DRAIN_MS : UNSEEN_LIMIT_MS);
     const state = hostDrain.state(latest);
     isDraining = state.kind === 'draining';
     hasDrained ||= state.kind !== 'idle';
@@ -78,10 +79,11 @@ export function createPm2Metrics(options: {
 
 /** Counts what all Envoys have open; undefined: can't be counted right now. */
 interface Counter {
-  /** Asks Envoy, unless it was asked so lately that it can't afford to be asked again. */
-  count(located: Located | undefined): Promise<number | undefined>;
-  /** The same, and not while Envoy has as many files open as when it was asked. */
-  countIfChanged(located: Located | undefined): Promise<number | undefined>;
+  /**
+   * Asks Envoy, unless it was asked so lately that it can't afford to be asked again; and for as long as
+   * `unseenMs` not while it has as many files open as when it was asked.
+   */
+  count(located: Located | undefined, unseenMs: number): Promise<number | undefined>;
 }
 
 function createCounter(options: {
@@ -107,13 +109,13 @@ function createCounter(options: {
     if (files.includes(undefined)) return undefined;
     return targets.map(({ process: envoy }, index) => `${envoy?.pid}: ${files[index]}`).join();
   };
-  const count = async (located: Located | undefined, always: boolean) => {
+  const count = async (located: Located | undefined, unseenMs: number) => {
     const targets = (located?.targets ?? []).filter((target) => !isStarting(target));
     const files = filesOf(targets);
     const atMs = clock.nowMs();
-    const isSame = !always && files !== undefined && files === last?.files;
+    const isSame = files !== undefined && files === last?.files;
     // Half of what a drain may cost, which counts for itself at the same time.
-    const restMs = isSame ? UNSEEN_LIMIT_MS : 2 * cadence.nextDelayMs(0);
+    const restMs = Math.max(2 * cadence.nextDelayMs(0), isSame ? unseenMs : 0);
     if (last && atMs < last.atMs + restMs) return last.open;
     const counts = await Promise.all(targets.map((target) => ask(target).catch(() => undefined)));
     const known = counts.filter((found) => found !== undefined);
@@ -123,10 +125,7 @@ function createCounter(options: {
     last = { open: found?.open, files: isSeen ? files : undefined, atMs };
     return found?.open;
   };
-  return {
-    count: (located) => count(located, true),
-    countIfChanged: (located) => count(located, false),
-  };
+  return { count };
 }
 
 function phaseOf(state: DrainState): string {

@@ -37,7 +37,13 @@ describe('createCloseSign', () => {
   });
 
   it('says so where nothing can be seen', () => {
-    assert.equal(signOf([undefined]).expect(1), false);
+    assert.equal(signOf([undefined, undefined]).expect(1), false);
+  });
+
+  it('works again after a moment in which an ending Envoy hid the others', () => {
+    const sign = signOf([undefined, 50, 50, 49]);
+    assert.equal(sign.expect(1), true);
+    assert.deepEqual([sign.hasCome(), sign.hasCome()], [false, true]);
   });
 
   it('begins anew', () => {
@@ -71,6 +77,14 @@ describe('createBudget', () => {
     assert.equal(budget.waitMs(), 2_500);
     nowMs = 2_501;
     assert.equal(budget.waitMs(), 0);
+  });
+
+  it('leaves what is reserved', () => {
+    const budget = createBudget(() => 0);
+    assert.equal(budget.waitMs(88), 0);
+    budget.spend(120);
+    assert.deepEqual([budget.waitMs(88), budget.waitMs()], [400, 0]);
+    assert.equal(budget.waitMs(4_000), 1_000, 'no more than half of what can be saved');
   });
 
   it('saves no more than a few dear polls, however long nothing is asked', () => {

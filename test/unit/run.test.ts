@@ -21,6 +21,7 @@ function setUp(
     config?: Partial<DrainConfig>;
     record?: Partial<DrainRecord>;
     openFiles?: () => number;
+    older?: FakeEnvoy;
   } = {},
 ) {
   const envoy = options.envoy ?? createFakeEnvoy(3);
@@ -31,7 +32,10 @@ function setUp(
     command: 'shutdown',
     record: makeRecord(startMs, options.record),
     ledger: undecided,
-    targets: [{ ...targetOf(envoy), ...(options.openFiles && { openFiles: options.openFiles }) }],
+    targets: [
+      ...(options.older ? [targetOf(options.older)] : []),
+      { ...targetOf(envoy), ...(options.openFiles && { openFiles: options.openFiles }) },
+    ],
     config: { ...drainConfig, ...options.config },
     clock,
     log: fakeLog.log,
@@ -293,6 +297,20 @@ describe('DrainRun wait', () => {
     assert.equal(run.outcome, 'envoy-gone');
     assert.equal(run.connectionsLeft, 0);
     assert.ok(passedMs() < 6_000, `${passedMs()} ms`);
+  });
+
+  it('asks again soon after the one that broke off its answer is gone, however dear that is', async () => {
+    const older = createFakeEnvoy(1);
+    const { run, envoy, after, passedMs } = setUp({ older, config: { checkIntervalMs: 5_000 } });
+    envoy.tookMs = 90;
+    after(1_000, () => {
+      older.fault = adminError('admin-failed');
+      setOpen(envoy, 0);
+    });
+    after(4_800, () => older.die());
+    await run.wait();
+    assert.equal(run.outcome, 'drained');
+    assert.ok(passedMs() < 5_200, `${passedMs()} ms`);
   });
 
   it('is envoy-gone where an Envoy of somebody else refuses connections for a while', async () => {
