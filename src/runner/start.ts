@@ -26,7 +26,7 @@ export interface RunningGeneration {
   envoy: EnvoyProcess;
 }
 
-const READY_POLL_MS = 25;
+const READY_POLL_MS = 10;
 const READY_TIMEOUT_MS = 1_000;
 
 /**

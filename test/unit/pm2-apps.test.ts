@@ -59,7 +59,7 @@ describe('envoyApps', () => {
   it('have Node keep small: no source maps, which pm2 turns on, and garbage collected early', () => {
     for (const app of appsWith()) {
       assert.equal(app.disable_source_map_support, true);
-      assert.deepEqual(app.node_args, ['--optimize-for-size']);
+      assert.deepEqual(app.node_args, ['--optimize-for-size', '--no-opt', '--no-sparkplug']);
     }
   });
 
