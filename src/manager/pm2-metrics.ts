@@ -20,11 +20,14 @@ import { isStarting } from './status.js';
 
 /** What `pm2 show` and `pm2 monit` say of the manager. */
 export interface Pm2Metrics {
-  /** Shows how things stand, and goes on each second while a drain runs. Nothing without pm2. */
+  /** Shows how things stand, and goes on by itself while a drain runs. Nothing without pm2. */
   look(located: Located | undefined): void;
 }
 
+/** In a drain; after a minute it is less likely that somebody watches. */
 const DRAIN_LOOK_MS = 1_000;
+const LATE_LOOK_MS = 5_000;
+const LATE_MS = 60_000;
 const COUNT_LIMIT_MS = 2_000;
 /** An Envoy with very many stats is asked this often all the same. */
 const LONGEST_REST_MS = 15_000;
@@ -61,9 +64,10 @@ export function createPm2Metrics(options: {
     });
   };
   const follow = shareInFlight(async () => {
+    const startedMs = clock.nowMs();
     await show();
     while (isDraining) {
-      await clock.sleep(DRAIN_LOOK_MS);
+      await clock.sleep(clock.nowMs() - startedMs < LATE_MS ? DRAIN_LOOK_MS : LATE_LOOK_MS);
       latest = await locator.locate();
       await show();
     }
