@@ -55,7 +55,7 @@ export function findPeer(name: keyof typeof PEERS): string {
 export async function ours(
   settings: Record<string, unknown> = {},
 ): Promise<Subject & { pm2: TestPm2 }> {
-  const pm2 = await preparePm2({ 'check-delay': '0s', ...settings });
+  const pm2 = await preparePm2({ 'check-delay': '0s', 'drain-timeout': '5m', ...settings });
   await pm2.start();
   const managerPid = await pm2.pidOf('envoy-manager');
   let isFresh = true;

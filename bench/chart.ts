@@ -1,0 +1,52 @@
+import { median } from './measure.js';
+import type { Row } from './table.js';
+
+const WIDTH = 740;
+const LEFT = 260;
+const BAR = 22;
+const ROOM = 380;
+/** Readable on a light page and on a dark one. */
+const STYLE =
+  'text{font:14px system-ui,sans-serif;fill:#1f2328}.title{font-weight:600}.bar{fill:#8c959f}.own{fill:#1a7f37}' +
+  '@media(prefers-color-scheme:dark){text{fill:#e6edf3}.bar{fill:#6e7681}.own{fill:#3fb950}}';
+
+/** Medians as bars: a group for each row, a bar for each subject, ours first. An SVG document. */
+export function toChart(rows: readonly Row[], names: readonly string[]): string {
+  const parts: string[] = [];
+  let y = 8;
+  for (const { what, values } of rows) {
+    const medians = values.map(median);
+    const longest = Math.max(...medians);
+    y += BAR;
+    parts.push(`<text class="title" x="8" y="${y}">${escaped(what)}</text>`);
+    y += 8;
+    for (const [index, value] of medians.entries()) {
+      const width = Math.max(1.5, (value / longest) * ROOM);
+      const own = index === 0 ? 'own' : 'bar';
+      parts.push(
+        `<text x="${LEFT - 10}" y="${y + 16}" text-anchor="end">${escaped(names[index] ?? '')}</text>`,
+        `<rect class="${own}" x="${LEFT}" y="${y + 3}" width="${width.toFixed(1)}" height="${BAR - 6}" rx="2"/>`,
+        `<text x="${(LEFT + width + 8).toFixed(1)}" y="${y + 16}">${Number(value.toPrecision(2))}</text>`,
+      );
+      y += BAR;
+    }
+    y += 10;
+  }
+  const label = rows.map(({ what, values }) => `${what}: ${said(values, names)}`).join('; ');
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${y}" width="${WIDTH}" height="${y}" role="img" aria-label="${escaped(label)}">`,
+    `<style>${STYLE}</style>`,
+    ...parts,
+    '</svg>\n',
+  ].join('\n');
+}
+
+function said(values: Row['values'], names: readonly string[]): string {
+  return names
+    .map((name, index) => `${name} ${Number(median(values[index] ?? []).toPrecision(2))}`)
+    .join(', ');
+}
+
+function escaped(text: string): string {
+  return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('"', '&quot;');
+}
