@@ -17,7 +17,7 @@ export interface Pacing {
 }
 
 /** Between two looks for a sign: some 40 µs of this process each. Later on the end is less likely near. */
-const LOOK_MS = 25;
+const LOOK_MS = 20;
 const LATE_LOOK_MS = 75;
 const LATE_MS = 60_000;
 /** Connections that end together do so within a few milliseconds: one poll then sees them all. */

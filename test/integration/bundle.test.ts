@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
+import { makeFolder } from '../support/folder.js';
 
 const DIST = resolve(import.meta.dirname, '../../dist');
 
@@ -33,9 +34,15 @@ const TRAP = `data:text/javascript,for (const name of ['fetch', 'FormData', 'Hea
 
 /** What an app prints that ends at once, because its configuration is missing. */
 function outputOf(app: string): string {
-  const env = { ...process.env, PM2_ENVOY_CONFIG: '/nowhere.json', PM2_ENVOY_RUN_DIR: '/nowhere' };
+  const folder = makeFolder();
+  const env = {
+    ...process.env,
+    PM2_ENVOY_CONFIG: join(folder.path, 'missing.json'),
+    PM2_ENVOY_RUN_DIR: folder.path,
+  };
   const args = ['--import', TRAP, join(DIST, 'apps', `${app}.js`)];
   const { status, stdout } = spawnSync(process.execPath, args, { env, encoding: 'utf8' });
+  folder.remove();
   assert.equal(status, 78, stdout);
   return stdout;
 }
