@@ -24,8 +24,9 @@ const LATE_MS = 60_000;
 const SETTLES_MS = 4;
 /** Polls that the clock leaves in the budget, for signs: without them the last one would wait for the budget. */
 const SIGNS_RESERVED = 2;
-/** Longest time between two looks whether the drain is over. */
+/** Longest time between two looks whether the drain is over: an Envoy that goes is a sign as well. */
 const LIVENESS_MS = 500;
+const LATE_LIVENESS_MS = 2_000;
 
 /** Creates the pacing of one drain. */
 export function createPacing(options: {
@@ -61,10 +62,11 @@ export function createPacing(options: {
   const hasCome = async (endMs: number): Promise<boolean> => {
     let aliveMs = clock.nowMs();
     while (clock.nowMs() < endMs) {
-      const everyMs = clock.nowMs() - createdMs < LATE_MS ? LOOK_MS : LATE_LOOK_MS;
+      const isLate = clock.nowMs() - createdMs >= LATE_MS;
+      const everyMs = isLate ? LATE_LOOK_MS : LOOK_MS;
       await clock.sleep(Math.min(everyMs, endMs - clock.nowMs()));
       if (sign.hasCome()) return true;
-      if (clock.nowMs() - aliveMs < LIVENESS_MS) continue;
+      if (clock.nowMs() - aliveMs < (isLate ? LATE_LIVENESS_MS : LIVENESS_MS)) continue;
       aliveMs = clock.nowMs();
       if (isOver()) return false;
     }
