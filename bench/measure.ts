@@ -53,9 +53,14 @@ export function mainThreadMsPerMinute(pid: number, forMs: number): Promise<numbe
   return perMinute(forMs, () => ranMs(`/proc/${pid}/task/${pid}`));
 }
 
-/** The middle one. */
+/** The middle one, or halfway between the two in the middle. */
 export function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
+  const sorted = values.toSorted((a, b) => a - b);
+  const [low = Number.NaN, high = low] = [
+    sorted[Math.ceil(sorted.length / 2) - 1],
+    sorted[Math.floor(sorted.length / 2)],
+  ];
+  return (low + high) / 2;
 }
 
 async function perMinute(forMs: number, nowMs: () => number): Promise<number> {

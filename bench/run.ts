@@ -61,7 +61,7 @@ async function besidePeers(): Promise<Row[]> {
   const more: number[][] = subjects.map(() => []);
   const callers = await compare(
     `${CALLERS} callers: last close → all answered, s`,
-    ROUNDS / 4,
+    isQuick ? 1 : 3,
     async (round, subject) => {
       const { tookS, moreMiB } = await manyCallers(round);
       more[subject]?.push(moreMiB);
