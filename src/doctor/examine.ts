@@ -17,6 +17,7 @@ import { checkLaunch } from '../runner/start.js';
 import { checkEnvoys } from './envoys.js';
 import { type Finding, ok, problem, warning } from './finding.js';
 import { checkTimers } from './timers.js';
+import { checkUnit, findUnit } from './unit.js';
 
 /** pm2's own default, which also stands for 0. */
 const PM2_KILL_TIMEOUT_MS = 1_600;
@@ -35,14 +36,13 @@ export async function examine(
   const isFound = (value: unknown): value is FoundApp => !(value instanceof Error);
   const found = isFound(app) ? app : undefined;
   const { config, findings } = await configOf(found, loaded);
+  const killTimeoutMs = found && (found.process.settings.killTimeoutMs || PM2_KILL_TIMEOUT_MS);
+  const unit = found && (await findUnit(daemonPidOf(found.home)));
   return [
     ...(found ? checkPm2(found) : [notUnderPm2(app, loaded.config)]),
     ...findings,
-    ...checkTimers({
-      config,
-      killTimeoutMs: found && (found.process.settings.killTimeoutMs || PM2_KILL_TIMEOUT_MS),
-      gracePeriodMs,
-    }),
+    ...checkTimers({ config, killTimeoutMs, gracePeriodMs }),
+    ...(unit && killTimeoutMs ? checkUnit(unit, killTimeoutMs) : []),
     ...(await checkEnvoys(findRunDir(config.runDir), config)),
     ...(await checkManager(config)),
     checkAcceptQueue(),
@@ -139,11 +139,18 @@ function describeApps(home: string, app: Pm2Process, manager: Pm2Process | undef
 /** The signal is the daemon's, for all apps (pm2-facts.md, signals); readable on Linux only. */
 function killSignalOf(home: string): string | undefined {
   try {
-    const pid = readFileSync(join(home, 'pm2.pid'), 'utf8').trim();
-    const variables = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
+    const variables = readFileSync(`/proc/${daemonPidOf(home)}/environ`, 'utf8').split('\0');
     return variables.find((one) => one.startsWith('PM2_KILL_SIGNAL='))?.split('=')[1];
   } catch {
     return undefined;
+  }
+}
+
+function daemonPidOf(home: string): number {
+  try {
+    return Number(readFileSync(join(home, 'pm2.pid'), 'utf8'));
+  } catch {
+    return 0;
   }
 }
 
