@@ -1,9 +1,14 @@
 #!/bin/sh
-# /usr/local/bin/pm2-envoy and /usr/local/bin/pm2: the commands as the service's user, with its settings. So
-# nobody starts a pm2 of root's own by mistake.
+# /usr/local/bin/pm2-envoy, and pm2 as a link to it: the commands as the service's user, with its settings.
+name=$(basename "$0")
 if [ "$(id -un)" != pm2-envoy ]; then
   exec runuser -u pm2-envoy -- "$0" "$@"
 fi
+# Without a daemon pm2 would start one, here: without the unit's capability, and in the unit's way.
+if [ "$name" = pm2 ] && ! systemctl is-active --quiet pm2-pm2-envoy; then
+  echo 'pm2-pm2-envoy.service is not active: systemctl start pm2-pm2-envoy' >&2
+  exit 1
+fi
 export HOME=/var/lib/pm2-envoy
 export PM2_ENVOY_CONFIG="${PM2_ENVOY_CONFIG-/etc/pm2-envoy/pm2-envoy.json}"
-exec "/opt/pm2-envoy/node_modules/.bin/$(basename "$0")" "$@"
+exec "/opt/pm2-envoy/node_modules/.bin/$name" "$@"

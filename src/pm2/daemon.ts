@@ -148,7 +148,7 @@ function toProcess(raw: RawProcess): Pm2Process {
     createdAtMs: env.created_at ?? 0,
     startedAtMs: env.pm_uptime ?? 0,
     cwd: env.pm_cwd ?? '',
-    env: env.env ?? {},
+    env: variablesOf(env),
     args: Array.isArray(env.args) ? env.args : [],
     settings: {
       execMode: env.exec_mode,
@@ -160,6 +160,17 @@ function toProcess(raw: RawProcess): Pm2Process {
       stopExitCodes: [env.stop_exit_codes ?? []].flat().map(Number),
     },
   };
+}
+
+/**
+ * The variables that the process has: pm2 lays `env` over everything else that it knows of the app. After
+ * `pm2 resurrect` and `pm2 reload FILE` only those of the file are left in `env`.
+ */
+function variablesOf({ env, ...rest }: NonNullable<RawProcess['pm2_env']>): Record<string, string> {
+  const variables = Object.entries(rest).filter(
+    (entry): entry is [string, string] => typeof entry[1] === 'string',
+  );
+  return { ...Object.fromEntries(variables), ...env };
 }
 
 interface RawProcess {

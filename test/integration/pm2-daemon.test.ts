@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -115,6 +115,28 @@ describe('openPm2Daemon with a real pm2', () => {
   });
 });
 
+describe('openPm2Daemon with apps that pm2 has brought back', () => {
+  let pm2: TestPm2;
+  before(async () => {
+    pm2 = await preparePm2();
+    pm2.env['OF_THE_SHELL'] = 'yes';
+  });
+  after(() => pm2.stop());
+
+  it('shows the variables of the shell, as the app has them, also once its file was reloaded', async () => {
+    await startApps(pm2, ['back']);
+    writeFileSync(join(pm2.folder, 'go-back'), '');
+    for (const words of [['save'], ['kill'], ['resurrect'], ['reload', ecosystemOf(pm2)]]) {
+      await pm2.pm2(...words);
+    }
+    const [app] = await openPm2Daemon(pm2.env['PM2_HOME'] ?? '').processes();
+    assert.ok(app);
+    assert.match(readFileSync(`/proc/${app.pid}/environ`, 'utf8'), /OF_THE_SHELL=yes/);
+    assert.deepEqual([app.env['OF_THE_SHELL'], app.env['OF_THE_FILE']], ['yes', 'yes']);
+    assert.equal(typeof app.env['PATH'], 'string');
+  });
+});
+
 describe('openPm2Daemon where there is no pm2', { concurrency: 4 }, () => {
   it('says so at once without a folder, and starts none', () =>
     withFolder(async (folder) => {
@@ -222,9 +244,12 @@ async function startApps(pm2: TestPm2, names: readonly string[]): Promise<void> 
     ...{ exec_mode: 'cluster', instances: 1, wait_ready: true, listen_timeout: 20_000 },
     ...{ kill_timeout: 20_000, treekill: false, pmx: false, env: { OF_THE_FILE: 'yes' } },
   }));
-  const ecosystem = join(pm2.folder, 'ecosystem.config.json');
-  writeFileSync(ecosystem, JSON.stringify({ apps }));
-  await pm2.pm2('start', ecosystem);
+  writeFileSync(ecosystemOf(pm2), JSON.stringify({ apps }));
+  await pm2.pm2('start', ecosystemOf(pm2));
+}
+
+function ecosystemOf(pm2: TestPm2): string {
+  return join(pm2.folder, 'ecosystem.config.json');
 }
 
 async function withFolder(use: (folder: string) => Promise<void>): Promise<void> {
