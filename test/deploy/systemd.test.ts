@@ -6,7 +6,7 @@ import { ENVOYS, PORTS, UNIT, untilBooted, type Vm, withVm } from '../support/vm
 import { eventually } from '../support/wait.js';
 
 // With Envoy's own 10 minutes its busiest clients take 5 s longer to leave at a hand-over.
-const SHORT = { 'check-delay': '1s', 'drain-timeout': '20s', 'envoy-drain-time': '15s' };
+const SHORT = { 'check-delay': '2s', 'drain-timeout': '20s', 'envoy-drain-time': '15s' };
 /** CAP_NET_BIND_SERVICE (10), as /proc shows it. */
 const BIND_ONLY = '0000000000000400';
 const WRITABLE = ['/run/pm2-envoy', '/var/lib/pm2-envoy', '/var/log/pm2-envoy'];

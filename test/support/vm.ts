@@ -47,8 +47,9 @@ export interface Vm {
   /** Properties of the unit, as `systemctl show` has them. */
   unit(...properties: readonly string[]): Promise<Record<string, string>>;
   isReady(): Promise<boolean>;
-  startTraffic(options?: Partial<TrafficOptions>): Promise<Traffic>;
-  /** New connections go to another Envoy from now on: what a load balancer does. */
+  /** Starts clients of the host, and another Envoy that serves the same. */
+  startTraffic(): Promise<Traffic>;
+  /** New connections go to the other Envoy from now on: what a load balancer does. */
   moveAway(traffic: Traffic): Promise<void>;
 }
 
@@ -125,14 +126,13 @@ function openVm({ name, folder, network, backend, others }: Parts): Vm {
       const { status } = await network.call({ port: PORTS.serve, path: '/readyz' });
       return status === 200;
     },
-    startTraffic: async (options) => {
+    startTraffic: async () => {
+      others.push(await startElsewhere(network, backend));
       const { http, tcp } = PORTS;
-      return startTraffic({ http, tcp }, { ...LIGHT, ...options }, network.within);
+      return startTraffic({ http, tcp }, LIGHT, network.within);
     },
     moveAway: async (traffic) => {
-      const other = await startElsewhere(network, backend);
-      others.push(other);
-      await traffic.moveTo(other.ports);
+      await Promise.all(others.map(({ ports }) => traffic.moveTo(ports)));
     },
   };
 }
