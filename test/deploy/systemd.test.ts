@@ -14,6 +14,7 @@ const WRITABLE = ['/run/pm2-envoy', '/var/lib/pm2-envoy', '/var/log/pm2-envoy'];
 describe('a host that docs/hosts.md was followed on', () => {
   it('serves on port 80, as a user of its own that may do hardly more than that', (t) =>
     withVm({ plain: true }, async (vm) => {
+      assert.equal(await vm.run('sysctl -n net.ipv4.ip_unprivileged_port_start'), '1024');
       const answer = await vm.network.call({ port: PORTS.http });
       assert.equal(answer.body, 'Envoy serves, pm2-envoy watches over it.\n');
       await assertConfined(vm);
