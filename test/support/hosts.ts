@@ -6,6 +6,8 @@ import { end } from './manager.js';
 
 const ASK = resolve(import.meta.dirname, 'ask.js');
 const LIMIT_MS = 60_000;
+const NO_NAMESPACES =
+  "network namespaces can't be made here, which these tests need: run them as root, or let users make them (kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns), with iproute2 and util-linux installed";
 
 /** A host of the test's own: a network namespace. */
 export interface TestHost {
@@ -40,19 +42,44 @@ export async function makeHosts(): Promise<TestHosts> {
       other: hostOf(other, '198.51.100.2', 'fd00:7e57::2'),
     };
     hosts.ours.run('ip', ...words(`link add eth0 type veth peer name eth0 netns ${other.pid}`));
-    for (const host of Object.values(hosts)) {
-      host.run('ip', ...words('link set lo up'));
-      host.run('ip', ...words(`addr add ${host.ipv4}/30 dev eth0`));
-      host.run('ip', ...words(`addr add ${host.ipv6}/64 dev eth0 nodad`));
-      host.run('ip', ...words('link set eth0 up'));
-    }
+    for (const host of Object.values(hosts)) bringUp(host, 'eth0');
     return { ...hosts, stop: () => endAll(holders) };
   } catch (cause) {
     await endAll(holders);
-    throw new Error(
-      "network namespaces can't be made here, which these tests need: run them as root, or let users make them (kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns), with iproute2 and util-linux installed",
-      { cause },
-    );
+    throw new Error(NO_NAMESPACES, { cause });
+  }
+}
+
+/** Hosts on one network, and one in its midst that reaches them all. */
+export interface TestStar {
+  /** 198.51.100.1 */
+  center: TestHost;
+  /** 198.51.100.11 and following. */
+  around: TestHost[];
+  stop(): Promise<void>;
+}
+
+/** Makes them: a bridge in the namespace of the center, and a link from it to each of the others. */
+export async function makeStar(count: number): Promise<TestStar> {
+  const holders: ChildProcess[] = [];
+  try {
+    const held = await hold(SELF, holders);
+    const center = hostOf(held, '198.51.100.1', 'fd00:7e57::1');
+    bringUp(center, 'br0', 'link add br0 type bridge');
+    const around: TestHost[] = [];
+    for (let number = 1; number <= count; number += 1) {
+      const one = await hold(held.within, holders);
+      const host = hostOf(one, `198.51.100.${10 + number}`, `fd00:7e57::${10 + number}`);
+      const link = `to${number}`;
+      center.run('ip', ...words(`link add ${link} type veth peer name eth0 netns ${one.pid}`));
+      center.run('ip', ...words(`link set ${link} master br0 up`));
+      bringUp(host, 'eth0');
+      around.push(host);
+    }
+    return { center, around, stop: () => endAll(holders) };
+  } catch (cause) {
+    await endAll(holders);
+    throw new Error(NO_NAMESPACES, { cause });
   }
 }
 
@@ -119,6 +146,15 @@ function hostOf({ pid, within }: Held, ipv4: string, ipv6: string): TestHost {
       return answer;
     },
   };
+}
+
+/** Gives the host its addresses, on a device that is there or made now. */
+function bringUp(host: TestHost, device: string, make?: string): void {
+  if (make) host.run('ip', ...words(make));
+  host.run('ip', ...words('link set lo up'));
+  host.run('ip', ...words(`addr add ${host.ipv4}/24 dev ${device}`));
+  host.run('ip', ...words(`addr add ${host.ipv6}/64 dev ${device} nodad`));
+  host.run('ip', ...words(`link set ${device} up`));
 }
 
 function words(text: string): string[] {
