@@ -10,7 +10,7 @@ import { frontBootstrap, HOST_PORT, hostBootstrap } from './fleet-bootstraps.js'
 import { makeFolder } from './folder.js';
 import { makeStar, type TestHost, type TestStar } from './hosts.js';
 import { end } from './manager.js';
-import { hostImage, makeImage, podman, removeContainers } from './podman.js';
+import { AS_HOST, hostImage, makeImage, podman, removeContainers } from './podman.js';
 import { startTraffic, type Traffic } from './traffic.js';
 import { eventually } from './wait.js';
 
@@ -173,8 +173,7 @@ async function startHost(
 ): Promise<void> {
   const container = containerOf(name);
   const network = ['--hostname', name, '--network', `ns:${from.namespace}`];
-  // Privileged, or else systemd leaves out what the unit forbids.
-  const how = ['--detach', '--systemd=always', '--privileged', ...network];
+  const how = ['--detach', ...AS_HOST, ...network];
   await podman('run', '--name', container, ...how, from.image, '/lib/systemd/systemd');
   const ssh = '/root/.ssh';
   await podman('exec', container, 'mkdir', '--parents', '--mode=700', ssh);

@@ -25,6 +25,18 @@ events_logger = "file"
 default_ulimits = ["nofile=20000:20000", "nproc=32768:32768"]
 `;
 
+/**
+ * What systemd needs in a container for the sandbox of a unit and for sysctl, and who tests it for a look into the
+ * sandbox. Less than privileged: there systemd would also set this machine's kernel.
+ */
+export const AS_HOST: readonly string[] = [
+  '--systemd=always',
+  '--cap-add=SYS_ADMIN,SYS_PTRACE',
+  '--security-opt=seccomp=unconfined',
+  '--security-opt=apparmor=unconfined',
+  '--security-opt=unmask=/proc/sys',
+];
+
 let conf: ReturnType<typeof makeFolder> | undefined;
 
 /** Runs Podman; gives what it prints, rejects with what it says when it fails. */
@@ -56,7 +68,10 @@ export function baseImage(): Promise<string> {
   return debianImage('base', ['ca-certificates', 'libstdc++6', 'apt']);
 }
 
-/** A host as a virtual machine is one: systemd as PID 1, an SSH server, Python; and what the base image has. */
+/**
+ * A host as a virtual machine is one: systemd as PID 1, an SSH server, Python; and what the base image has. It is run
+ * with {@link AS_HOST}.
+ */
 export function hostImage(): Promise<string> {
   return debianImage('host', [
     'ca-certificates',
@@ -106,6 +121,8 @@ function debianImage(name: string, packages: readonly string[]): Promise<string>
       [
         `FROM ${tag}-debian`,
         'COPY node /usr/local',
+        // Debian's own would change the kernel of the machine that runs the test.
+        'RUN rm -f /usr/lib/sysctl.d/*',
         // As the official image has it.
         'RUN groupadd --gid 1000 node && useradd --uid 1000 --gid node --create-home node',
         'ENV NODE_EXTRA_CA_CERTS=/usr/local/share/ca-certificates.crt',

@@ -8,7 +8,7 @@ import { envoyBinary } from './envoy.js';
 import { makeFolder } from './folder.js';
 import { makeHosts, type TestHost } from './hosts.js';
 import { block, section } from './pages.js';
-import { hostImage, makeImage, podman, removeContainers } from './podman.js';
+import { AS_HOST, hostImage, makeImage, podman, removeContainers } from './podman.js';
 import { startTraffic, type Traffic, type TrafficOptions } from './traffic.js';
 import { eventually } from './wait.js';
 
@@ -19,13 +19,6 @@ const PAGE = 'docs/hosts.md';
 export const UNIT = 'pm2-pm2-envoy.service';
 /** Two that only root may open, and the manager's. */
 export const PORTS = { http: 80, tcp: 443, serve: 8_090 };
-/** What systemd needs for its sandbox and for sysctl, and what the test needs to look into the sandbox. */
-const MAY = [
-  '--cap-add=SYS_ADMIN,SYS_PTRACE',
-  '--security-opt=seccomp=unconfined',
-  '--security-opt=apparmor=unconfined',
-  '--security-opt=unmask=/proc/sys',
-];
 /** Where the host finds what the test has for it. */
 const GIVEN = '/root/given';
 /** What Envoy a test can install on it. */
@@ -141,13 +134,12 @@ async function bootVm(vm: Vm, image: string, folder: string): Promise<void> {
   await podman(
     'run',
     '--detach',
-    '--systemd=always',
     `--name=${vm.name}`,
     `--network=ns:${vm.network.namespace}`,
     `--volume=${folder}:${GIVEN}`,
     `--volume=${envoyBinary('OLDER_ENVOY_BIN')}:${ENVOYS.older}:ro`,
     `--volume=${envoyBinary()}:${ENVOYS.newer}:ro`,
-    ...MAY,
+    ...AS_HOST,
     image,
     '/lib/systemd/systemd',
   );
@@ -201,8 +193,6 @@ async function makeVmImage(): Promise<string> {
 function containerfile(base: string): string {
   return [
     `FROM ${base}`,
-    // Debian's own would change the kernel of the machine that runs the test.
-    'RUN rm /usr/lib/sysctl.d/*',
     'WORKDIR /root',
     'COPY . .',
     'RUN bash -euxc "$(cat install.sh)" && rm -r .npm',
