@@ -67,7 +67,7 @@ describe('GET /events', { concurrency: 2 }, () => {
       await eventually('the wait', () => texts(stream).includes('the drain is at wait'));
       const now = await eventually('who holds it', () => {
         const last = stream.of('status').at(-1);
-        return last.phase === 'wait' && last;
+        return last.phase === 'wait' && last.oldestPeers?.length > 0 && last;
       });
       assert.match(now.oldestPeers[0].peer, /^127\.0\.0\.1:\d+$/);
       assert.equal(now.oldestPeers[0].local, `127.0.0.1:${pm2.ports.tcp}`);

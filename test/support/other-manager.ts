@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type TestPm2, withPm2 } from './pm2.js';
+import { freePorts } from './ports.js';
 
 /** Something that serves where the manager would. */
 export interface OtherManager {
@@ -52,7 +53,9 @@ export async function withOtherManager(
   answer: Answer,
   use: (pm2: TestPm2, manager: OtherManager) => Promise<void>,
 ): Promise<void> {
-  const manager = await startOtherManager(answer);
+  // Not any free one, which the system would give to another test as soon as it is closed.
+  const [port] = await freePorts(1);
+  const manager = await startOtherManager(answer, port);
   try {
     await withPm2({ 'serve-port': manager.port }, (pm2) => use(pm2, manager), false);
   } finally {
