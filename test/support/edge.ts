@@ -1,22 +1,17 @@
-import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { type Backend, startBackendProcess } from './backend.js';
-import { cluster, httpTo, listener, tcpTo } from './bootstrap.js';
-import { envoyBinary } from './envoy.js';
+import { startElsewhere, twoListeners } from './elsewhere.js';
 import { makeFolder } from './folder.js';
 import { makeHosts, type TestHost, type TestHosts } from './hosts.js';
-import { end } from './manager.js';
 import { baseImage, envoyImage, makeImage, podman, removeContainers } from './podman.js';
-import { startTraffic, type Traffic, type TrafficOptions } from './traffic.js';
+import { startTraffic, type Traffic, type TrafficOptions, type TrafficPorts } from './traffic.js';
 import { eventually } from './wait.js';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 /** The image's own, and `tcp`. */
 export const PORTS = { http: 10_000, tcp: 10_001, serve: 8_090 };
-/** Of another Envoy beside the container, which serves the same. */
-const ELSEWHERE = { http: 20_000, tcp: 20_001 };
 /** How a container is run that may as little as it can; `/tmp` is all that it can write. */
 const LOCKED_DOWN = [
   '--read-only',
@@ -152,8 +147,9 @@ function edgeOf(made: {
   stop(): Promise<void>;
 }): Edge {
   const { hosts, started, ...rest } = made;
-  const { name, folder, backend } = rest;
+  const { name, backend } = rest;
   const { ours: pod, other: node } = hosts;
+  let elsewhere: TrafficPorts | undefined;
   return {
     ...rest,
     pod,
@@ -167,8 +163,9 @@ function edgeOf(made: {
     logs: () => podman('logs', name),
     exitCode: async () => Number(await podman('inspect', '--format={{.State.ExitCode}}', name)),
     startTraffic: async (options) => {
-      const other = await startOther(folder, backend, pod);
-      started.push(() => end(other));
+      const other = await startElsewhere(pod, backend);
+      started.push(other.stop);
+      elsewhere = other.ports;
       const { http, tcp } = PORTS;
       const amounts = { ...LIGHT, ...options };
       const traffic = await startTraffic({ http, tcp }, amounts, pod.within);
@@ -178,7 +175,9 @@ function edgeOf(made: {
       }
       return traffic;
     },
-    moveAway: (traffic) => traffic.moveTo(ELSEWHERE),
+    moveAway: async (traffic) => {
+      if (elsewhere) await traffic.moveTo(elsewhere);
+    },
     isReady: async () => {
       const { status } = await pod.call({ port: PORTS.serve, path: '/readyz' });
       return status === 200;
@@ -206,39 +205,19 @@ export async function processesOf({ name }: Pick<Edge, 'name'>): Promise<Contain
 /** Writes the bootstrap of an edge: HTTP and TCP to the backend; `path` is what `/` is there. */
 export function writeEdgeBootstrap(folder: string, backend: Backend, path = '/'): void {
   const file = join(folder, 'envoy.yaml');
-  writeFileSync(file, JSON.stringify(bootstrapOf(PORTS, backend, path), undefined, 2));
+  writeFileSync(file, JSON.stringify(edgeBootstrap(backend, path), undefined, 2));
 }
 
-function bootstrapOf(ports: { http: number; tcp: number }, backend: Backend, path: string): object {
+function edgeBootstrap(backend: Backend, path: string): object {
   const route = { cluster: 'http', timeout: '0s' };
   const routes = [
     { match: { path: '/' }, route: { ...route, prefix_rewrite: path } },
     { match: { prefix: '/' }, route },
   ];
-  const hcm = {
+  return twoListeners(PORTS, backend, {
     access_log: [],
     route_config: { virtual_hosts: [{ name: 'all', domains: ['*'], routes }] },
-  };
-  return {
-    static_resources: {
-      listeners: [
-        listener('web', ports.http, httpTo('http', { hcm }), '0.0.0.0'),
-        listener('tcp', ports.tcp, tcpTo('tcp'), '0.0.0.0'),
-      ],
-      clusters: [cluster('http', backend.httpPort), cluster('tcp', backend.tcpPort)],
-    },
-  };
-}
-
-async function startOther(folder: string, backend: Backend, pod: TestHost): Promise<ChildProcess> {
-  const config = JSON.stringify(bootstrapOf(ELSEWHERE, backend, '/'));
-  const args = ['--config-yaml', config, '--disable-hot-restart', '--concurrency', '1'];
-  const [command = '', ...words] = [...pod.within, envoyBinary(), ...args];
-  const child = spawn(command, words, { cwd: folder, stdio: 'ignore' });
-  await eventually('the other Envoy to serve', async () => {
-    return (await pod.call({ port: ELSEWHERE.http })).status === 200;
   });
-  return child;
 }
 
 /** Of all that the build of the image can see. */

@@ -26,12 +26,12 @@ export async function startElsewhere(host: TestHost, backend: Backend): Promise<
   return { ports, stop: () => end(child) };
 }
 
-/** A bootstrap with HTTP and a TCP proxy to the backend, on all addresses. */
-export function twoListeners(ports: TrafficPorts, backend: Backend): object {
+/** A bootstrap with HTTP and a TCP proxy to the backend, on all addresses; `hcm` replaces what HTTP has. */
+export function twoListeners(ports: TrafficPorts, backend: Backend, hcm: object = {}): object {
   return {
     static_resources: {
       listeners: [
-        listener('web', ports.http, httpTo('http'), '0.0.0.0'),
+        listener('web', ports.http, httpTo('http', { hcm }), '0.0.0.0'),
         listener('tcp', ports.tcp, tcpTo('tcp'), '0.0.0.0'),
       ],
       clusters: [cluster('http', backend.httpPort), cluster('tcp', backend.tcpPort)],
