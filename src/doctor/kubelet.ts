@@ -78,6 +78,11 @@ function checkHook(described: Described, hook: HttpAction): Finding {
 function checkProbe(described: Described, { name, action, timeoutSeconds }: Probe) {
   if (action.kind !== 'http' && action.kind !== 'port') return undefined;
   const { servePort } = described.config;
+  if (Number.isNaN(action.port)) {
+    return problem('probes', 'no port of the container has that name', 'name one of its ports');
+  }
+  // The manager's port is open for as long as the manager lives.
+  if (action.kind === 'port' && action.port === servePort) return undefined;
   const isManager = isOfManager(action, described);
   if (name === 'livenessProbe' && !(isManager && action.path === '/healthz')) {
     const asked = isManager ? action.path : `port ${action.port}`;

@@ -9,9 +9,10 @@ export interface EnvoyPod {
   where: string;
   gracePeriodMs: number;
   isHostNetwork: boolean;
+  image: string;
   /** command and args. */
   command: readonly string[];
-  /** Variables of pm2-envoy; undefined: the value is somewhere else (`valueFrom`). */
+  /** Variables of pm2-envoy; undefined: the value is somewhere else (`valueFrom`, `$(NAME)`). */
   variables: ReadonlyMap<string, string | undefined>;
   /** Has `envFrom`, which may set any variable. */
   hasEnvFrom: boolean;
@@ -56,7 +57,8 @@ export async function readManifest(file: string): Promise<string> {
 }
 
 /**
- * Finds every container with pm2-envoy in a manifest: one that has its variables, its command, or its preStop.
+ * Finds every container with pm2-envoy in a manifest: one that has its variables, its command, its preStop, or
+ * an image that is named after it.
  *
  * @throws Pm2EnvoyError `config-invalid` when it is no YAML, with the place
  */
@@ -65,8 +67,8 @@ export function findEnvoyPods(manifest: string): EnvoyPod[] {
 }
 
 function documentsOf(manifest: string): unknown[] {
-  // Its warnings would go to stderr.
-  const documents = [...parseAllDocuments(manifest, { logLevel: 'error' })];
+  // Its warnings would go to stderr. kubectl takes merge keys (`<<: *base`), which YAML 1.2 has no more.
+  const documents = [...parseAllDocuments(manifest, { logLevel: 'error', merge: true })];
   const [fault] = documents.flatMap(({ errors }) => errors);
   // A template has no place of a fault that would help.
   const hint = manifest.includes('{{') ? '; render a template first (`helm template`)' : '';
@@ -98,14 +100,17 @@ function podsIn(value: unknown, outer: string): EnvoyPod[] {
 type Fields = Readonly<Record<string, unknown>>;
 
 function envoyPodsOf(pod: Fields, where: string): EnvoyPod[] {
-  return listOf(pod['containers'])
+  // An init container that is always restarted is a sidecar: it runs beside the others, and ends after them.
+  const sidecars = listOf(pod['initContainers'])
     .map(objectOf)
+    .filter((container) => container['restartPolicy'] === 'Always');
+  return [...listOf(pod['containers']).map(objectOf), ...sidecars]
     .map((container) => envoyPodOf(pod, container, where))
     .filter(isOurs);
 }
 
-function isOurs({ command, variables, preStop }: EnvoyPod): boolean {
-  const words = [...command, ...(preStop?.kind === 'exec' ? preStop.command : [])];
+function isOurs({ image, command, variables, preStop }: EnvoyPod): boolean {
+  const words = [image, ...command, ...(preStop?.kind === 'exec' ? preStop.command : [])];
   return variables.size > 0 || words.some((word) => /\bpm2-(envoy|runtime)\b/.test(word));
 }
 
@@ -121,6 +126,7 @@ function envoyPodOf(pod: Fields, container: Fields, where: string): EnvoyPod {
     where,
     gracePeriodMs: seconds * 1_000,
     isHostNetwork: pod['hostNetwork'] === true,
+    image: textOf(container['image']) ?? '',
     command: [...textsOf(container['command']), ...textsOf(container['args'])],
     variables: variablesOf(container),
     hasEnvFrom: listOf(container['envFrom']).length > 0,
@@ -135,13 +141,14 @@ function variablesOf(container: Fields): Map<string, string | undefined> {
     .map(objectOf)
     .map((entry) => [String(entry['name']), entry] as const)
     .filter(([name]) => name.startsWith('PM2_ENVOY_'));
-  return new Map(
-    ours.map(([name, entry]) => [
-      name,
-      // Neither of both is an empty value.
-      'valueFrom' in entry ? undefined : String(entry['value'] ?? ''),
-    ]),
-  );
+  return new Map(ours.map(([name, entry]) => [name, textValueOf(entry)]));
+}
+
+function textValueOf(entry: Fields): string | undefined {
+  if ('valueFrom' in entry) return undefined;
+  // Neither of both is an empty value. The kubelet puts another variable in place of `$(NAME)`.
+  const value = String(entry['value'] ?? '');
+  return /\$\([^)]+\)/.test(value) ? undefined : value;
 }
 
 function probesOf(container: Fields, ports: EnvoyPod['ports']): Probe[] {
@@ -188,6 +195,8 @@ function textOf(value: unknown): string | undefined {
   return typeof value === 'string' ? value : undefined;
 }
 
+/** Kubernetes refuses a number in quotes by itself, and means that number. */
 function numberOf(value: unknown): number | undefined {
+  if (typeof value === 'string' && /^\d+$/.test(value)) return Number(value);
   return typeof value === 'number' ? value : undefined;
 }

@@ -23,7 +23,7 @@ export function checkPods(pods: readonly EnvoyPod[], load: Load): Finding[] {
   return [
     problem(
       'manifest',
-      'no container with pm2-envoy is in it: none has a variable PM2_ENVOY_…, or runs or calls pm2-envoy',
+      'no container with pm2-envoy is in it: none has a variable PM2_ENVOY_…, or such an image, or runs or calls pm2-envoy',
       'hand over what is applied, such as the output of `kubectl kustomize` or `helm template`',
     ),
   ];
@@ -74,11 +74,14 @@ function describe(pod: EnvoyPod, { config, settings }: LoadedConfig): Described 
   const { variables, hasEnvFrom } = pod;
   const isOpen = hasEnvFrom || variables.has(CONFIG_FILE);
   const isDefault = settings['serve-address'].source === 'default';
+  const isUnseen = [PROFILE, variableOf('serve-address')].some(
+    (name) => variables.has(name) && variables.get(name) === undefined,
+  );
   return {
     pod,
     config,
     mayHaveToken: isOpen || TOKENS.some((name) => variables.has(name)),
-    mayServeElsewhere: isDefault && (isOpen || !variables.has(PROFILE)),
+    mayServeElsewhere: isUnseen || (isDefault && (isOpen || !variables.has(PROFILE))),
   };
 }
 

@@ -86,11 +86,41 @@ describe('findEnvoyPods', () => {
     ['a variable', { env: [{ name: 'PM2_ENVOY_SERVE_PORT', value: '1' }] }],
     ['its command', { args: ['pm2-runtime', 'start', 'ecosystem.config.js'] }],
     ['its preStop', { lifecycle: CONTAINER.lifecycle }],
+    ['its image', { image: 'registry.example.com/pm2-envoy:1' }],
   ] as const) {
     it(`knows a container by ${what}`, () => {
       assert.equal(findEnvoyPods(JSON.stringify({ containers: [container] })).length, 1);
     });
   }
+
+  it('knows a sidecar, and passes over an init container that ends', () => {
+    const pod = { containers: [], initContainers: [{ ...CONTAINER, restartPolicy: 'Always' }] };
+    assert.equal(findEnvoyPods(JSON.stringify(pod)).length, 1);
+    assert.equal(findEnvoyPods(JSON.stringify({ ...pod, initContainers: [CONTAINER] })).length, 0);
+  });
+
+  it('takes merge keys, as kubectl does', () => {
+    const [found] = findEnvoyPods(
+      [
+        'x-pod: &pod { terminationGracePeriodSeconds: 330 }',
+        'x-envoy: &envoy { env: [{ name: PM2_ENVOY_CHECK_DELAY, value: 15s }] }',
+        'spec:',
+        '  <<: *pod',
+        '  containers:',
+        '    - <<: *envoy',
+        '      name: envoy',
+      ].join('\n'),
+    );
+    assert.equal(found?.gracePeriodMs, 330_000);
+    assert.equal(found?.variables.get('PM2_ENVOY_CHECK_DELAY'), '15s');
+  });
+
+  it('reads a number in quotes as that number', () => {
+    const [found] = findEnvoyPods(
+      JSON.stringify({ terminationGracePeriodSeconds: '330', containers: [CONTAINER] }),
+    );
+    assert.equal(found?.gracePeriodMs, 330_000);
+  });
 
   it('takes what Kubernetes takes where a manifest says nothing', () => {
     const [found] = findEnvoyPods(
@@ -180,6 +210,7 @@ describe('checkPods', () => {
       'a variable from elsewhere',
       { env: [{ name: 'PM2_ENVOY_DRAIN_TIMEOUT', valueFrom: { configMapKeyRef: {} } }] },
     ],
+    ['another variable', { env: [{ name: 'PM2_ENVOY_DRAIN_TIMEOUT', value: '$(DRAIN)' }] }],
     ['envFrom', { envFrom: [{ configMapRef: { name: 'x' } }] }],
     ['a file', { env: [{ name: 'PM2_ENVOY_CONFIG', value: '/etc/pm2-envoy/pm2-envoy.json' }] }],
   ] as const) {
@@ -318,6 +349,16 @@ describe('checkPods of probes', () => {
       /^warning probes .*serve-address is 127\.0\.0\.1, unless the image sets another one/m,
     ],
     [
+      'a profile that is not in the manifest',
+      { container: { env: [{ name: 'PM2_ENVOY_PROFILE', valueFrom: {} }] } },
+      /^warning probes .*serve-address is 127\.0\.0\.1, unless the image sets another one/m,
+    ],
+    [
+      'a port that the container has not',
+      { container: { readinessProbe: probe({ path: '/readyz', port: 'managr' }) } },
+      /^problem probes .*readinessProbe: no port of the container has that name/m,
+    ],
+    [
       'hostNetwork without host',
       { pod: { hostNetwork: true }, container: { env: LOOPBACK.env } },
       /^problem probes .*readinessProbe, livenessProbe/m,
@@ -327,6 +368,11 @@ describe('checkPods of probes', () => {
       assert.match(look(changes).lines.join('\n'), says);
     });
   }
+
+  it('finds nothing wrong with a liveness probe that opens the manager’s port', () => {
+    const { levels } = look({ container: { livenessProbe: { tcpSocket: { port: 'manager' } } } });
+    assert.deepEqual(levels, ['ok', 'ok']);
+  });
 
   it('finds nothing wrong with hostNetwork and host', () => {
     const { levels } = look({ pod: { hostNetwork: true }, container: LOOPBACK });
