@@ -68,6 +68,16 @@ describe('envoyApps', () => {
     assert.deepEqual(appNamed('envoy-manager').node_args.slice(1), []);
   });
 
+  it('are started again however often they end at once', () => {
+    for (const app of appsWith()) {
+      const delays = [app.exp_backoff_restart_delay];
+      while (delays.length < 15) delays.push(Math.floor((delays.at(-1) ?? 0) * 1.5));
+      const totalMs = delays.reduce((sum, delayMs) => sum + delayMs, 0);
+      // pm2 gives up at 16 ends in the first 16 s (its lib/God.js).
+      assert.ok(totalMs > 16_000, `${app.name}: 16 ends in ${totalMs} ms`);
+    }
+  });
+
   it('are not restarted for a configuration that can’t work', () => {
     for (const app of appsWith()) assert.ok(app.stop_exit_codes.includes(78), app.name);
     assert.ok(!appNamed('envoy').stop_exit_codes.includes(0));
