@@ -86,6 +86,12 @@ describe('the image', { concurrency: 2 }, () => {
     );
   });
 
+  it('has the certificates of Debian where bootstraps look for them', async () => {
+    const cat = ['cat', '/etc/ssl/certs/ca-certificates.crt'];
+    const file = await podman('run', '--rm', '--network=none', await edgeImage(), ...cat);
+    assert.ok(file.split('BEGIN CERTIFICATE').length > 100);
+  });
+
   it('says how it is run', async () => {
     const [{ Config: config }] = JSON.parse(await podman('inspect', await edgeImage()));
     assert.equal(config.User, '1000:1000');

@@ -65,7 +65,8 @@ export function podmanEnv(): NodeJS.ProcessEnv {
  * with the Node that runs the tests, npm, and this machine's certificates.
  */
 export function baseImage(): Promise<string> {
-  return debianImage('base', ['ca-certificates', 'libstdc++6', 'apt']);
+  // Without ca-certificates, as the official ones.
+  return debianImage('base', ['libstdc++6', 'apt']);
 }
 
 /**
