@@ -1,6 +1,8 @@
+import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, cpSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
+import { promisify } from 'node:util';
 import { type Backend, startBackendProcess } from './backend.js';
 import { startElsewhere, twoListeners } from './elsewhere.js';
 import { makeFolder } from './folder.js';
@@ -69,12 +71,21 @@ export function edgeImage(): Promise<string> {
 
 async function buildImage(): Promise<string> {
   const [base, envoy] = await Promise.all([baseImage(), envoyImage()]);
-  return makeImage('edge', [base, envoy, contextHash()], async (_, tag) => {
+  return makeImage('edge', [base, envoy, contextHash()], async (folder, tag) => {
     const args = [`--build-arg=BASE=${base}`, `--build-arg=ENVOY=${envoy}`, `--tag=${tag}`];
     const file = join(ROOT, 'deploy/container/Dockerfile');
+    await copyCheckout(folder);
     // Podman knows HEALTHCHECK in this format only.
-    await podman('build', '--format=docker', '--network=host', `--file=${file}`, ...args, ROOT);
+    await podman('build', '--format=docker', '--network=host', `--file=${file}`, ...args, folder);
   });
+}
+
+/** As a checkout under the umask 077 is: the container's user may read nothing of it. */
+async function copyCheckout(folder: string): Promise<void> {
+  for (const path of [join(ROOT, '.dockerignore'), ...contextPaths()]) {
+    cpSync(path, join(folder, path.slice(ROOT.length)), { recursive: true });
+  }
+  await promisify(execFile)('chmod', ['--recursive', 'go=', folder]);
 }
 
 /** What a container is run with. */
@@ -223,15 +234,19 @@ function edgeBootstrap(backend: Backend, path: string): object {
 /** Of all that the build of the image can see. */
 function contextHash(): string {
   const hash = createHash('sha256');
-  const rules = readFileSync(join(ROOT, '.dockerignore'), 'utf8').split('\n');
   const add = (path: string): void => {
     if (statSync(path).isDirectory()) {
       for (const name of readdirSync(path).sort()) add(join(path, name));
     } else hash.update(path.slice(ROOT.length)).update(readFileSync(path));
   };
-  for (const rule of rules.filter((line) => line.startsWith('!'))) {
-    const path = join(ROOT, rule.slice(1));
-    add(path.includes('*') ? dirname(path) : path);
-  }
+  for (const path of contextPaths()) add(path);
   return hash.digest('hex');
+}
+
+function contextPaths(): string[] {
+  const rules = readFileSync(join(ROOT, '.dockerignore'), 'utf8').split('\n');
+  return rules
+    .filter((line) => line.startsWith('!'))
+    .map((line) => join(ROOT, line.slice(1)))
+    .map((path) => (path.includes('*') ? dirname(path) : path));
 }
