@@ -9,6 +9,6 @@ if [ "$name" = pm2 ] && ! systemctl is-active --quiet pm2-pm2-envoy; then
   echo 'pm2-pm2-envoy.service is not active: systemctl start pm2-pm2-envoy' >&2
   exit 1
 fi
-export HOME=/var/lib/pm2-envoy
+export HOME=/var/lib/pm2-envoy PM2_HOME=/var/lib/pm2-envoy/.pm2
 export PM2_ENVOY_CONFIG="${PM2_ENVOY_CONFIG-/etc/pm2-envoy/pm2-envoy.json}"
 exec "/opt/pm2-envoy/node_modules/.bin/$name" "$@"

@@ -27,6 +27,8 @@ describe('a host that docs/hosts.md was followed on', () => {
       t.diagnostic(doctor);
       assert.match(doctor, /systemd +TimeoutStopSec 6m of .* covers kill_timeout 5m30s/);
       assert.match(doctor, /0 problems, 0 warnings$/);
+      // Root's own pm2 may be somewhere else.
+      assert.match(await vm.run('PM2_HOME=/root/.pm2 pm2 ls'), /envoy-manager/);
     }));
 
   it('is stopped with nothing cut and nothing left', (t) =>
