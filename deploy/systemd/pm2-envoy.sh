@@ -2,6 +2,10 @@
 # /usr/local/bin/pm2-envoy, and pm2 as a link to it: the commands as the service's user, with its settings.
 name=$(basename "$0")
 if [ "$(id -un)" != pm2-envoy ]; then
+  if [ "$(id -u)" != 0 ]; then
+    echo "$name: only root and pm2-envoy may: sudo $name $*" >&2
+    exit 1
+  fi
   exec runuser -u pm2-envoy -- "$0" "$@"
 fi
 # Without a daemon pm2 would start one, here: without the unit's capability, and in the unit's way.

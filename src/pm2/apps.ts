@@ -47,9 +47,6 @@ export const LISTEN_TIMEOUT_MS = 90_000;
 /** A generation must be LIVE within this time; below {@link LISTEN_TIMEOUT_MS} with time to tell. */
 export const LIVE_LIMIT_MS = 60_000;
 
-/** V8's own heuristics, for less memory at some cost in speed (decision 0009). */
-const LEAN = '--optimize-for-size';
-
 /**
  * The two apps for a pm2 ecosystem file: `envoy` (the runner) and `envoy-manager`. With
  * `admin-address` set, Envoy is somebody else's and only the manager is there.
@@ -86,7 +83,7 @@ export function envoyApps(options: EnvoyAppsOptions = {}): Pm2App[] {
     name: 'envoy-manager',
     script: resolve(PACKAGE_ROOT, 'dist/apps/manager.js'),
     exec_mode: 'fork',
-    node_args: [LEAN],
+    node_args: nodeArguments(LEAN),
     stop_exit_codes: [EXIT.configuration],
   };
   if (config.adminAddress) return [manager];
@@ -95,7 +92,7 @@ export function envoyApps(options: EnvoyAppsOptions = {}): Pm2App[] {
     name: 'envoy',
     script: resolve(PACKAGE_ROOT, 'dist/apps/runner.js'),
     // It waits nearly always (decision 0010); the manager answers a thousand callers at once.
-    node_args: [LEAN, '--no-opt', '--no-sparkplug'],
+    node_args: nodeArguments(LEAN, ...NOT_COMPILED),
     // Only cluster mode starts the new one first on a reload.
     exec_mode: 'cluster',
     instances: 1,
@@ -104,6 +101,18 @@ export function envoyApps(options: EnvoyAppsOptions = {}): Pm2App[] {
     stop_exit_codes: [EXIT.stoppedBeforeLive, EXIT.configuration],
   };
   return [runner, manager];
+}
+
+/** Less memory at some cost in speed (decision 0009). */
+const LEAN = '--optimize-for-size';
+/** JavaScript is interpreted only (decision 0010). */
+const NOT_COMPILED = ['--no-opt', '--no-sparkplug'];
+/** The latest Node that is tested with them. */
+const LATEST_NODE = 24;
+
+/** V8 renames its options, and Node does not start with one that it does not know. */
+function nodeArguments(...options: readonly string[]): string[] {
+  return Number.parseInt(process.versions.node, 10) <= LATEST_NODE ? [...options] : [];
 }
 
 /** Reads the configuration; pm2 prints the stack of what an ecosystem file throws, and that says nothing here. */
