@@ -27,7 +27,10 @@ export function envoyRows(status: Status): Row[] {
   );
   const failed = generations.findLast(({ state }) => state === 'serving')?.failedReload;
   return [
-    { label: 'envoy', text: envoy ? describeEnvoy(envoy) : 'there is none' },
+    {
+      label: 'envoy',
+      text: envoy ? describeEnvoy(envoy) : 'there is none; `pm2-envoy doctor` says why',
+    },
     ...(isPlain ? [] : [{ label: 'generations', text: '' }, ...generations.map(generationRow)]),
     ...(failed
       ? [{ label: 'last reload', text: `failed at ${failed.at}: ${failed.reason}`, ...BAD }]

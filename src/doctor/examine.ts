@@ -1,4 +1,5 @@
-import { readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createManagerClient } from '../cli/manager-client.js';
 import { appConfig } from '../config/app-config.js';
@@ -7,7 +8,7 @@ import type { LoadedConfig } from '../config/load.js';
 import { migratesAcceptQueues } from '../envoy/accept-queue.js';
 import { versionOf } from '../envoy/bootstrap.js';
 import { findRunDir } from '../envoy/run-dir.js';
-import { isPm2EnvoyError, messageOf } from '../errors.js';
+import { isPm2EnvoyError, messageOf, systemCodeOf } from '../errors.js';
 import { silentLog } from '../log.js';
 import { createDrainHost } from '../plugins/drain-host.js';
 import { LISTEN_TIMEOUT_MS } from '../pm2/apps.js';
@@ -60,7 +61,8 @@ async function configOf(
     if (app) config = appConfig(app.process).config;
     const from = app && { env: { ...app.process.env }, cwd: app.process.cwd };
     await createDrainHost(config, silentLog, from?.env);
-    const binary = await checkLaunch(config, findRunDir(config.runDir), from);
+    const runDir = findRunDir(config.runDir);
+    const binary = await checkLaunch(config, existsSync(runDir) ? runDir : tmpdir(), from);
     const version = await versionOf(binary);
     const message = `valid, and Envoy ${version} (${binary}) takes ${config.envoyConfig}`;
     return { config, findings: [ok('configuration', message)] };
@@ -175,8 +177,18 @@ function checkAcceptQueue(): Finding {
     migrates === false
       ? 'net.ipv4.tcp_migrate_req is 0: a reload may reset about one new connection in ten thousand'
       : 'this kernel has no net.ipv4.tcp_migrate_req: a reload may reset about one new connection in ten thousand',
-    migrates === false
-      ? 'as root: sysctl -w net.ipv4.tcp_migrate_req=1, and a file in /etc/sysctl.d to keep it'
-      : 'use Linux 5.14 or later',
+    migrates === false ? remedyForAcceptQueue() : 'use Linux 5.14 or later',
   );
+}
+
+/** In a container not even root may write it. */
+function remedyForAcceptQueue(): string {
+  try {
+    accessSync('/proc/sys/net/ipv4/tcp_migrate_req', constants.W_OK);
+  } catch (error) {
+    if (systemCodeOf(error) === 'EROFS') {
+      return 'give it to the container: docker run --sysctl net.ipv4.tcp_migrate_req=1, or sysctls of the pod’s securityContext';
+    }
+  }
+  return 'as root: sysctl -w net.ipv4.tcp_migrate_req=1, and a file in /etc/sysctl.d to keep it';
 }

@@ -95,6 +95,13 @@ function checkProbe(described: Described, { name, action, timeoutSeconds }: Prob
   if (!isManager) return undefined;
   const unreached = checkReach(described, action);
   if (unreached) return unreached;
+  if (!['/readyz', '/healthz'].includes(action.path)) {
+    return problem(
+      'probes',
+      `the manager does not answer a probe at ${action.path}: the pod never gets ready`,
+      '/readyz, with timeoutSeconds: 5',
+    );
+  }
   if (action.path !== '/readyz' || timeoutSeconds > 1) return undefined;
   return warning(
     'probes',

@@ -15,6 +15,8 @@ const CONFIG_FILE = 'PM2_ENVOY_CONFIG';
 const PROFILE = 'PM2_ENVOY_PROFILE';
 /** A problem with a flag or with the file of --config: how the doctor was called, not the manifest. */
 const OF_CALL = /\(from (--|file )|^configuration file /m;
+/** Programs that certainly do not start it. */
+const NO_RUNTIME = ['envoy', 'pm2', 'sleep', 'node'];
 const TOKENS = [variableOf('shutdown-token'), variableOf('shutdown-token-file')];
 
 /** Whether the pods of a manifest begin a drain when they are deleted, and have the time to end it. */
@@ -130,12 +132,22 @@ function checkAddress({ pod, config: { serveAddress } }: Described): Finding[] {
 
 function checkCommand({ command }: EnvoyPod): Finding[] {
   const program = programOf(command);
-  if (program !== 'npx' && program !== 'npm') return [];
+  if (program === 'npx' || program === 'npm') {
+    return [
+      problem(
+        'command',
+        `${program} ends at SIGTERM and takes pm2 along: everything is cut`,
+        'call pm2-runtime itself, with node_modules/.bin on PATH',
+      ),
+    ];
+  }
+  if (command.length === 0 || command.some((word) => word.includes('pm2-runtime'))) return [];
+  const make = program && NO_RUNTIME.includes(program) ? problem : warning;
   return [
-    problem(
+    make(
       'command',
-      `${program} ends at SIGTERM and takes pm2 along: everything is cut`,
-      'call pm2-runtime itself, with node_modules/.bin on PATH',
+      `it takes the place of the image’s own, and does not name pm2-runtime: ${command.join(' ')}`,
+      'leave command and args out, or have them start pm2-runtime',
     ),
   ];
 }

@@ -40,7 +40,7 @@ function checkKillTimeout({ config, killTimeoutMs: hasMs }: Timers): Finding[] {
     problem(
       'timers',
       `pm2 kills the runner ${show(hasMs)} after its signal, before a drain of ${show(config.drainTimeoutMs)} has ended: Envoy is left behind`,
-      `use the apps of envoyApps(), which set kill_timeout to ${neededMs}, and start the ecosystem file anew (\`pm2 delete envoy && pm2 start ecosystem.config.js\`)`,
+      `use the apps of envoyApps(), which set kill_timeout to ${neededMs}, and \`pm2 reload\` the ecosystem file, which has Envoy serve all the while; then \`pm2 save\` if you use that`,
     ),
   ];
 }

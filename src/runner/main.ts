@@ -196,7 +196,7 @@ function createStopContext(
   const limitMs = drainLimitMs();
   if (limitMs !== undefined && limitMs < config.drainTimeoutMs) {
     log.warn(
-      `pm2's kill_timeout leaves a drain ${limitMs} ms, less than drain-timeout: start the ecosystem file anew to change it`,
+      `pm2's kill_timeout leaves a drain ${limitMs} ms, less than drain-timeout: \`pm2 reload\` the ecosystem file to change it`,
     );
   }
   // The runner drains what it finds in the run directory; admin-address is the manager's.

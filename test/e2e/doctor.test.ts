@@ -136,6 +136,16 @@ describe('pm2-envoy doctor', { concurrency: 2 }, () => {
       false,
     ));
 
+  it('checks the bootstrap although there is no run directory yet', async () => {
+    const pm2 = await preparePm2();
+    try {
+      const { stdout } = await pm2.cli('doctor');
+      assert.match(stdout, /^ok +configuration valid/m);
+    } finally {
+      await pm2.stop();
+    }
+  });
+
   it('finds that nothing runs', async () => {
     const pm2 = await preparePm2();
     try {

@@ -406,9 +406,27 @@ describe('checkPods of the rest', () => {
     ['sh', '-c', 'npm ci; exec pm2-runtime start x.js'],
   ]) {
     it(`has none with ${command.join(' ')}`, () => {
-      assert.doesNotMatch(look({ container: { command } }).text, /SIGTERM and takes/);
+      assert.doesNotMatch(look({ container: { command } }).text, /^(problem|warning) command/m);
     });
   }
+
+  for (const [level, command] of [
+    ['problem', ['envoy', '-c', '/config/envoy.json']],
+    ['problem', ['pm2', 'start', 'x.js']],
+    ['problem', ['sleep', 'infinity']],
+    ['warning', ['/entrypoint.sh']],
+  ] as const) {
+    it(`has a ${level} with ${command.join(' ')}, which takes the place of pm2-runtime`, () => {
+      const { lines } = look({ container: { command } });
+      assert.match(lines.join('\n'), new RegExp(`^${level} command .*pm2-runtime`, 'm'));
+    });
+  }
+
+  it('has a problem with a probe at a path of the manager that is none', () => {
+    const readinessProbe = { httpGet: { path: '/ready', port: 8090 }, timeoutSeconds: 5 };
+    const { lines } = look({ container: { readinessProbe } });
+    assert.match(lines.join('\n'), /^problem probes .*at \/ready: the pod never gets ready/m);
+  });
 });
 
 function bomb(): string {
