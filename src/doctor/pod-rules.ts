@@ -15,6 +15,8 @@ const CONFIG_FILE = 'PM2_ENVOY_CONFIG';
 const PROFILE = 'PM2_ENVOY_PROFILE';
 /** A problem with a flag or with the file of --config: how the doctor was called, not the manifest. */
 const OF_CALL = /\(from (--|file )|^configuration file /m;
+/** Variables that the two times may come from. */
+const OF_TIMES = [PROFILE, variableOf('check-delay'), variableOf('drain-timeout')];
 /** Programs that certainly do not start it. */
 const NO_RUNTIME = ['envoy', 'pm2', 'sleep', 'node'];
 const TOKENS = [variableOf('shutdown-token'), variableOf('shutdown-token-file')];
@@ -87,11 +89,11 @@ function describe(pod: EnvoyPod, { config, settings }: LoadedConfig): Described 
   };
 }
 
-/** Variables whose values are not in the manifest may be those that matter. */
+/** Where the two times may come from without the manifest saying so. */
 function checkUnseen(pod: EnvoyPod, { config, settings }: LoadedConfig): Finding[] {
   const { variables, hasEnvFrom } = pod;
   const from = [...variables]
-    .filter(([name, value]) => value === undefined && !TOKENS.includes(name))
+    .filter(([name, value]) => value === undefined && OF_TIMES.includes(name))
     .map(([name]) => name);
   const isFileGiven = Object.values(settings).some(({ source }) => source.startsWith('file '));
   if (variables.has(CONFIG_FILE) && !isFileGiven) from.push('the file of PM2_ENVOY_CONFIG');

@@ -222,6 +222,14 @@ describe('checkPods', () => {
     });
   }
 
+  it('need no other variable that the manifest does not show', () => {
+    const env = [
+      ...CONTAINER.env,
+      { name: 'PM2_ENVOY_ENVOY_ARGS', value: '--service-node,$(POD)' },
+    ];
+    assert.doesNotMatch(look({ container: { env } }).text, /assumed/);
+  });
+
   it('does not look for a token on this machine', () => {
     const env = [
       ...CONTAINER.env,
