@@ -18,7 +18,7 @@ export interface Backend {
 }
 
 /**
- * Starts the servers behind Envoy: HTTP (`/` and `/again` at once, `/slow?ms=` after a while, `/stream?ms=`
+ * Starts the servers behind Envoy: HTTP (`/` and `/again` at once, `/slow?ms=` after a while (with `early` the headers come at once), `/stream?ms=`
  * a byte each 50 ms), WebSocket echo on the same port, and TCP echo.
  */
 export async function startBackend(): Promise<Backend> {
@@ -26,6 +26,7 @@ export async function startBackend(): Promise<Backend> {
     const url = new URL(request.url ?? '/', 'http://backend');
     const ms = Number(url.searchParams.get('ms') ?? 0);
     if (url.pathname === '/slow') {
+      if (url.searchParams.has('early')) response.flushHeaders();
       setTimeout(() => response.end('slow and whole'), ms);
     } else if (url.pathname === '/stream') {
       response.writeHead(200);

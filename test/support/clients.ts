@@ -12,10 +12,15 @@ export interface Held {
   close(): void;
 }
 
-/** One request on a connection of its own; rejects when it is cut. */
-export function request(port: number, path = '/'): Promise<{ status: number; body: string }> {
+/** One request on a connection of its own; rejects when it is cut. `onHeaders`: its answer has begun. */
+export function request(
+  port: number,
+  path = '/',
+  onHeaders: () => void = () => undefined,
+): Promise<{ status: number; body: string }> {
   return new Promise((resolve, reject) => {
     const call = get({ host: '127.0.0.1', port, path, agent: false }, (response) => {
+      onHeaders();
       let body = '';
       response.setEncoding('utf8');
       response.on('data', (chunk: string) => {
