@@ -1,5 +1,6 @@
 import { systemClock } from '../clock.js';
 import { openGenerationLedger } from '../drain/locate.js';
+import type { DrainRecord } from '../drain/record.js';
 import { type Generation, type Generations, predecessorsOf } from '../envoy/generations.js';
 import { silentLog } from '../log.js';
 
@@ -11,9 +12,13 @@ import { silentLog } from '../log.js';
 export function isDrainedWithout(own: Generation, generations: Generations): boolean {
   const sinceMs = systemClock.nowMs() - process.uptime() * 1_000;
   return predecessorsOf(own, generations).some((older) => {
-    const drain = openGenerationLedger(older, 'shutdown', silentLog).read();
-    return (
-      drain !== undefined && drain.startedAtMs >= sinceMs && drain.result?.outcome !== 'cancelled'
-    );
+    const drain = drainOf(older);
+    return drain !== undefined && drain.startedAtMs >= sinceMs;
   });
+}
+
+/** The drain of the host that a generation's folder records; undefined: there is none, or it was taken back. */
+export function drainOf(generation: Generation): DrainRecord | undefined {
+  const drain = openGenerationLedger(generation, 'shutdown', silentLog).read();
+  return drain?.result?.outcome === 'cancelled' ? undefined : drain;
 }

@@ -3,7 +3,7 @@ import { type App, boot } from '../apps/boot.js';
 import { onStop } from '../apps/stop-signals.js';
 import { systemClock } from '../clock.js';
 import { createHostDrain } from '../drain/host-drain.js';
-import { createEnvoyLocator, openGenerationLedger } from '../drain/locate.js';
+import { createEnvoyLocator } from '../drain/locate.js';
 import { migrateAcceptQueues } from '../envoy/accept-queue.js';
 import {
   type Generation,
@@ -17,14 +17,13 @@ import type { AdminRelay } from '../envoy/relay.js';
 import { prepareRunDir } from '../envoy/run-dir.js';
 import { Pm2EnvoyError } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
-import { silentLog } from '../log.js';
 import { createDrainHost } from '../plugins/drain-host.js';
 import type { PluginHost } from '../plugins/types.js';
 import { drainLimitMs, LIVE_LIMIT_MS } from '../pm2/apps.js';
 import { openOwnApp } from '../pm2/own-app.js';
 import { describeSupervisor, ownSupervisor, sameSupervisor } from '../pm2/supervisor.js';
 import { adoptGeneration } from './adopt.js';
-import { isDrainedWithout } from './drain-meanwhile.js';
+import { drainOf, isDrainedWithout } from './drain-meanwhile.js';
 import { relayAdmin } from './relay-admin.js';
 import { checkLaunch, type RunningGeneration, startGeneration } from './start.js';
 import { type StopContext, stopGeneration, takeOverFromOlder } from './stop.js';
@@ -150,9 +149,7 @@ async function bringUp(
 
 /** Not one that was adopted, nor one of a host that is being drained: that one is out of service by now. */
 function cameIntoService(generation: Generation): boolean {
-  const drain = openGenerationLedger(generation, 'shutdown', silentLog).read();
-  const isDrained = drain !== undefined && drain.result?.outcome !== 'cancelled';
-  return !generation.failedReload && !isDrained;
+  return !generation.failedReload && drainOf(generation) === undefined;
 }
 
 /** Two projects in one run directory would drain each other's Envoy. */
