@@ -1,5 +1,5 @@
 import { connect, type Socket } from 'node:net';
-import { isAlive } from '../src/envoy/process-identity.js';
+import { isAlive } from '../src/host/process-identity.js';
 import type { TestPm2 } from '../test/support/pm2.js';
 import { holdIdle } from './hold.js';
 import {

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { join } from 'node:path';
 import { envoyArguments } from '../src/envoy/arguments.js';
-import { type Generation, openGenerations } from '../src/envoy/generations.js';
+import { type Generation, openGenerations } from '../src/host/generations.js';
 import { envoyApps, type Pm2App } from '../src/pm2/apps.js';
 import { startBackend } from '../test/support/backend.js';
 import { writeBootstrap } from '../test/support/bootstrap.js';

@@ -7,7 +7,6 @@ export type { Config, PluginEntry } from './config/config.js';
 export type { DrainRun } from './drain/run.js';
 export type { DrainCommand, DrainOutcome, DrainPhase, DrainResult } from './drain/state.js';
 export { type ErrorCode, Pm2EnvoyError } from './errors.js';
-export type { Status } from './manager/status.js';
 export type {
   CommandSpec,
   HookContext,
@@ -19,3 +18,4 @@ export type {
   PluginHost,
 } from './plugins/types.js';
 export { type EnvoyAppsOptions, envoyApps, type Pm2App } from './pm2/apps.js';
+export type { Status } from './status/status.js';

@@ -6,13 +6,13 @@ import axios from 'axios';
 import { until } from '../clock.js';
 import { type LoadedConfig, loadConfig } from '../config/load.js';
 import { findEnvoy } from '../envoy/binary.js';
-import { isAttended, openGenerations } from '../envoy/generations.js';
 import { installEnvoy } from '../envoy/install.js';
-import { findRunDir } from '../envoy/run-dir.js';
 import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../errors.js';
 import { exitCodeOf } from '../exit-codes.js';
-import { readEndpoint } from '../manager/endpoint.js';
-import { checkPort } from '../manager/serve.js';
+import { readEndpoint } from '../host/endpoint.js';
+import { isAttended, openGenerations } from '../host/generations.js';
+import { findRunDir } from '../host/run-dir.js';
+import { checkPort } from '../manager/http/serve.js';
 import { PACKAGE_ROOT } from '../package-root.js';
 import { checkLaunch } from '../runner/start.js';
 

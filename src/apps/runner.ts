@@ -1,4 +1,4 @@
 /** The pm2 app `envoy`: see ../runner/main.ts. Signals are caught before the rest is loaded. */
-import './stop-signals.js';
+import '../pm2/stop-signals.js';
 
 await import('../runner/main.js');

@@ -1,24 +1,24 @@
 import { Command, CommanderError } from 'commander';
-import { ConfigPlugin } from '../commands/config.js';
-import { DoctorPlugin } from '../commands/doctor.js';
-import { DrainPlugin } from '../commands/drain.js';
-import { EnvoyPlugin } from '../commands/envoy.js';
-import { RedeployPlugin } from '../commands/redeploy.js';
-import { StatusPlugin } from '../commands/status.js';
 import { type LoadedConfig, loadConfig } from '../config/load.js';
 import { messageOf } from '../errors.js';
 import { EXIT, exitCodeOf } from '../exit-codes.js';
 import { createLog, silentLog } from '../log.js';
 import { packageVersion } from '../package-root.js';
+import { DrainPlugin } from '../plugins/drain-plugin.js';
 import { createPluginHost, type LoadedPlugin } from '../plugins/host.js';
 import { loadPlugins } from '../plugins/load.js';
 import type { PluginClass } from '../plugins/types.js';
-import type { CliContext } from './context.js';
-import { createIo } from './io.js';
+import { ConfigPlugin } from './commands/config.js';
+import { DoctorPlugin } from './commands/doctor.js';
+import { EnvoyPlugin } from './commands/envoy.js';
+import { RedeployPlugin } from './commands/redeploy.js';
+import { runResume } from './commands/resume.js';
+import { runShutdown } from './commands/shutdown.js';
+import { StatusPlugin } from './commands/status.js';
 import { expandHelp, explainError, findMistake, type Mistake } from './mistakes.js';
 import { addCommand, type GivenOptions, takeOptions } from './options.js';
-import { runResume } from './resume.js';
-import { runShutdown } from './shutdown.js';
+import type { CliContext } from './terminal/context.js';
+import { createIo } from './terminal/io.js';
 
 /** The command line: runs one command and sets the exit code (contract 7). */
 export async function main(argv: readonly string[]): Promise<void> {

@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.js';
 import { systemClock } from '../clock.js';
-import { isAlive, ownIdentity } from '../envoy/process-identity.js';
 import { messageOf } from '../errors.js';
+import { isAlive, ownIdentity } from '../host/process-identity.js';
 import type { Log } from '../log.js';
 import type { PluginHost } from '../plugins/types.js';
 import type { EnvoyTarget } from './envoys.js';

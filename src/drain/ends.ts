@@ -1,6 +1,6 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { generationFolders } from '../envoy/generations.js';
+import { generationFolders } from '../host/generations.js';
 import { readRecord } from './record.js';
 import type { DrainCommand, DrainResult } from './state.js';
 

@@ -12,10 +12,10 @@ import {
   readHttpConnections,
 } from '../admin/stats.js';
 import type { Clock } from '../clock.js';
-import type { Generation } from '../envoy/generations.js';
-import { isAlive, type ProcessIdentity } from '../envoy/process-identity.js';
-import { countConnections } from '../envoy/sockets.js';
 import { isPm2EnvoyError, messageOf } from '../errors.js';
+import type { Generation } from '../host/generations.js';
+import { isAlive, type ProcessIdentity } from '../host/process-identity.js';
+import { countConnections } from '../host/sockets.js';
 import type { Log } from '../log.js';
 
 /** One Envoy that a drain is about. */

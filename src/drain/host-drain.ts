@@ -1,4 +1,4 @@
-import { conditionOf } from '../envoy/process-identity.js';
+import { conditionOf } from '../host/process-identity.js';
 import type { Log } from '../log.js';
 import type { PluginHost } from '../plugins/types.js';
 import { shareInFlight } from '../share.js';

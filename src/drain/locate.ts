@@ -4,9 +4,9 @@ import { type AdminCall, type AdminClient, createAdminClient } from '../admin/cl
 import { isSameStart, startOf } from '../admin/server-info.js';
 import { type Clock, systemClock } from '../clock.js';
 import type { Config } from '../config/config.js';
-import { countDescriptors } from '../envoy/descriptors.js';
-import { type Generation, newestOf, openGenerations } from '../envoy/generations.js';
-import { type ProcessIdentity, sameProcess } from '../envoy/process-identity.js';
+import { countDescriptors } from '../host/descriptors.js';
+import { type Generation, newestOf, openGenerations } from '../host/generations.js';
+import { type ProcessIdentity, sameProcess } from '../host/process-identity.js';
 import type { Log } from '../log.js';
 import type { EnvoyTarget } from './envoys.js';
 import { type DrainLedger, openLedger } from './record.js';

@@ -1,14 +1,14 @@
 import { existsSync, rmSync } from 'node:fs';
 import { isSameStart } from '../admin/server-info.js';
 import { LONGEST_MS } from '../config/duration.js';
+import { messageOf } from '../errors.js';
+import { createJson, readJson, writeJson } from '../host/files.js';
 import {
   conditionOf,
   ownIdentity,
   type ProcessIdentity,
   sameProcess,
-} from '../envoy/process-identity.js';
-import { messageOf } from '../errors.js';
-import { createJson, readJson, writeJson } from '../files.js';
+} from '../host/process-identity.js';
 import type { Log } from '../log.js';
 import { type DrainPhase, type DrainResult, OUTCOMES, SHUTDOWN_EVENTS } from './state.js';
 

@@ -1,7 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { type Clock, systemClock, until } from '../clock.js';
 import { messageOf, Pm2EnvoyError } from '../errors.js';
-import { identify, isAlive, type ProcessIdentity, signalProcess } from './process-identity.js';
+import {
+  identify,
+  isAlive,
+  type ProcessIdentity,
+  signalProcess,
+} from '../host/process-identity.js';
 
 /** How an Envoy ended. */
 export interface EnvoyExit {

@@ -1,11 +1,11 @@
-import type { StopReason } from '../apps/stop-signals.js';
 import { formatDuration } from '../config/duration.js';
 import type { HostDrain } from '../drain/host-drain.js';
-import { answerResume } from '../http/shutdown.js';
 import type { Log } from '../log.js';
 import type { Pm2Channel } from '../pm2/channel.js';
 import { type OwnApp, openOwnApp } from '../pm2/own-app.js';
-import type { EnvoyStatus, Status } from './status.js';
+import type { StopReason } from '../pm2/stop-signals.js';
+import type { EnvoyStatus, Status } from '../status/status.js';
+import { answerResume } from './http/shutdown.js';
 
 /** The manager's side of `pm2 trigger envoy-manager shutdown|resume|status`. */
 export interface ManagerActions {

@@ -4,9 +4,9 @@ import { formatDuration } from '../config/duration.js';
 import type { HostDrain } from '../drain/host-drain.js';
 import type { EnvoyLocator, Located } from '../drain/locate.js';
 import { isPm2EnvoyError, messageOf } from '../errors.js';
-import type { HttpError } from '../http/answers.js';
 import type { Log } from '../log.js';
 import { shareInFlight } from '../share.js';
+import type { HttpError } from './http/answers.js';
 
 /** Answers of the two health endpoints: undefined is well, else the reason. */
 export interface Health {

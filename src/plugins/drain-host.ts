@@ -1,6 +1,6 @@
-import { DrainPlugin } from '../commands/drain.js';
 import type { Config } from '../config/config.js';
 import type { Log } from '../log.js';
+import { DrainPlugin } from './drain-plugin.js';
 import { createPluginHost } from './host.js';
 import { loadPlugins } from './load.js';
 import type { PluginHost } from './types.js';

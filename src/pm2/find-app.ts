@@ -1,7 +1,7 @@
 import type { LoadedConfig } from '../config/load.js';
-import { openGenerations } from '../envoy/generations.js';
-import { findRunDir } from '../envoy/run-dir.js';
 import { Pm2EnvoyError } from '../errors.js';
+import { openGenerations } from '../host/generations.js';
+import { findRunDir } from '../host/run-dir.js';
 import { openPm2Daemon, type Pm2Daemon, type Pm2Process } from './daemon.js';
 import { pm2Home } from './supervisor.js';
 

@@ -1,9 +1,9 @@
 import { openGenerationLedger } from '../drain/locate.js';
-import type { Generation, Generations } from '../envoy/generations.js';
 import { forwardOutput } from '../envoy/output.js';
 import { watchEnvoy } from '../envoy/process.js';
-import { isAlive, ownIdentity, signalProcess } from '../envoy/process-identity.js';
 import { messageOf } from '../errors.js';
+import type { Generation, Generations } from '../host/generations.js';
+import { isAlive, ownIdentity, signalProcess } from '../host/process-identity.js';
 import { type Log, silentLog } from '../log.js';
 import { ownSupervisor, sameSupervisor } from '../pm2/supervisor.js';
 import type { RunningGeneration } from './start.js';

@@ -1,7 +1,7 @@
 import { systemClock } from '../clock.js';
 import { openGenerationLedger } from '../drain/locate.js';
 import type { DrainRecord } from '../drain/record.js';
-import { type Generation, type Generations, predecessorsOf } from '../envoy/generations.js';
+import { type Generation, type Generations, predecessorsOf } from '../host/generations.js';
 import { silentLog } from '../log.js';
 
 /**

@@ -1,6 +1,6 @@
-import { appConfig } from '../config/app-config.js';
-import { openGenerations } from '../envoy/generations.js';
-import { findRunDir } from '../envoy/run-dir.js';
+import { openGenerations } from '../host/generations.js';
+import { findRunDir } from '../host/run-dir.js';
+import { appConfig } from '../pm2/app-config.js';
 import type { Pm2Process } from '../pm2/daemon.js';
 
 /**

@@ -1,26 +1,26 @@
 import cluster from 'node:cluster';
-import { type App, boot } from '../apps/boot.js';
-import { onStop } from '../apps/stop-signals.js';
 import { systemClock } from '../clock.js';
 import { createHostDrain } from '../drain/host-drain.js';
 import { createEnvoyLocator } from '../drain/locate.js';
-import { migrateAcceptQueues } from '../envoy/accept-queue.js';
+import { describeExit } from '../envoy/process.js';
+import type { AdminRelay } from '../envoy/relay.js';
+import { Pm2EnvoyError } from '../errors.js';
+import { EXIT } from '../exit-codes.js';
+import { migrateAcceptQueues } from '../host/accept-queue.js';
 import {
   type Generation,
   type Generations,
   isAttended,
   openGenerations,
   successorsOf,
-} from '../envoy/generations.js';
-import { describeExit } from '../envoy/process.js';
-import type { AdminRelay } from '../envoy/relay.js';
-import { prepareRunDir } from '../envoy/run-dir.js';
-import { Pm2EnvoyError } from '../errors.js';
-import { EXIT } from '../exit-codes.js';
+} from '../host/generations.js';
+import { prepareRunDir } from '../host/run-dir.js';
 import { createDrainHost } from '../plugins/drain-host.js';
 import type { PluginHost } from '../plugins/types.js';
 import { drainLimitMs, LIVE_LIMIT_MS } from '../pm2/apps.js';
+import { type App, boot } from '../pm2/boot.js';
 import { openOwnApp } from '../pm2/own-app.js';
+import { onStop } from '../pm2/stop-signals.js';
 import { describeSupervisor, ownSupervisor, sameSupervisor } from '../pm2/supervisor.js';
 import { adoptGeneration } from './adopt.js';
 import { drainOf, isDrainedWithout } from './drain-meanwhile.js';

@@ -1,7 +1,7 @@
-import type { App } from '../apps/boot.js';
 import { readBootstrapAdmin } from '../envoy/bootstrap.js';
 import { type AdminRelay, startAdminRelay } from '../envoy/relay.js';
 import { messageOf } from '../errors.js';
+import type { App } from '../pm2/boot.js';
 
 /**
  * Relays the bootstrap's own admin address to the newest generation. One that can't be listened on

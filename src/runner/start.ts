@@ -6,17 +6,17 @@ import { formatDuration } from '../config/duration.js';
 import { envoyArguments } from '../envoy/arguments.js';
 import { findEnvoy } from '../envoy/binary.js';
 import { isEnvoy, notAnEnvoy, validateBootstrap } from '../envoy/bootstrap.js';
+import { createOutputPipes } from '../envoy/output.js';
+import { describeExit, type EnvoyProcess, startEnvoy, terminateEnvoy } from '../envoy/process.js';
+import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../errors.js';
 import {
   bootstrapCopyOf,
   type Generation,
   type GenerationLaunch,
   type GenerationSlot,
   type Generations,
-} from '../envoy/generations.js';
-import { createOutputPipes } from '../envoy/output.js';
-import { describeExit, type EnvoyProcess, startEnvoy, terminateEnvoy } from '../envoy/process.js';
-import { ownIdentity } from '../envoy/process-identity.js';
-import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../errors.js';
+} from '../host/generations.js';
+import { ownIdentity } from '../host/process-identity.js';
 import type { Log } from '../log.js';
 import { ownSupervisor } from '../pm2/supervisor.js';
 

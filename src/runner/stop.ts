@@ -4,6 +4,7 @@ import type { Config } from '../config/config.js';
 import { createDrainer } from '../drain/drainer.js';
 import type { HostDrain } from '../drain/host-drain.js';
 import { openGenerationLedger, targetOf } from '../drain/locate.js';
+import { terminateEnvoy } from '../envoy/process.js';
 import {
   type Generation,
   type Generations,
@@ -12,9 +13,8 @@ import {
   isRunBy,
   predecessorsOf,
   successorsOf,
-} from '../envoy/generations.js';
-import { terminateEnvoy } from '../envoy/process.js';
-import { isAlive, ownIdentity, sameProcess, signalProcess } from '../envoy/process-identity.js';
+} from '../host/generations.js';
+import { isAlive, ownIdentity, sameProcess, signalProcess } from '../host/process-identity.js';
 import type { Log } from '../log.js';
 import type { PluginHost } from '../plugins/types.js';
 import { LISTEN_TIMEOUT_MS } from '../pm2/apps.js';

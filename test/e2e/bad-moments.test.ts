@@ -5,7 +5,7 @@ import { chmodSync, existsSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
-import { isAlive } from '../../src/envoy/process-identity.js';
+import { isAlive } from '../../src/host/process-identity.js';
 import { holdTcp, request } from '../support/clients.js';
 import { envoyBinary } from '../support/envoy.js';
 import { preparePm2, statusOf, type TestPm2, withPm2 } from '../support/pm2.js';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
-import { isAlive } from '../../src/envoy/process-identity.js';
+import { isAlive } from '../../src/host/process-identity.js';
 import { cluster, writeBootstrap } from '../support/bootstrap.js';
 import { startTestEnvoy } from '../support/envoy.js';
 import { preparePm2, withPm2 } from '../support/pm2.js';

@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { pathToFileURL } from 'node:url';
-import { identify, isAlive } from '../../src/envoy/process-identity.js';
+import { identify, isAlive } from '../../src/host/process-identity.js';
 import { holdTcp, request } from '../support/clients.js';
 import { tableOf } from '../support/faults-page.js';
 import { type TestGeneration, type TestHost, type TestProcess, withHost } from '../support/host.js';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { isAlive } from '../../src/envoy/process-identity.js';
+import { isAlive } from '../../src/host/process-identity.js';
 import { holdTcp, request } from '../support/clients.js';
 import { statusOf, withPm2 } from '../support/pm2.js';
 import { eventually } from '../support/wait.js';

@@ -3,7 +3,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { createAdminClient } from '../../src/admin/client.js';
-import { METRICS } from '../../src/metrics/catalogue.js';
+import { METRICS } from '../../src/manager/metrics/catalogue.js';
 import { holdIdle, holdTcp } from '../support/clients.js';
 import { counted, isCounted, readMetrics, scrape } from '../support/metrics.js';
 import { preparePm2, statusOf, type TestPm2, withPm2 } from '../support/pm2.js';

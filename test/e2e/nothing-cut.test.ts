@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { describe, it } from 'node:test';
-import type { Generation } from '../../src/envoy/generations.js';
-import { isAlive } from '../../src/envoy/process-identity.js';
+import type { Generation } from '../../src/host/generations.js';
+import { isAlive } from '../../src/host/process-identity.js';
 import { startLoad } from '../support/load.js';
 import { pidsWith, preparePm2, type TestPm2 } from '../support/pm2.js';
 import { eventually } from '../support/wait.js';

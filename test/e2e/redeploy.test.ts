@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { chmodSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { after, before, describe, it } from 'node:test';
-import { isAlive } from '../../src/envoy/process-identity.js';
+import { isAlive } from '../../src/host/process-identity.js';
 import { writeBootstrap } from '../support/bootstrap.js';
 import { holdTcp, request } from '../support/clients.js';
 import { envoyBinary } from '../support/envoy.js';

@@ -4,7 +4,6 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { pathToFileURL } from 'node:url';
-import { DrainPlugin } from '../../src/commands/drain.js';
 import { FORMATS } from '../../src/config/formats.js';
 import { loadConfig } from '../../src/config/load.js';
 import { KEYS, SCHEMA, variableOf } from '../../src/config/schema.js';
@@ -12,6 +11,7 @@ import { SHUTDOWN_EVENTS } from '../../src/drain/state.js';
 import { type ErrorCode, Pm2EnvoyError } from '../../src/errors.js';
 import { EXIT, exitCodeOf } from '../../src/exit-codes.js';
 import { silentLog } from '../../src/log.js';
+import { DrainPlugin } from '../../src/plugins/drain-plugin.js';
 import { createPluginHost } from '../../src/plugins/host.js';
 import { loadPlugins } from '../../src/plugins/load.js';
 import type { PluginHost } from '../../src/plugins/types.js';
@@ -61,7 +61,7 @@ describe('docs/errors.md', () => {
   });
 
   it('has a row for each code of the HTTP endpoints, and no other', () => {
-    const own = codesOf('src/http/answers.ts', 'HttpErrorCode');
+    const own = codesOf('src/manager/http/answers.ts', 'HttpErrorCode');
     const http = tableRows(section(read('docs/errors.md'), 'Codes of the HTTP endpoints'));
     assert.deepEqual(http.map(([code]) => code).sort(), own.map((code) => `\`${code}\``).sort());
   });

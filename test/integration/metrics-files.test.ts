@@ -5,8 +5,8 @@ import { describe, it } from 'node:test';
 import { parse } from 'yaml';
 import { ADMIN_PATHS } from '../../src/admin/client.js';
 import { OUTCOMES, SHUTDOWN_EVENTS } from '../../src/drain/state.js';
-import { REFUSAL_KINDS } from '../../src/http/access.js';
-import { METRICS } from '../../src/metrics/catalogue.js';
+import { REFUSAL_KINDS } from '../../src/manager/http/access.js';
+import { METRICS } from '../../src/manager/metrics/catalogue.js';
 import { metricOf } from '../support/metrics.js';
 import { headings, section, slugOf, tableRows } from '../support/pages.js';
 

@@ -3,11 +3,11 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { HostDrain } from '../../src/drain/host-drain.js';
-import { createApp } from '../../src/http/app.js';
-import { createPage } from '../../src/http/page.js';
-import { serve } from '../../src/manager/serve.js';
-import type { Status } from '../../src/manager/status.js';
+import { createApp } from '../../src/manager/http/app.js';
+import { createPage } from '../../src/manager/http/page.js';
+import { serve } from '../../src/manager/http/serve.js';
 import { PACKAGE_ROOT } from '../../src/package-root.js';
+import type { Status } from '../../src/status/status.js';
 import { type Answer, ask } from '../support/ask.js';
 import { createFakeClock, createFakeLog } from '../unit/fakes.js';
 import { HOSTILE, makeDrain, makeStatus } from '../unit/page-states.js';
@@ -136,7 +136,7 @@ describe('GET /', () => {
   it('serves every module that runs in the browser, and only those', () =>
     withPage(makeDrain(), async (ask) => {
       const loaded = await loadAll(ask);
-      const compiled = readdirSync(join(PACKAGE_ROOT, 'dist/page'))
+      const compiled = readdirSync(join(PACKAGE_ROOT, 'dist/manager/page'))
         .filter((name) => name.endsWith('.js'))
         // The first is the server's own, the second has types only.
         .filter((name) => name !== 'document.js' && name !== 'state.js');

@@ -3,7 +3,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import { BlockList, isIP } from 'node:net';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { checkAccess } from '../../src/http/access.js';
+import { checkAccess } from '../../src/manager/http/access.js';
 import { holds } from './check.js';
 
 const TOKEN = 'correct horse battery staple';

@@ -1,6 +1,6 @@
-import { DrainPlugin } from '../../src/commands/drain.js';
 import { loadConfig } from '../../src/config/load.js';
 import { silentLog } from '../../src/log.js';
+import { DrainPlugin } from '../../src/plugins/drain-plugin.js';
 import { createPluginHost } from '../../src/plugins/host.js';
 import type { PluginHost } from '../../src/plugins/types.js';
 

@@ -1,4 +1,3 @@
-import { DrainPlugin } from '../../src/commands/drain.js';
 import { loadConfig } from '../../src/config/load.js';
 import { createHostDrain, type HostDrain } from '../../src/drain/host-drain.js';
 import type { Located } from '../../src/drain/locate.js';
@@ -6,6 +5,7 @@ import { type DrainLedger, type DrainRecord, openLedger } from '../../src/drain/
 import type { DrainConfig } from '../../src/drain/run.js';
 import { type DrainResult, SHUTDOWN_EVENTS } from '../../src/drain/state.js';
 import { silentLog } from '../../src/log.js';
+import { DrainPlugin } from '../../src/plugins/drain-plugin.js';
 import { createPluginHost } from '../../src/plugins/host.js';
 import type { HookFunction, PluginHost } from '../../src/plugins/types.js';
 import { createSimClock, type SimClock } from './sim-clock.js';

@@ -7,8 +7,8 @@ import { LONGEST_MS } from '../../src/config/duration.js';
 import { createDrainer } from '../../src/drain/drainer.js';
 import { type DrainRecord, openLedger } from '../../src/drain/record.js';
 import { OUTCOMES, SHUTDOWN_EVENTS } from '../../src/drain/state.js';
-import { identify, ownIdentity } from '../../src/envoy/process-identity.js';
-import { readJson } from '../../src/files.js';
+import { readJson } from '../../src/host/files.js';
+import { identify, ownIdentity } from '../../src/host/process-identity.js';
 import {
   createFakeClock,
   createFakeEnvoy,

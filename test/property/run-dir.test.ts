@@ -9,8 +9,8 @@ import {
   isRunBy,
   newestOf,
   openGenerations,
-} from '../../src/envoy/generations.js';
-import { isAlive, ownIdentity } from '../../src/envoy/process-identity.js';
+} from '../../src/host/generations.js';
+import { isAlive, ownIdentity } from '../../src/host/process-identity.js';
 import { deadIdentity, makeTempFolder } from '../unit/fakes.js';
 import { holds } from './check.js';
 import { damaged } from './damage.js';

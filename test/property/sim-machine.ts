@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { syncBuiltinESMExports } from 'node:module';
-import { identify, type ProcessIdentity } from '../../src/envoy/process-identity.js';
+import { identify, type ProcessIdentity } from '../../src/host/process-identity.js';
 import type { SimClock } from './sim-clock.js';
 
 /** `stuck` runs by all appearances, but does nothing; `stopped` is SIGSTOP. */

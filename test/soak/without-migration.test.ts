@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
-import { migratesAcceptQueues } from '../../src/envoy/accept-queue.js';
+import { migratesAcceptQueues } from '../../src/host/accept-queue.js';
 import { inARow, QUICK } from '../support/under-load.js';
 
 /** Set in the run of this file inside the namespaces. */

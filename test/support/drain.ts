@@ -1,10 +1,10 @@
-import { DrainPlugin } from '../../src/commands/drain.js';
 import { loadConfig } from '../../src/config/load.js';
 import { createDrainer, type Drainer } from '../../src/drain/drainer.js';
 import { openLedger } from '../../src/drain/record.js';
 import type { DrainConfig, DrainRun } from '../../src/drain/run.js';
-import { identify } from '../../src/envoy/process-identity.js';
+import { identify } from '../../src/host/process-identity.js';
 import { silentLog } from '../../src/log.js';
+import { DrainPlugin } from '../../src/plugins/drain-plugin.js';
 import { createPluginHost } from '../../src/plugins/host.js';
 import type { TestEnvoy } from './envoy.js';
 

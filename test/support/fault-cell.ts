@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import type { DrainResult } from '../../src/drain/state.js';
-import { conditionOf, isAlive } from '../../src/envoy/process-identity.js';
+import { conditionOf, isAlive } from '../../src/host/process-identity.js';
 import type { AdminFault } from './admin-proxy.js';
 import { type Held, holdTcp } from './clients.js';
 import type { Expected, FaultPhase } from './faults-page.js';

@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import type { Status } from '../../src/manager/status.js';
+import type { Status } from '../../src/status/status.js';
 import { type PlaybookRun, runPlaybook } from './ansible.js';
 import { envoyBinary, startTestEnvoy, type TestEnvoy } from './envoy.js';
 import { frontBootstrap, HOST_PORT, hostBootstrap } from './fleet-bootstraps.js';

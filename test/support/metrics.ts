@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { METRICS } from '../../src/metrics/catalogue.js';
+import { METRICS } from '../../src/manager/metrics/catalogue.js';
 import { eventually } from './wait.js';
 
 /** A page of metrics, read. */

@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
-import { type Generation, openGenerations } from '../../src/envoy/generations.js';
+import { type Generation, openGenerations } from '../../src/host/generations.js';
 import { type Backend, startBackend } from './backend.js';
 import { type BootstrapPorts, writeBootstrap } from './bootstrap.js';
 import { envoyBinary } from './envoy.js';

@@ -3,9 +3,9 @@ import { spawn } from 'node:child_process';
 import { cpus } from 'node:os';
 import type { TestContext } from 'node:test';
 import { createAdminClient } from '../../src/admin/client.js';
-import { migratesAcceptQueues } from '../../src/envoy/accept-queue.js';
-import type { Generation } from '../../src/envoy/generations.js';
-import { isAlive } from '../../src/envoy/process-identity.js';
+import { migratesAcceptQueues } from '../../src/host/accept-queue.js';
+import type { Generation } from '../../src/host/generations.js';
+import { isAlive } from '../../src/host/process-identity.js';
 import { startBackendProcess } from './backend.js';
 import { preparePm2, type TestPm2 } from './pm2.js';
 import {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { migrateAcceptQueues, migratesAcceptQueues } from '../../src/envoy/accept-queue.js';
+import { migrateAcceptQueues, migratesAcceptQueues } from '../../src/host/accept-queue.js';
 import { createFakeLog, makeTempFolder } from './fakes.js';
 
 /** The kernel writes the setting with a newline. */

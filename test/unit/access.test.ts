@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import type { IncomingHttpHeaders } from 'node:http';
 import { describe, it } from 'node:test';
-import { type AccessRequest, checkAccess, isLoopback } from '../../src/http/access.js';
+import { type AccessRequest, checkAccess, isLoopback } from '../../src/manager/http/access.js';
 
 const TOKEN = 'correct horse battery staple';
 

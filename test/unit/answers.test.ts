@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Request, Response } from 'express';
-import { failed } from '../../src/http/answers.js';
+import { failed } from '../../src/manager/http/answers.js';
 import { createFakeLog } from './fakes.js';
 
 describe('failed', () => {

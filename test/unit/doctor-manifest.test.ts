@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { findEnvoyPods } from '../../src/cli/doctor/manifest.js';
+import { checkPods } from '../../src/cli/doctor/pod-rules.js';
 import { loadConfig } from '../../src/config/load.js';
-import { findEnvoyPods } from '../../src/doctor/manifest.js';
-import { checkPods } from '../../src/doctor/pod-rules.js';
 import { isPm2EnvoyError } from '../../src/errors.js';
 
 /** A container that nothing is wrong with. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { checkTimers, type Timers } from '../../src/doctor/timers.js';
+import { checkTimers, type Timers } from '../../src/cli/doctor/timers.js';
 
 const config: Timers['config'] = {
   checkDelayMs: 60_000,

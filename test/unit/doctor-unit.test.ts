@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { checkUnit, findUnit, readUnit, unitOf } from '../../src/doctor/unit.js';
+import { checkUnit, findUnit, readUnit, unitOf } from '../../src/cli/doctor/unit.js';
 
 const NAME = 'pm2-pm2-envoy.service';
 const KILL_TIMEOUT_MS = 330_000;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { type DrainSeen, phasesOf, see } from '../../src/cli/drain-history.js';
-import type { Status } from '../../src/manager/status.js';
+import { type DrainSeen, phasesOf, see } from '../../src/cli/view/drain-history.js';
+import type { Status } from '../../src/status/status.js';
 import { draining, ended, openOn, statusWith } from './statuses.js';
 
 function seenOf(statuses: readonly Status[]): DrainSeen | undefined {

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { stripVTControlCharacters } from 'node:util';
-import { see } from '../../src/cli/drain-history.js';
-import { drainView, type Look, watchView } from '../../src/cli/drain-view.js';
-import { widthOf } from '../../src/cli/fit.js';
-import type { Terminal } from '../../src/cli/terminal.js';
-import type { Status } from '../../src/manager/status.js';
+import { widthOf } from '../../src/cli/terminal/fit.js';
+import type { Terminal } from '../../src/cli/terminal/terminal.js';
+import { see } from '../../src/cli/view/drain-history.js';
+import { drainView, type Look, watchView } from '../../src/cli/view/drain-view.js';
+import type { Status } from '../../src/status/status.js';
 import { draining, ended, openOn, statusWith } from './statuses.js';
 
 function terminal(part: Partial<Terminal> = {}): Terminal {

@@ -8,7 +8,7 @@ import { createDrainer } from '../../src/drain/drainer.js';
 import { type DrainLedger, openLedger } from '../../src/drain/record.js';
 import type { DrainConfig } from '../../src/drain/run.js';
 import type { DrainCommand } from '../../src/drain/state.js';
-import { identify, ownIdentity } from '../../src/envoy/process-identity.js';
+import { identify, ownIdentity } from '../../src/host/process-identity.js';
 import type { PluginHost } from '../../src/plugins/types.js';
 import {
   adminError,

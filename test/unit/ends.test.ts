@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { endOfShutdown, readEnds } from '../../src/drain/ends.js';
 import type { DrainRecord } from '../../src/drain/record.js';
-import { writeJson } from '../../src/files.js';
+import { writeJson } from '../../src/host/files.js';
 import { makeRecord, makeResult, makeTempFolder } from './fakes.js';
 
 /** A run directory with records, by their paths below it. */

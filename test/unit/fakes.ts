@@ -10,12 +10,12 @@ import type { EnvoyTarget } from '../../src/drain/envoys.js';
 import type { DrainLedger, DrainRecord } from '../../src/drain/record.js';
 import type { DrainConfig } from '../../src/drain/run.js';
 import { type DrainCommand, type DrainResult, eventsOf } from '../../src/drain/state.js';
-import { ownIdentity, type ProcessIdentity } from '../../src/envoy/process-identity.js';
 import { type ErrorCode, Pm2EnvoyError } from '../../src/errors.js';
+import { ownIdentity, type ProcessIdentity } from '../../src/host/process-identity.js';
 import type { Log } from '../../src/log.js';
-import type { Status } from '../../src/manager/status.js';
 import type { PluginHost } from '../../src/plugins/types.js';
 import type { Pm2Process } from '../../src/pm2/daemon.js';
+import type { Status } from '../../src/status/status.js';
 
 /** A clock whose sleeps take no time, but advance it. */
 export interface FakeClock extends Clock {

@@ -10,7 +10,7 @@ import {
 } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
-import { createJson, readJson, writeJson } from '../../src/files.js';
+import { createJson, readJson, writeJson } from '../../src/host/files.js';
 import { makeTempFolder } from './fakes.js';
 
 function newFile(): string {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { clean, cutEnd, cutMiddle, fold, widthOf, wrap } from '../../src/cli/fit.js';
+import { clean, cutEnd, cutMiddle, fold, widthOf, wrap } from '../../src/cli/terminal/fit.js';
 
 describe('widthOf', () => {
   const WIDTHS: readonly [string, number][] = [

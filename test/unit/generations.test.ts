@@ -13,8 +13,8 @@ import {
   openGenerations,
   predecessorsOf,
   successorsOf,
-} from '../../src/envoy/generations.js';
-import { identify, ownIdentity, type ProcessIdentity } from '../../src/envoy/process-identity.js';
+} from '../../src/host/generations.js';
+import { identify, ownIdentity, type ProcessIdentity } from '../../src/host/process-identity.js';
 import { deadIdentity, makeTempFolder } from './fakes.js';
 
 const me = ownIdentity();

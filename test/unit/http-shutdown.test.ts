@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { isDrainResult, statusOf } from '../../src/http/shutdown.js';
+import { isDrainResult, statusOf } from '../../src/manager/http/shutdown.js';
 import { makeResult } from './fakes.js';
 
 describe('statusOf', () => {

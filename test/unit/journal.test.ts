@@ -4,10 +4,10 @@ import { type EndedDrain, endOfShutdown } from '../../src/drain/ends.js';
 import type { Located } from '../../src/drain/locate.js';
 import { openLedger } from '../../src/drain/record.js';
 import type { DrainState } from '../../src/drain/state.js';
-import type { Generation } from '../../src/envoy/generations.js';
-import { ownIdentity } from '../../src/envoy/process-identity.js';
+import type { Generation } from '../../src/host/generations.js';
+import { ownIdentity } from '../../src/host/process-identity.js';
 import { silentLog } from '../../src/log.js';
-import { createJournal } from '../../src/manager/journal.js';
+import { createJournal } from '../../src/status/journal.js';
 import { createFakeEnvoy, makeResult, makeTempFolder, targetOf } from './fakes.js';
 
 const startedAt = '2026-01-01T00:00:00.000Z';

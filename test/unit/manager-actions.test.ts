@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import type { ResumeResult } from '../../src/drain/state.js';
 import { silentLog } from '../../src/log.js';
 import { type ManagerActions, registerActions } from '../../src/manager/actions.js';
-import { NO_DRAIN, type Status } from '../../src/manager/status.js';
+import { NO_DRAIN, type Status } from '../../src/status/status.js';
 import { makeResult } from './fakes.js';
 
 const status: Status = {

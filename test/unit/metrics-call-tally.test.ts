@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { createCallTally } from '../../src/metrics/call-tally.js';
+import { createCallTally } from '../../src/manager/metrics/call-tally.js';
 
 /** What is not 0, as text. */
 function counted(tally: ReturnType<typeof createCallTally>): string[] {

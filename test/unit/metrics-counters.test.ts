@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { createCounters } from '../../src/metrics/counters.js';
+import { createCounters } from '../../src/manager/metrics/counters.js';
 
 const zeros = [
   { name: 'a_total', labels: { kind: 'x' } },

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { type EndedDrain, endOfShutdown } from '../../src/drain/ends.js';
 import { silentLog } from '../../src/log.js';
-import { createDrainTally, type DrainTally } from '../../src/metrics/drain-tally.js';
+import { createDrainTally, type DrainTally } from '../../src/manager/metrics/drain-tally.js';
 import { createFakeLog, makeResult, makeTempFolder } from './fakes.js';
 
 const ended = (second: number, result: EndedDrain['result']): EndedDrain =>

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { MetricDefinition } from '../../src/metrics/catalogue.js';
-import { METRICS } from '../../src/metrics/catalogue.js';
-import { createExposition } from '../../src/metrics/exposition.js';
+import type { MetricDefinition } from '../../src/manager/metrics/catalogue.js';
+import { METRICS } from '../../src/manager/metrics/catalogue.js';
+import { createExposition } from '../../src/manager/metrics/exposition.js';
 
 const definitions: readonly MetricDefinition[] = [
   { name: 'a_gauge', type: 'gauge', help: 'A gauge.' },

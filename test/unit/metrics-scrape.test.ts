@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { describe, it } from 'node:test';
 import { silentLog } from '../../src/log.js';
-import type { Status } from '../../src/manager/status.js';
-import { createCallTally } from '../../src/metrics/call-tally.js';
-import { createDrainTally } from '../../src/metrics/drain-tally.js';
-import { createScrape } from '../../src/metrics/scrape.js';
+import { createCallTally } from '../../src/manager/metrics/call-tally.js';
+import { createDrainTally } from '../../src/manager/metrics/drain-tally.js';
+import { createScrape } from '../../src/manager/metrics/scrape.js';
+import type { Status } from '../../src/status/status.js';
 import { createFakeClock, idleStatus } from './fakes.js';
 
 function setUp(read: () => Promise<Status>) {

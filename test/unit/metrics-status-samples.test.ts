@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { GenerationStatus, Status } from '../../src/manager/status.js';
-import { statusSamples } from '../../src/metrics/status-samples.js';
+import { statusSamples } from '../../src/manager/metrics/status-samples.js';
+import type { GenerationStatus, Status } from '../../src/status/status.js';
 import { idleStatus } from './fakes.js';
 
 const NOW_MS = Date.parse('2026-01-01T00:00:00.000Z');

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { createObserver } from '../../src/manager/observer.js';
-import type { Status } from '../../src/manager/status.js';
+import { createObserver } from '../../src/status/observer.js';
+import type { Status } from '../../src/status/status.js';
 import { eventually } from '../support/wait.js';
 import { createFakeClock, idleStatus } from './fakes.js';
 

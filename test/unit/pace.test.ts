@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { createPace, type PacePoint } from '../../src/manager/pace.js';
+import { createPace, type PacePoint } from '../../src/status/pace.js';
 
 function paceOf(points: readonly [atMs: number, open: number][]) {
   const pace = createPace();

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Status } from '../../src/manager/status.js';
-import { buttonOf, describeAnswer, questionOf } from '../../src/page/buttons.js';
+import { buttonOf, describeAnswer, questionOf } from '../../src/manager/page/buttons.js';
+import type { Status } from '../../src/status/status.js';
 import { makeResult } from './fakes.js';
 import { makeDrain, makeState, makeStatus } from './page-states.js';
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { addReading, renderChart, type Span } from '../../src/page/chart.js';
+import { addReading, renderChart, type Span } from '../../src/manager/page/chart.js';
 import { makeDrain, makeState, NOW_MS } from './page-states.js';
 
 function read(...readings: readonly (readonly [atMs: number, open: number])[]): Span[] {

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { renderDocument, spansOf } from '../../src/page/document.js';
-import { renderRegions } from '../../src/page/view.js';
-import { exactSpan, moment, span } from '../../src/page/words.js';
+import { renderDocument, spansOf } from '../../src/manager/page/document.js';
+import { renderRegions } from '../../src/manager/page/view.js';
+import { exactSpan, moment, span } from '../../src/manager/page/words.js';
 import {
   HOSTILE,
   makeDrain,

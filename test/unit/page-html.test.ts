@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { html, type Part } from '../../src/page/html.js';
+import { html, type Part } from '../../src/manager/page/html.js';
 import { HOSTILE } from './page-states.js';
 
 const ESCAPED = '&lt;/script&gt;&lt;img src=x onerror=&quot;alert(&#39;1&#39;)&quot;&gt;&amp;amp;';

@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { addLine, begin, hear, isStale, lose, passedMs, tick } from '../../src/page/progress.js';
-import type { LogLine } from '../../src/page/state.js';
+import {
+  addLine,
+  begin,
+  hear,
+  isStale,
+  lose,
+  passedMs,
+  tick,
+} from '../../src/manager/page/progress.js';
+import type { LogLine } from '../../src/manager/page/state.js';
 import { makeDrain, makeSnapshot, makeState, makeStatus, NOW_MS } from './page-states.js';
 
 const line = (id: string): LogLine => ({

@@ -1,6 +1,6 @@
-import { type GenerationStatus, NO_DRAIN, type Status } from '../../src/manager/status.js';
-import { begin, hear } from '../../src/page/progress.js';
-import type { PageState, Snapshot } from '../../src/page/state.js';
+import { begin, hear } from '../../src/manager/page/progress.js';
+import type { PageState, Snapshot } from '../../src/manager/page/state.js';
+import { type GenerationStatus, NO_DRAIN, type Status } from '../../src/status/status.js';
 
 export const NOW_MS: number = Date.parse('2026-11-24T14:03:20.000Z');
 /** What must never come through as it is. */

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { OUTCOMES, SHUTDOWN_EVENTS } from '../../src/drain/state.js';
-import { lose, tick } from '../../src/page/progress.js';
-import { type Region, renderRegions, titleOf } from '../../src/page/view.js';
+import { lose, tick } from '../../src/manager/page/progress.js';
+import { type Region, renderRegions, titleOf } from '../../src/manager/page/view.js';
 import { makeDrain, makeGeneration, makeState, makeStatus, NOW_MS, textOf } from './page-states.js';
 
 type Changes = Parameters<typeof makeStatus>[0];

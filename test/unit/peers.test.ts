@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import type { Connection } from '../../src/envoy/sockets.js';
-import { createPeerBook, mergePeers } from '../../src/manager/peers.js';
+import type { Connection } from '../../src/host/sockets.js';
+import { createPeerBook, mergePeers } from '../../src/status/peers.js';
 
 function connection(inode: number, port = inode): Connection {
   return { peer: `10.0.0.7:${port}`, local: '10.0.0.1:443', localPort: 443, inode };

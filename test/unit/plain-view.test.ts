@@ -7,7 +7,7 @@ import {
   plainText,
   stamped,
   watchLine,
-} from '../../src/cli/plain-view.js';
+} from '../../src/cli/view/plain-view.js';
 import { draining, ended, openOn, statusWith } from './statuses.js';
 
 const AT = new Date('2026-11-22T20:34:41.320Z');

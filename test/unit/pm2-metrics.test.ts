@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Located } from '../../src/drain/locate.js';
 import type { DrainState } from '../../src/drain/state.js';
-import { createPm2Metrics } from '../../src/manager/pm2-metrics.js';
+import { createPm2Metrics } from '../../src/manager/metrics/pm2.js';
 import {
   adminError,
   createFakeClock,

@@ -13,7 +13,7 @@ import {
   type ProcessIdentity,
   sameProcess,
   signalProcess,
-} from '../../src/envoy/process-identity.js';
+} from '../../src/host/process-identity.js';
 import { makeTempFolder, reaches } from './fakes.js';
 
 const children: ChildProcess[] = [];
@@ -155,7 +155,7 @@ describe('a process without a free file descriptor', () => {
   it('takes nobody for dead that exists, and knows who it is itself', () => {
     const script = `
       import { openSync } from 'node:fs';
-      import { identify, isAlive, ownIdentity } from ${JSON.stringify(import.meta.resolve('../../src/envoy/process-identity.ts'))};
+      import { identify, isAlive, ownIdentity } from ${JSON.stringify(import.meta.resolve('../../src/host/process-identity.ts'))};
       const parent = identify(process.ppid);
       const own = ownIdentity();
       try { for (;;) openSync('/dev/null'); } catch {}

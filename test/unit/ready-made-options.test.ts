@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
-import { DrainPlugin } from '../../src/commands/drain.js';
 import { loadConfig } from '../../src/config/load.js';
 import { isPm2EnvoyError } from '../../src/errors.js';
 import { silentLog } from '../../src/log.js';
+import { DrainPlugin } from '../../src/plugins/drain-plugin.js';
 import { createPluginHost } from '../../src/plugins/host.js';
 import { CommandPlugin } from '../../src/plugins/ready-made/command.js';
 import { readHooks } from '../../src/plugins/ready-made/options.js';

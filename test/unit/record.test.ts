@@ -10,7 +10,7 @@ import {
   identify,
   ownIdentity,
   type ProcessIdentity,
-} from '../../src/envoy/process-identity.js';
+} from '../../src/host/process-identity.js';
 import { createFakeLog, makeRecord, makeResult, makeTempFolder, reaches } from './fakes.js';
 
 const NOW_MS = 1_000_000;

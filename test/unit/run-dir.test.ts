@@ -11,8 +11,8 @@ import { syncBuiltinESMExports } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
-import { defaultRunDirs, findRunDir, prepareRunDir } from '../../src/envoy/run-dir.js';
 import { isPm2EnvoyError } from '../../src/errors.js';
+import { defaultRunDirs, findRunDir, prepareRunDir } from '../../src/host/run-dir.js';
 import { makeTempFolder } from './fakes.js';
 
 const modeOf = (path: string): number => statSync(path).mode & 0o777;

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
 import { describe, it } from 'node:test';
-import { openScreen, type Screen } from '../../src/cli/screen.js';
-import type { Terminal } from '../../src/cli/terminal.js';
+import { openScreen, type Screen } from '../../src/cli/terminal/screen.js';
+import type { Terminal } from '../../src/cli/terminal/terminal.js';
 import { createScreenReader, type ScreenReader } from '../support/screen.js';
 
 const ABOVE = '$ pm2-envoy shutdown';

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { describe, it } from 'node:test';
-import { countConnections, listConnections } from '../../src/envoy/sockets.js';
+import { countConnections, listConnections } from '../../src/host/sockets.js';
 
 const NOBODY = 4_194_000;
 

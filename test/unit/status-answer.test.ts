@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { readStatusAnswer } from '../../src/cli/status-answer.js';
+import { readStatusAnswer } from '../../src/status/status-answer.js';
 import { statusWith } from './statuses.js';
 
 describe('readStatusAnswer', () => {

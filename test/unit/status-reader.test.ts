@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { HostDrain } from '../../src/drain/host-drain.js';
 import type { Located } from '../../src/drain/locate.js';
-import type { Generation } from '../../src/envoy/generations.js';
-import { ownIdentity } from '../../src/envoy/process-identity.js';
-import { createStatusReader } from '../../src/manager/status.js';
+import type { Generation } from '../../src/host/generations.js';
+import { ownIdentity } from '../../src/host/process-identity.js';
+import { createStatusReader } from '../../src/status/status.js';
 import {
   createFakeClock,
   createFakeEnvoy,

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { widthOf } from '../../src/cli/fit.js';
-import { layOut } from '../../src/cli/layout.js';
-import { statusRows } from '../../src/cli/status-view.js';
-import type { Terminal } from '../../src/cli/terminal.js';
-import type { Status } from '../../src/manager/status.js';
+import { widthOf } from '../../src/cli/terminal/fit.js';
+import { layOut } from '../../src/cli/terminal/layout.js';
+import type { Terminal } from '../../src/cli/terminal/terminal.js';
+import { statusRows } from '../../src/cli/view/status-view.js';
+import type { Status } from '../../src/status/status.js';
 import { draining, openOn, statusWith } from './statuses.js';
 
 const PIPE: Terminal = {

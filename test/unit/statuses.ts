@@ -1,4 +1,4 @@
-import { NO_DRAIN, type Status } from '../../src/manager/status.js';
+import { NO_DRAIN, type Status } from '../../src/status/status.js';
 
 /** A status of an Envoy that serves, with whatever a test is about. */
 export function statusWith(part: Partial<Status> = {}): Status {

@@ -6,13 +6,13 @@ import { dirname } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { loadConfig } from '../../src/config/load.js';
 import type { HostDrain } from '../../src/drain/host-drain.js';
-import { type Generation, type Generations, openGenerations } from '../../src/envoy/generations.js';
+import { type Generation, type Generations, openGenerations } from '../../src/host/generations.js';
 import {
   identify,
   isAlive,
   ownIdentity,
   type ProcessIdentity,
-} from '../../src/envoy/process-identity.js';
+} from '../../src/host/process-identity.js';
 import { createPluginHost } from '../../src/plugins/host.js';
 import type { OwnApp } from '../../src/pm2/own-app.js';
 import { type StopContext, stopGeneration } from '../../src/runner/stop.js';

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { terminalOf } from '../../src/cli/terminal.js';
+import { terminalOf } from '../../src/cli/terminal/terminal.js';
 
 const TTY = { isTTY: true, columns: 120, rows: 40 };
 const XTERM = { TERM: 'xterm-256color', LANG: 'en_GB.UTF-8' };

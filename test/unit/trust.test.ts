@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { Request, Response } from 'express';
-import { createTrust } from '../../src/http/trust.js';
+import { createTrust } from '../../src/manager/http/trust.js';
 import { createFakeClock, createFakeLog } from './fakes.js';
 
 function createFixture(token?: string) {

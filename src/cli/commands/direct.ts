@@ -1,0 +1,74 @@
+import type { Config } from '../../config/config.js';
+import { createHostDrain, type HostDrain } from '../../drain/host-drain.js';
+import { createEnvoyLocator } from '../../drain/locate.js';
+import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../../errors.js';
+import { findRunDir, prepareRunDir } from '../../host/run-dir.js';
+import { createLog, type Log } from '../../log.js';
+import { createDrainHost } from '../../plugins/drain-host.js';
+import type { PluginHost } from '../../plugins/types.js';
+import type { CliContext } from '../terminal/context.js';
+
+/** The drain as the command line runs it by itself. */
+export interface DirectDrain {
+  hostDrain: HostDrain;
+  host: PluginHost;
+  runDir: string;
+  log: Log;
+  /** Whether another process would find the drain, and go on with it. */
+  isRecorded(): boolean;
+}
+
+/**
+ * Opens the host's drain in this process, for when the manager is down.
+ *
+ * @throws Pm2EnvoyError `manager-unreachable` when there is no Envoy either, `config-invalid` or
+ *   `admin-gone` when nothing that is an Envoy answers at admin-address
+ */
+export async function openDirectDrain(cli: CliContext, config: Config): Promise<DirectDrain> {
+  const runDir = chooseRunDir(cli, config);
+  const log = await createLog({
+    name: 'pm2-envoy',
+    level: 'warn',
+    format: 'text',
+    stream: {
+      isTTY: cli.io.terminal('stderr').color,
+      write: (text) => cli.io.note(text.trimEnd()),
+    },
+  });
+  const locator = createEnvoyLocator({ config, runDir, log });
+  const located = await locator.locate();
+  if (!located) {
+    throw new Pm2EnvoyError(
+      'manager-unreachable',
+      `no Envoy of pm2-envoy runs here either (looked in ${runDir}): is it started, as this user, with this run-dir?`,
+    );
+  }
+  // A wrong address would otherwise be asked again and again until drain-timeout.
+  await located.newest.admin.state().catch((error: unknown) => {
+    if (isPm2EnvoyError(error, 'admin-payload')) {
+      throw new Pm2EnvoyError('config-invalid', `admin-address: ${error.message}`, {
+        cause: error,
+      });
+    }
+    if (!located.generation && isPm2EnvoyError(error, 'admin-gone')) throw error;
+  });
+  const host = await createDrainHost(config, log);
+  return {
+    hostDrain: createHostDrain({ locator, config, host, log }),
+    host,
+    runDir,
+    log,
+    isRecorded: () => located.ledger.read() !== undefined,
+  };
+}
+
+/** A foreign Envoy's drain is recorded where nothing else may have made the folder. */
+function chooseRunDir(cli: CliContext, config: Config): string {
+  if (!config.adminAddress) return findRunDir(config.runDir);
+  try {
+    return prepareRunDir(config.runDir);
+  } catch (error) {
+    cli.io.note(messageOf(error));
+    return findRunDir(config.runDir);
+  }
+}

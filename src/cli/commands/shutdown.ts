@@ -1,0 +1,137 @@
+import type { Config } from '../../config/config.js';
+import { formatDuration } from '../../config/duration.js';
+import type { HostDrain } from '../../drain/host-drain.js';
+import { createEnvoyLocator } from '../../drain/locate.js';
+import type { DrainOutcome, DrainPhase, DrainResult } from '../../drain/state.js';
+import { isPm2EnvoyError, unreachable } from '../../errors.js';
+import { EXIT } from '../../exit-codes.js';
+import { findRunDir } from '../../host/run-dir.js';
+import { createManagerClient } from '../../status/manager-client.js';
+import { createStatusReader, type Status } from '../../status/status.js';
+import type { CliContext } from '../terminal/context.js';
+import { createDrainProgress, type DrainProgress, knownCheckDelayMs } from '../view/progress.js';
+import { counted } from '../view/words.js';
+import { openDirectDrain } from './direct.js';
+
+/**
+ * `pm2-envoy shutdown`: drains through the manager, or directly when it is down; blocks until the
+ * drain has ended and resolves to its exit code.
+ */
+export async function runShutdown(cli: CliContext): Promise<number> {
+  const { config } = cli.load();
+  const result = await drainSomehow(cli, config);
+  if (cli.json) cli.io.out(JSON.stringify(result));
+  else cli.io.say(describeResult(result), 'stdout');
+  if (result.outcome === 'drained' || result.outcome === 'timeout') {
+    cli.io.say('Envoy takes no more connections; `pm2-envoy redeploy` brings up a new one.');
+  }
+  return exitCodeOfOutcome(result.outcome);
+}
+
+/** The exit code of an outcome (contract 7). */
+export function exitCodeOfOutcome(outcome: DrainOutcome): number {
+  switch (outcome) {
+    case 'drained':
+    case 'envoy-gone':
+      return EXIT.done;
+    case 'timeout':
+      return EXIT.timeout;
+    case 'cancelled':
+      return EXIT.cancelled;
+    case 'admin-unreachable':
+      return EXIT.unreachable;
+    default:
+      return unreachable(outcome);
+  }
+}
+
+async function drainSomehow(cli: CliContext, config: Config): Promise<DrainResult> {
+  const progress = createDrainProgress(cli, { checkDelayMs: knownCheckDelayMs(cli.load()) });
+  try {
+    return await drainByManager(cli, config, progress);
+  } catch (error) {
+    if (!isPm2EnvoyError(error, 'manager-unreachable')) throw error;
+    cli.io.say(`${error.message}: draining Envoy directly`);
+    return await drainDirectly(cli, config, progress);
+  } finally {
+    progress.close();
+  }
+}
+
+async function drainByManager(
+  cli: CliContext,
+  config: Config,
+  progress: DrainProgress,
+): Promise<DrainResult> {
+  const manager = createManagerClient(config, findRunDir(config.runDir));
+  const forget = cli.io.onInterrupt(() => describeInterrupted(progress.latest()?.phase));
+  try {
+    return await progress.follow(manager.shutdown(), manager.status);
+  } finally {
+    forget();
+  }
+}
+
+async function drainDirectly(
+  cli: CliContext,
+  config: Config,
+  progress: DrainProgress,
+): Promise<DrainResult> {
+  const direct = await openDirectDrain(cli, config);
+  const { hostDrain, host, runDir, log } = direct;
+  // A connection of its own: the drain must not queue behind the progress display.
+  const watch = createEnvoyLocator({ config, runDir, log });
+  const status = createStatusReader({ config, locator: watch, hostDrain });
+  const forget = cli.io.onInterrupt(() => {
+    const phase = phaseOf(hostDrain);
+    const isLed = hostDrain.current() !== undefined;
+    return isLed
+      ? describeLeft({ phase, isRecorded: direct.isRecorded() })
+      : describeInterrupted(phase);
+  });
+  try {
+    const result = await progress.follow(hostDrain.drain(), status.read);
+    progress.close();
+    await host.settled();
+    return result;
+  } finally {
+    forget();
+  }
+}
+
+function phaseOf(hostDrain: HostDrain): DrainPhase | undefined {
+  const state = hostDrain.state(undefined);
+  return state.kind === 'draining' ? state.phase : undefined;
+}
+
+/** Another process leads the drain: nothing depends on this one. */
+function describeInterrupted(phase: Status['phase'] | undefined): string {
+  return canBeTakenBack(phase)
+    ? 'the drain goes on; `pm2-envoy resume` takes it back'
+    : `the drain goes on; ${TOO_LATE}; \`pm2-envoy status --watch\` shows it`;
+}
+
+/** This process led the drain, and the manager is down: nobody does now. */
+function describeLeft(drain: { phase: Status['phase'] | undefined; isRecorded: boolean }): string {
+  const next = drain.isRecorded
+    ? '`pm2-envoy shutdown`, or the manager once it is back, goes on with it, to the same deadline'
+    : '`pm2-envoy shutdown` begins anew: this drain could not be written down';
+  const back = canBeTakenBack(drain.phase) ? '`pm2-envoy resume` takes it back' : TOO_LATE;
+  return `nobody goes on with the drain now, and Envoy stays DRAINING: ${next}; ${back}`;
+}
+
+const TOO_LATE = 'Envoy’s listeners are closed, so it can’t be taken back';
+
+const BEFORE_CLOSE: readonly Status['phase'][] = ['idle', 'fail-health', 'delay'];
+
+function canBeTakenBack(phase: Status['phase'] | undefined): boolean {
+  return phase === undefined || BEFORE_CLOSE.includes(phase);
+}
+
+function describeResult({ outcome, durationMs, connectionsLeft }: DrainResult): string {
+  const left =
+    connectionsLeft === null
+      ? 'an unknown number of connections'
+      : counted(connectionsLeft, 'connection');
+  return `${outcome} after ${formatDuration(durationMs)}, ${left} left`;
+}

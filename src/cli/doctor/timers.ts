@@ -1,0 +1,110 @@
+import type { Config } from '../../config/config.js';
+import { formatDuration } from '../../config/duration.js';
+import { AFTER_DRAIN_MS, killTimeoutMs } from '../../pm2/apps.js';
+import { type Finding, ok, problem, warning } from './finding.js';
+
+/** What bounds a drain, from the inside out. */
+export interface Timers {
+  config: Pick<Config, 'checkDelayMs' | 'drainTimeoutMs' | 'envoyDrainTimeMs' | 'adminAddress'>;
+  /** pm2's kill_timeout of the app envoy; undefined: it is not under pm2. */
+  killTimeoutMs: number | undefined;
+  /** terminationGracePeriodSeconds, `docker stop --time` or systemd's TimeoutStopSec, if it was given. */
+  gracePeriodMs: number | undefined;
+}
+
+/** Up to this drain time Envoy 1.40 closes no idle connection early, nor a websocket (envoy-facts.md). */
+const SHORT_DRAIN_TIME_MS = 15_000;
+
+/** Whether each timer leaves the one inside it enough room (contract 7). Pure. */
+export function checkTimers(timers: Timers): Finding[] {
+  return [
+    ...checkKillTimeout(timers),
+    ...checkGracePeriod(timers),
+    // Somebody else's Envoy has a drain time of its own, which it is asked for.
+    ...(timers.config.adminAddress ? [] : checkDrainTime(timers.config)),
+  ];
+}
+
+function checkKillTimeout({ config, killTimeoutMs: hasMs }: Timers): Finding[] {
+  if (hasMs === undefined) return [];
+  const neededMs = killTimeoutMs(config);
+  if (hasMs >= neededMs) {
+    return [
+      ok(
+        'timers',
+        `kill_timeout ${show(hasMs)} covers drain-timeout ${show(config.drainTimeoutMs)} and ${show(AFTER_DRAIN_MS)} for what follows it`,
+      ),
+    ];
+  }
+  return [
+    problem(
+      'timers',
+      `pm2 kills the runner ${show(hasMs)} after its signal, before a drain of ${show(config.drainTimeoutMs)} has ended: Envoy is left behind`,
+      `use the apps of envoyApps(), which set kill_timeout to ${neededMs}, and \`pm2 reload\` the ecosystem file, which has Envoy serve all the while; then \`pm2 save\` if you use that`,
+    ),
+  ];
+}
+
+/** Whether what stops the process waits for the drain, if it is known how long that waits. */
+export function checkGracePeriod({
+  config,
+  gracePeriodMs,
+}: Pick<Timers, 'config' | 'gracePeriodMs'>): Finding[] {
+  if (gracePeriodMs === undefined) return [];
+  const neededMs = config.drainTimeoutMs + AFTER_DRAIN_MS;
+  const drain = `check-delay ${show(config.checkDelayMs)} within drain-timeout ${show(config.drainTimeoutMs)}`;
+  if (gracePeriodMs >= neededMs) {
+    return [
+      ok(
+        'timers',
+        `a grace period of ${show(gracePeriodMs)} covers ${drain}, and ${show(AFTER_DRAIN_MS)} for what follows it`,
+      ),
+    ];
+  }
+  const longestMs = Math.max(1_000, gracePeriodMs - AFTER_DRAIN_MS);
+  const delay = longestMs <= config.checkDelayMs ? ', with check-delay below that' : '';
+  const remedy = `make it at least ${show(neededMs)}, or drain-timeout at most ${show(longestMs)}${delay}`;
+  if (gracePeriodMs <= config.checkDelayMs) {
+    return [
+      problem(
+        'timers',
+        `a grace period of ${show(gracePeriodMs)} is over before check-delay ${show(config.checkDelayMs)} is: no connection is waited for`,
+        remedy,
+      ),
+    ];
+  }
+  return [
+    warning(
+      'timers',
+      `a grace period of ${show(gracePeriodMs)} may end before the drain does (${drain}): what is open then is cut`,
+      remedy,
+    ),
+  ];
+}
+
+/** Whether Envoy's own drain time ends what a drain wants to wait for. */
+export function checkDrainTime(
+  times: Pick<Config, 'envoyDrainTimeMs' | 'drainTimeoutMs'>,
+): Finding[] {
+  const { envoyDrainTimeMs, drainTimeoutMs } = times;
+  const beginsMs = (envoyDrainTimeMs * 2) / 3;
+  if (envoyDrainTimeMs <= SHORT_DRAIN_TIME_MS || beginsMs >= drainTimeoutMs) {
+    return [
+      ok(
+        'timers',
+        `envoy-drain-time ${show(envoyDrainTimeMs)} lets websockets live through a drain`,
+      ),
+    ];
+  }
+  return [
+    warning(
+      'timers',
+      `with envoy-drain-time ${show(envoyDrainTimeMs)} Envoy 1.40 closes idle connections, and active websockets too, from ${show(Math.round(beginsMs))} on: within drain-timeout ${show(drainTimeoutMs)}`,
+      `set envoy-drain-time to at least ${show(Math.ceil((drainTimeoutMs * 1.5) / 1_000) * 1_000)} (the default is 10m); to be free of idle connections use drain-until requests`,
+    ),
+  ];
+}
+
+function show(ms: number): string {
+  return formatDuration(ms);
+}

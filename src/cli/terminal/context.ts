@@ -1,0 +1,18 @@
+import type { LoadedConfig } from '../../config/load.js';
+import type { Io } from './io.js';
+
+/** What the built-in commands get of the command line. */
+export interface CliContext {
+  readonly io: Io;
+  /** `--json` */
+  readonly json: boolean;
+  /**
+   * The configuration, with the flags of this call.
+   *
+   * @param env whose; this process's if left out
+   * @throws Pm2EnvoyError `config-invalid`
+   */
+  load(env?: Readonly<Record<string, string>>): LoadedConfig;
+  /** The exit code of a command that ends well, but not with 0. */
+  endWith(code: number): void;
+}

@@ -1,0 +1,103 @@
+import { type DrainPhase, SHUTDOWN_EVENTS } from '../../drain/state.js';
+import type { Status } from '../../status/status.js';
+
+/** One drain, as one look after another has shown it. */
+export interface DrainSeen {
+  readonly startedAt: string;
+  /** How long it had been under way at the latest look. */
+  readonly elapsedMs: number;
+  /** The phase at the latest look at which it was under way. */
+  readonly phase: DrainPhase;
+  /**
+   * How long it had been under way when each phase was first seen; without those that were over before
+   * anybody looked.
+   */
+  readonly enteredMs: Readonly<Partial<Record<DrainPhase, number>>>;
+  readonly open: number | null;
+  /** How long it had been under way when the number of open connections last fell. */
+  readonly fellAtMs: number;
+}
+
+/** What a phase has come to. */
+export interface PhaseSeen {
+  phase: DrainPhase;
+  /** `stopped`: the drain ended in it, but not because there was nothing more to do. */
+  state: 'done' | 'now' | 'next' | 'stopped';
+  /** As exact as the looks were frequent; undefined: nobody saw it begin. */
+  tookMs: number | undefined;
+}
+
+/** Whoever looks for the first time this early has missed nothing that lasted. */
+const EARLY_MS = 1_000;
+/** `finish` takes no time. */
+const SHOWN = SHUTDOWN_EVENTS.filter((event) => event !== 'finish');
+
+/** Adds a look to what was seen; undefined: no drain has been under way at any look. */
+export function see(seen: DrainSeen | undefined, status: Status): DrainSeen | undefined {
+  const { startedAt, phase } = status;
+  if (phase === 'idle' || startedAt === null) return undefined;
+  const known = seen?.startedAt === startedAt ? seen : undefined;
+  const elapsedMs = elapsedOf(status) ?? known?.elapsedMs ?? 0;
+  if (status.outcome !== null) return known && { ...known, elapsedMs };
+  const open = status.connections?.open ?? null;
+  const hasFallen =
+    known === undefined || open === null || known.open === null || open < known.open;
+  return {
+    startedAt,
+    elapsedMs,
+    phase,
+    enteredMs: enter(known, phase, elapsedMs),
+    open,
+    fellAtMs: hasFallen ? elapsedMs : known.fellAtMs,
+  };
+}
+
+/** The phases of a drain, in order; `outcome` is how it ended, null while it has not. */
+export function phasesOf(seen: DrainSeen, outcome: Status['outcome']): PhaseSeen[] {
+  const { enteredMs, elapsedMs } = seen;
+  const isDrained = outcome === 'drained';
+  const at = isDrained ? SHOWN.length : indexOf(seen.phase);
+  return SHOWN.slice(0, outcome === null || isDrained ? undefined : at + 1).map((phase, index) => {
+    const next = SHOWN[index + 1];
+    const fromMs = enteredMs[phase];
+    const isPast = index < at;
+    // What was never seen took no longer than the time between two looks.
+    const endMs =
+      isPast && next ? (enteredMs[next] ?? (isDrained ? elapsedMs : undefined)) : elapsedMs;
+    const isOver = isPast || index === at;
+    return {
+      phase,
+      state: isPast ? 'done' : index > at ? 'next' : outcome === null ? 'now' : 'stopped',
+      tookMs: isOver && fromMs !== undefined && endMs !== undefined ? endMs - fromMs : undefined,
+    };
+  });
+}
+
+/** By the manager's own clocks: it made all three at the same moment. */
+function elapsedOf({ startedAt, deadline, timeLeftMs, durationMs }: Status): number | undefined {
+  if (durationMs !== null) return durationMs;
+  if (startedAt === null || deadline === null || timeLeftMs === null) return undefined;
+  const elapsedMs = Date.parse(deadline) - timeLeftMs - Date.parse(startedAt);
+  return Number.isFinite(elapsedMs) ? Math.max(0, elapsedMs) : undefined;
+}
+
+function enter(
+  known: DrainSeen | undefined,
+  phase: DrainPhase,
+  elapsedMs: number,
+): DrainSeen['enteredMs'] {
+  const entered = { ...known?.enteredMs };
+  const to = indexOf(phase);
+  const from = known ? indexOf(known.phase) + 1 : 0;
+  const isSeen = known !== undefined || elapsedMs <= EARLY_MS;
+  for (const [index, event] of SHUTDOWN_EVENTS.entries()) {
+    if (index < from || index > to) continue;
+    if (index === 0) entered[event] = 0;
+    else if (isSeen) entered[event] = elapsedMs;
+  }
+  return entered;
+}
+
+function indexOf(phase: DrainPhase): number {
+  return SHUTDOWN_EVENTS.indexOf(phase);
+}

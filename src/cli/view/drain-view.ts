@@ -1,0 +1,200 @@
+import type { Status } from '../../status/status.js';
+import { widthOf } from '../terminal/fit.js';
+import { layOut, type Row, type Style } from '../terminal/layout.js';
+import type { Terminal } from '../terminal/terminal.js';
+import { type DrainSeen, type PhaseSeen, phasesOf } from './drain-history.js';
+import {
+  connectionRows,
+  deadlineRows,
+  envoyRows,
+  errorRows,
+  MOST,
+  peerRows,
+  phaseRow,
+} from './status-view.js';
+import { clockTime, counted, left, roughly } from './words.js';
+
+/** What a display is made of. */
+export interface Look {
+  status: Status;
+  /** The drain that `status` is of, as it was seen so far. */
+  seen: DrainSeen | undefined;
+  /** As this process is configured; the one that drains may be otherwise. */
+  checkDelayMs: number;
+}
+
+/** A drain under way or just over: phases, how much is gone, and what holds it. No line is too long or too much. */
+export function drainView(look: Look, terminal: Terminal): string[] {
+  return fitHeight(terminal, (size) => [
+    ...drainRows(look, terminal, size),
+    ...(isDrained(look.status) ? [] : holderRows(look.status, size)),
+    ...errorRows(look.status),
+  ]);
+}
+
+/** The same, or what Envoy does outside of a drain; `footer` stands below it. */
+export function watchView(look: Look, terminal: Terminal, footer: readonly Row[]): string[] {
+  const { status } = look;
+  return fitHeight(terminal, (size) => [
+    ...(look.seen ? drainRows(look, terminal, size) : [phaseRow(status)]),
+    ...(look.seen ? [] : deadlineRows(status, clockTime)),
+    ...envoyRows(status),
+    ...holderRows(status, size),
+    ...errorRows(status),
+    ...footer,
+  ]);
+}
+
+/** How much is shown. */
+interface Size {
+  /** Listeners and peers at most. */
+  most: number;
+  /** All phases in one row. */
+  isCompact: boolean;
+}
+
+const SIZES: readonly Size[] = [
+  ...[MOST, 3, 2].map((most) => ({ most, isCompact: false })),
+  ...[3, 2, 1, 0].map((most) => ({ most, isCompact: true })),
+];
+
+/** The largest that leaves the last row free, in which the cursor stands. */
+function fitHeight(terminal: Terminal, rowsOf: (size: Size) => Row[]): string[] {
+  const room = Math.max(1, terminal.height - 1);
+  const views = SIZES.map((size) => layOut(rowsOf(size), terminal));
+  return views.find((lines) => lines.length <= room) ?? views.at(-1)?.slice(0, room) ?? [];
+}
+
+function drainRows(look: Look, terminal: Terminal, { isCompact }: Size): Row[] {
+  const { status, seen } = look;
+  if (!seen) return [];
+  const phases = phasesOf(seen, status.outcome);
+  return [
+    headerRow(status, seen),
+    ...(isCompact
+      ? compactRow(phases, terminal)
+      : phases.map((phase) => phaseLine(phase, look, terminal))),
+    ...barRow(status, terminal),
+    ...deadlineRows(status, clockTime),
+    ...standstillRow(status, seen),
+  ];
+}
+
+function holderRows(status: Status, { most }: Size): Row[] {
+  return [...connectionRows(status, most), ...peerRows(status, most)];
+}
+
+function headerRow(status: Status, { startedAt, elapsedMs }: DrainSeen): Row {
+  const { outcome } = status;
+  const { short, long } = subjectOf(status);
+  if (outcome === null) {
+    const texts = [
+      `Draining ${long} since ${clockTime(startedAt)}, for ${left(elapsedMs)}`,
+      `Draining ${short} for ${left(elapsedMs)}`,
+      `Draining: ${left(elapsedMs)}`,
+    ];
+    return { text: texts, style: 'bold' };
+  }
+  const took = `${outcome} after ${left(elapsedMs)}`;
+  const style = outcome === 'drained' || outcome === 'envoy-gone' ? 'good' : 'bad';
+  return { text: [`Drain of ${long}: ${took}`, took], style };
+}
+
+/** What is drained: all generations of this host, or an Envoy of somebody else's. */
+function subjectOf({ generations, envoy }: Status): { short: string; long: string } {
+  const version = envoy?.version ? `Envoy ${envoy.version}` : 'Envoy';
+  const numbers = generations.map(({ number }) => number).join(', ');
+  if (numbers === '') return { short: 'Envoy', long: version };
+  const short = `${generations.length > 1 ? 'generations' : 'generation'} ${numbers}`;
+  return { short, long: `${short} (${version})` };
+}
+
+const MARKS: Readonly<Record<PhaseSeen['state'], readonly [string, string]>> = {
+  done: ['✓', '+'],
+  now: ['▸', '>'],
+  next: ['·', '.'],
+  stopped: ['✗', 'x'],
+};
+const STYLES: Readonly<Record<PhaseSeen['state'], Style>> = {
+  done: 'good',
+  now: 'bold',
+  next: 'dim',
+  stopped: 'bad',
+};
+
+function markOf({ state }: PhaseSeen, { unicode }: Terminal): string {
+  return MARKS[state][unicode ? 0 : 1];
+}
+
+function phaseLine(seen: PhaseSeen, look: Look, terminal: Terminal): Row {
+  const { phase, state, tookMs } = seen;
+  const took = tookMs === undefined ? '' : roughly(tookMs);
+  const aligned = phase.padEnd(13);
+  const more = state === 'now' ? remainderOf(seen, look) : '';
+  return {
+    kind: 'mark',
+    label: markOf(seen, terminal),
+    labelStyle: STYLES[state],
+    text: [`${aligned}${took}${more}`, `${aligned}${took}`, `${phase} ${took}`, phase].map((text) =>
+      text.trimEnd(),
+    ),
+    ...(state === 'done' ? {} : { style: STYLES[state] }),
+  };
+}
+
+/** `quiet-period` may end the delay earlier. */
+function remainderOf({ phase, tookMs }: PhaseSeen, { checkDelayMs }: Look): string {
+  if (phase !== 'delay' || tookMs === undefined || tookMs > checkDelayMs) return '';
+  return `, at most ${left(checkDelayMs - tookMs)} more`;
+}
+
+/** The current one first: the end of a line may be cut. */
+function compactRow(phases: readonly PhaseSeen[], terminal: Terminal): Row[] {
+  const current = phases.find(({ state }) => state === 'now' || state === 'stopped');
+  const done = phases.filter(({ state }) => state === 'done').map(({ phase }) => phase);
+  const past = done.length > 0 ? `${terminal.unicode ? '✓' : '+'} ${done.join(', ')}` : '';
+  if (!current) return past === '' ? [] : [{ text: past, style: 'good' }];
+  const took = current.tookMs === undefined ? '' : ` ${roughly(current.tookMs)}`;
+  const now = `${markOf(current, terminal)} ${current.phase}${took}`;
+  return [{ text: [past === '' ? now : `${now}  (${past})`, now], style: STYLES[current.state] }];
+}
+
+const LONGEST_BAR = 40;
+const SHORTEST_BAR = 8;
+
+/** How many of the connections that there were at the start are gone. */
+function barRow(status: Status, terminal: Terminal): Row[] {
+  const { connectionsAtStart, connections, outcome, connectionsLeft } = status;
+  const open = outcome === null ? connections?.open : connectionsLeft;
+  if (open === null || open === undefined || connectionsAtStart === null) return [];
+  const all = Math.max(connectionsAtStart, open);
+  if (all === 0) return [];
+  const gone = all - open;
+  const texts = [
+    `${gone} of ${counted(all, 'connection')} gone, ${open} left`,
+    `${gone} of ${all} gone`,
+    `${open} left`,
+  ];
+  const indent = terminal.width < 40 ? '' : '  ';
+  const room = terminal.width - indent.length - 2;
+  const text = texts.find((one) => room - widthOf(one) >= SHORTEST_BAR) ?? '';
+  const width = Math.max(0, Math.min(LONGEST_BAR, room - widthOf(text)));
+  const full = Math.floor((width * gone) / all);
+  const [on, off] = terminal.unicode ? ['█', '░'] : ['#', '.'];
+  return [{ text: `${indent}${on.repeat(full)}${off.repeat(width - full)}  ${text}` }];
+}
+
+/** So long with no end of a connection is worth saying. */
+const STANDSTILL_MS = 5_000;
+
+function standstillRow(status: Status, { fellAtMs, elapsedMs, open }: DrainSeen): Row[] {
+  const { phase, outcome, paceLeftMs } = status;
+  const stoodMs = elapsedMs - fellAtMs;
+  if (outcome !== null || phase !== 'wait' || paceLeftMs !== null || !open) return [];
+  if (stoodMs < STANDSTILL_MS) return [];
+  return [{ label: 'pace', text: [`none has ended for ${left(stoodMs)}`], style: 'warn' }];
+}
+
+function isDrained({ outcome }: Status): boolean {
+  return outcome === 'drained' || outcome === 'envoy-gone' || outcome === 'cancelled';
+}

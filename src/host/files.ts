@@ -1,0 +1,49 @@
+import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { systemCodeOf } from '../errors.js';
+
+/** Writes JSON so that a reader sees the old content or the new, never a part. */
+export function writeJson(path: string, value: unknown): void {
+  const draft = draftOf(path);
+  try {
+    writeFileSync(draft, JSON.stringify(value), { mode: 0o600 });
+    renameSync(draft, path);
+  } finally {
+    rmSync(draft, { force: true });
+  }
+}
+
+/** The same, only if there is no such file yet; returns whether this call made it. */
+export function createJson(path: string, value: unknown): boolean {
+  const draft = draftOf(path);
+  try {
+    writeFileSync(draft, JSON.stringify(value), { mode: 0o600 });
+    linkSync(draft, path);
+    return true;
+  } catch (error) {
+    if (systemCodeOf(error) === 'EEXIST') return false;
+    throw error;
+  } finally {
+    rmSync(draft, { force: true });
+  }
+}
+
+/** Reads a JSON object; undefined when there is no such file, or it holds something else. */
+export function readJson(path: string): Readonly<Record<string, unknown>> | undefined {
+  try {
+    const json: unknown = JSON.parse(readFileSync(path, 'utf8'));
+    return isObject(json) ? json : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function isObject(json: unknown): json is Readonly<Record<string, unknown>> {
+  return typeof json === 'object' && json !== null && !Array.isArray(json);
+}
+
+let drafts = 0;
+
+function draftOf(path: string): string {
+  drafts += 1;
+  return `${path}.${process.pid}.${drafts}.draft`;
+}

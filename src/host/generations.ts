@@ -1,0 +1,245 @@
+import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { messageOf, Pm2EnvoyError, systemCodeOf } from '../errors.js';
+import type { Supervisor } from '../pm2/supervisor.js';
+import { readJson, writeJson } from './files.js';
+import {
+  findByCommandLine,
+  isAlive,
+  ownIdentity,
+  type ProcessIdentity,
+  sameProcess,
+} from './process-identity.js';
+
+/** A folder for a generation whose Envoy is not started yet. */
+export interface GenerationSlot {
+  /** Counts up; a later generation has a higher number. */
+  readonly number: number;
+  readonly directory: string;
+  readonly adminSocket: string;
+}
+
+/** What a generation was started with. */
+export interface GenerationLaunch {
+  binary: string;
+  /** The user's bootstrap file, as it was then: {@link bootstrapCopyOf}. */
+  bootstrap: string;
+  /** `envoy-args` */
+  args: readonly string[];
+  drainTimeMs: number;
+}
+
+/** One Envoy process and its folder in the run directory. */
+export interface Generation extends GenerationSlot {
+  readonly envoy: ProcessIdentity;
+  /** The runner that answers for it. */
+  readonly runner: ProcessIdentity;
+  /** Which pm2 and app the runner belongs to; undefined when that was not written down any more. */
+  readonly supervisor: Supervisor | undefined;
+  /** `1.40.0`; undefined until it has been LIVE. */
+  readonly version: string | undefined;
+  /** What it was started with; undefined when that was not written down any more. */
+  readonly launch: GenerationLaunch | undefined;
+  /** When its Envoy was started, as an ISO 8601 instant. */
+  readonly startedAt: string;
+  /** It has been LIVE. */
+  readonly ready: boolean;
+  /** Its runner has lost pm2: nobody but the next runner will tell it to stop. */
+  readonly orphaned: boolean;
+  /** Why the latest attempt to replace it failed. */
+  readonly failedReload?: { at: string; reason: string };
+}
+
+/** The generations of one run directory. Reading never fails: what can't be read is not there. */
+export interface Generations {
+  /** Those whose Envoy process exists, oldest first. */
+  live(): Generation[];
+  /** The newest of {@link live} that has been LIVE; the newest of all when none has. */
+  newest(): Generation | undefined;
+  /** Makes the folder of the next generation. */
+  reserve(): GenerationSlot;
+  /** Writes down who runs in a folder; also used to change the runner. */
+  write(generation: Generation): void;
+  /** Removes folders of ended generations but the newest: others may still read how its drain ended. */
+  prune(): void;
+}
+
+/** The folders of the generations of a run directory, of ended ones too, in the order of their numbers. */
+export function generationFolders(runDir: string): { number: number; directory: string }[] {
+  const root = rootOf(runDir);
+  return readNumbers(root).map((number) => ({ number, directory: join(root, String(number)) }));
+}
+
+/** Opens the generations below a run directory. */
+export function openGenerations(runDir: string): Generations {
+  const root = rootOf(runDir);
+  const numbers = (): number[] => readNumbers(root);
+  const live = (): Generation[] =>
+    numbers()
+      .map((number) => readGeneration(root, number))
+      .filter((generation) => generation !== undefined)
+      .filter((generation) => isAlive(generation.envoy));
+  return {
+    live,
+    newest: () => newestOf(live()),
+    reserve: () => reserve(root, (numbers().at(-1) ?? 0) + 1),
+    write: (generation) => writeJson(join(generation.directory, 'generation.json'), generation),
+    prune: () => prune(root, numbers(), live()),
+  };
+}
+
+/** The newest generation that has been LIVE; the newest of all when none has. */
+export function newestOf(live: readonly Generation[]): Generation | undefined {
+  return live.findLast(({ ready }) => ready) ?? live.at(-1);
+}
+
+/** Whether a live runner answers for this generation, and pm2 still answers for that runner. */
+export function isAttended(generation: Generation): boolean {
+  return !generation.orphaned && isAlive(generation.runner);
+}
+
+/** The earlier generations whose Envoy still runs, oldest first. */
+export function predecessorsOf(own: GenerationSlot, generations: Generations): Generation[] {
+  return generations.live().filter(({ number }) => number < own.number);
+}
+
+/** The later generations that a live runner answers for, LIVE or still starting. */
+export function successorsOf(own: Generation, generations: Generations): Generation[] {
+  return generations
+    .live()
+    .filter((generation) => generation.number > own.number && isAttended(generation));
+}
+
+/** Whether `runner` is the one that answers for this generation, as the run directory has it now. */
+export function isRunBy(generation: Generation, runner: ProcessIdentity): boolean {
+  const json = readJson(join(generation.directory, 'generation.json')) as Generation | undefined;
+  return !isIdentity(json?.runner) || sameProcess(json.runner, runner);
+}
+
+/**
+ * Whether the run directory knows nothing of this generation any more: it was removed, and perhaps made
+ * anew. Its socket can't be reached then, or is another Envoy's.
+ */
+export function isLost(generation: Generation): boolean {
+  const json = readJson(join(generation.directory, 'generation.json')) as Generation | undefined;
+  if (isIdentity(json?.envoy)) return !sameProcess(json.envoy, generation.envoy);
+  return !existsSync(generation.adminSocket);
+}
+
+/** The copy of the bootstrap that a generation was started with: what a redeploy compares with. */
+export function bootstrapCopyOf({ directory }: GenerationSlot): string {
+  return join(directory, 'bootstrap');
+}
+
+function reserve(root: string, from: number): GenerationSlot {
+  try {
+    mkdirSync(root, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new Pm2EnvoyError('run-dir-unusable', `${root} can't be made: ${messageOf(error)}`, {
+      cause: error,
+    });
+  }
+  for (let number = from; ; number += 1) {
+    const directory = join(root, String(number));
+    try {
+      mkdirSync(directory, { mode: 0o700 });
+      writeJson(join(directory, 'runner.json'), ownIdentity());
+      return { number, directory, adminSocket: join(directory, 'admin.sock') };
+    } catch (error) {
+      if (systemCodeOf(error) !== 'EEXIST') throw error;
+    }
+  }
+}
+
+function rootOf(runDir: string): string {
+  return join(runDir, 'generations');
+}
+
+function readNumbers(root: string): number[] {
+  try {
+    return readdirSync(root)
+      .filter((name) => /^\d{1,6}$/.test(name))
+      .map(Number)
+      .sort((a, b) => a - b);
+  } catch {
+    return [];
+  }
+}
+
+function readGeneration(root: string, number: number): Generation | undefined {
+  const directory = join(root, String(number));
+  const json = readJson(join(directory, 'generation.json'));
+  if (isGeneration(json)) return { ...checked(json), number, directory };
+  return recover(number, directory);
+}
+
+/**
+ * An Envoy that is not written down: its runner is just about to, or has died in between. Envoy's
+ * command line names the socket.
+ */
+function recover(number: number, directory: string): Generation | undefined {
+  const adminSocket = join(directory, 'admin.sock');
+  const envoy = findByCommandLine(`"path":"${adminSocket}"`);
+  if (!envoy) return undefined;
+  const reserved = readJson(join(directory, 'runner.json'));
+  const runner = isIdentity(reserved) ? reserved : { pid: 0, startTime: 'unknown' };
+  const startedAt = new Date().toISOString();
+  return {
+    supervisor: undefined,
+    version: undefined,
+    launch: undefined,
+    number,
+    directory,
+    adminSocket,
+    envoy,
+    runner,
+    startedAt,
+    ready: false,
+    orphaned: false,
+  };
+}
+
+function isGeneration(json: unknown): json is Generation {
+  const { envoy, runner, adminSocket } = (json ?? {}) as Partial<Generation>;
+  return isIdentity(envoy) && isIdentity(runner) && typeof adminSocket === 'string';
+}
+
+/** Another version of pm2-envoy may have written it: what is not as it should be is not known. */
+function checked(json: Generation): Generation {
+  const { supervisor, version, launch, failedReload } = json;
+  const { at, reason } = failedReload ?? {};
+  const isFailure = typeof at === 'string' && typeof reason === 'string';
+  const { failedReload: _, ...rest } = json;
+  return {
+    ...rest,
+    supervisor: typeof supervisor?.home === 'string' ? supervisor : undefined,
+    version: typeof version === 'string' ? version : undefined,
+    launch:
+      typeof launch?.binary === 'string' &&
+      typeof launch.bootstrap === 'string' &&
+      Array.isArray(launch.args)
+        ? launch
+        : undefined,
+    ...(isFailure ? { failedReload: { at, reason } } : {}),
+  };
+}
+
+function isIdentity(value: unknown): value is ProcessIdentity {
+  const { pid, startTime } = (value ?? {}) as Partial<ProcessIdentity>;
+  return Number.isInteger(pid) && typeof startTime === 'string';
+}
+
+/** A folder without a generation yet, whose runner is about to start Envoy. */
+function isReserved(directory: string): boolean {
+  if (existsSync(join(directory, 'generation.json'))) return false;
+  const runner = readJson(join(directory, 'runner.json'));
+  return isIdentity(runner) && isAlive(runner);
+}
+
+function prune(root: string, numbers: readonly number[], live: readonly Generation[]): void {
+  const kept = new Set(live.map(({ number }) => number));
+  const ended = numbers
+    .filter((number) => !kept.has(number) && !isReserved(join(root, String(number))))
+    .slice(0, -1);
+  for (const number of ended) rmSync(join(root, String(number)), { recursive: true, force: true });
+}

@@ -1,0 +1,92 @@
+import { readFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { extname, join } from 'node:path';
+import type { RequestHandler } from 'express';
+import { type Clock, systemClock } from '../../clock.js';
+import { PACKAGE_ROOT } from '../../package-root.js';
+import type { Journal } from '../../status/journal.js';
+import type { StatusReader } from '../../status/status.js';
+
+/** The page at `/` and its files. */
+export interface Page {
+  document: RequestHandler;
+  /** `/page/:file` */
+  file: RequestHandler;
+}
+
+/** The browser loads these as they are compiled, one by one: there is no bundle to build. */
+const MODULES = [
+  'main',
+  'actions',
+  'buttons',
+  'chart',
+  'html',
+  'link',
+  'patch',
+  'progress',
+  'tables',
+  'view',
+  'words',
+].map((name) => `${name}.js`);
+const FILES: ReadonlyMap<string, string> = new Map([
+  ...MODULES.map((name) => [name, join(PACKAGE_ROOT, 'dist/manager/page', name)] as const),
+  ...['page.css', 'icon.svg'].map((name) => [name, join(PACKAGE_ROOT, 'assets', name)] as const),
+]);
+
+/** All that the page needs is here: it works where nothing else can be reached. */
+const POLICY = [
+  "default-src 'none'",
+  "script-src 'self'",
+  "style-src 'self'",
+  "connect-src 'self'",
+  "img-src 'self'",
+  "form-action 'none'",
+  "base-uri 'none'",
+  "frame-ancestors 'none'",
+].join('; ');
+
+/** Creates the handlers; what the page is made of is loaded when it is first asked for. */
+export function createPage(parts: {
+  status: StatusReader;
+  journal: Pick<Journal, 'entries'>;
+  host?: string;
+  clock?: Clock;
+}): Page {
+  const { status, journal, host = hostname(), clock = systemClock } = parts;
+  const readOnce = createReader();
+  return {
+    document: async (_request, response) => {
+      const { renderDocument, spansOf } = await import('../page/document.js');
+      const read = await status.read();
+      const nowMs = Date.now();
+      // The history is on the monotonic clock, the page on that of the wall.
+      const spans = spansOf(status.history(), nowMs - clock.nowMs());
+      const snapshot = { host, nowMs, spans, log: journal.entries() };
+      response.set('content-security-policy', POLICY);
+      response.type('html').send(renderDocument(snapshot, read));
+    },
+    file: async ({ params }, response, next) => {
+      const path = FILES.get(String(params['file']));
+      if (path === undefined) next('route');
+      else response.type(extname(path)).send(await readOnce(path));
+    },
+  };
+}
+
+/** Keeps what it has read: a page and its script must be of the same version, also after an upgrade. */
+function createReader(): (path: string) => Promise<string> {
+  const known = new Map<string, Promise<string>>();
+  return (path) => {
+    const text = known.get(path) ?? readText(path);
+    known.set(path, text);
+    text.catch(() => known.delete(path));
+    return text;
+  };
+}
+
+/** Without what only its readers here need: comments, indentation, the link to its source map. */
+async function readText(path: string): Promise<string> {
+  const text = await readFile(path, 'utf8');
+  const code = text.replace(/^\s*(\/\*[\s\S]*?\*\/|\/\/.*)\n?/gm, '').replace(/^\s+/gm, '');
+  return path.endsWith('.css') ? code.replaceAll('\n', '') : code;
+}

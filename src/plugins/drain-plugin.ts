@@ -1,0 +1,48 @@
+import { HANDOVER_EVENTS, RESUME_EVENTS, SHUTDOWN_EVENTS, START_EVENTS } from '../drain/state.js';
+import type { CommandMain, CommandSpec, HookFunction, Plugin, PluginHost } from './types.js';
+
+/**
+ * The plugin that drains: it declares the lifecycle events of `shutdown`, `resume` and `handover`, and does
+ * what each event is for. Everything that can start a drain (HTTP, signals, the command line) goes
+ * through these events. `start` is there for hooks alone.
+ */
+export class DrainPlugin implements Plugin {
+  readonly commands: Readonly<Record<string, CommandSpec>>;
+
+  /** @param options what the command line does for `shutdown` and `resume` */
+  constructor(_host: PluginHost, options: { shutdown?: CommandMain; resume?: CommandMain }) {
+    this.commands = {
+      shutdown: {
+        usage: 'Drain Envoy: fail its health check, close its listeners, wait for its connections',
+        lifecycleEvents: SHUTDOWN_EVENTS,
+        ...(options.shutdown ? { main: options.shutdown } : {}),
+      },
+      resume: {
+        usage:
+          'Take a drain back before the listeners are closed: Envoy passes its health check again',
+        lifecycleEvents: RESUME_EVENTS,
+        ...(options.resume ? { main: options.resume } : {}),
+      },
+      handover: {
+        usage: 'Drain an older generation in favour of a newer one, with the host in service',
+        lifecycleEvents: HANDOVER_EVENTS,
+        internal: true,
+      },
+      start: {
+        usage: 'A new generation has come into service',
+        lifecycleEvents: START_EVENTS,
+        internal: true,
+      },
+    };
+  }
+
+  readonly hooks: Readonly<Record<string, HookFunction>> = {
+    'shutdown:fail-health': ({ drain }) => drain?.failHealth(),
+    'shutdown:delay': ({ drain }) => drain?.delay(),
+    'shutdown:close': ({ drain }) => drain?.close(),
+    'shutdown:wait': ({ drain }) => drain?.wait(),
+    'resume:pass-health': ({ drain }) => drain?.passHealth(),
+    'handover:close': ({ drain }) => drain?.close(),
+    'handover:wait': ({ drain }) => drain?.wait(),
+  };
+}

@@ -1,0 +1,138 @@
+import axios, { isAxiosError } from 'axios';
+import type { Config } from '../config/config.js';
+import { createTokenSource } from '../config/token.js';
+import type { DrainResult } from '../drain/state.js';
+import { messageOf, Pm2EnvoyError } from '../errors.js';
+import { readEndpoint } from '../host/endpoint.js';
+import { isDrainResult } from '../manager/http/shutdown.js';
+import type { Status } from './status.js';
+import { readStatusAnswer } from './status-answer.js';
+
+/** The manager of this host, over HTTP. */
+export interface ManagerClient {
+  readonly url: string;
+  /** Starts or joins the drain and resolves at its end. */
+  shutdown(): Promise<DrainResult>;
+  status(signal?: AbortSignal): Promise<Status>;
+  /**
+   * Takes the drain back; resolves to what was cancelled.
+   *
+   * @throws Pm2EnvoyError also `not-resumable`, and `admin-failed` when Envoy does not obey
+   */
+  resume(): Promise<{ resumed: boolean; drain: DrainResult | null }>;
+}
+
+interface ResumeBody {
+  resumed?: boolean;
+  drain?: DrainResult | null;
+  error?: { code?: string; message?: string };
+}
+
+/** Envoy is asked for 10 s at the longest. */
+const RESUME_LIMIT_MS = 30_000;
+const STATUS_LIMIT_MS = 15_000;
+const CONNECT_SLACK_MS = 30_000;
+
+/**
+ * Finds the manager: where it has written itself down in the run directory, else where the
+ * configuration has it serve. Calls reject with `manager-unreachable`, `manager-refused` (403) or
+ * `manager-answer` (something else than a manager's answer).
+ */
+export function createManagerClient(config: Config, runDir: string): ManagerClient {
+  const { address, port } = readEndpoint(runDir) ?? {
+    address: config.serveAddress,
+    port: config.servePort,
+  };
+  const url = `http://${reachable(address)}:${port}`;
+  const readToken = createTokenSource(config);
+  const call = async (
+    [method, path]: [string, string],
+    limitMs: number,
+    signal?: AbortSignal,
+  ): Promise<unknown> => {
+    const limit = AbortSignal.timeout(limitMs);
+    const token = readToken();
+    try {
+      const reply = await axios.request<unknown>({
+        method,
+        url: `${url}${path}`,
+        proxy: false,
+        maxRedirects: 0,
+        signal: signal ? AbortSignal.any([signal, limit]) : limit,
+        validateStatus: () => true,
+        ...(token ? { headers: { authorization: `Bearer ${token}` } } : {}),
+      });
+      if (reply.status === 403) throw refused(url, reply.data);
+      if (reply.status === 503) throw busy(url, reply.data);
+      return reply.data;
+    } catch (error) {
+      if (error instanceof Pm2EnvoyError) throw error;
+      const reason = isAxiosError(error) ? (error.code ?? error.message) : messageOf(error);
+      const isLate = signal?.aborted || limit.aborted;
+      throw new Pm2EnvoyError(
+        'manager-unreachable',
+        `the manager at ${url} can't be reached (${isLate ? 'no answer in time' : reason})`,
+        {
+          cause: error,
+        },
+      );
+    }
+  };
+  return {
+    url,
+    shutdown: async () => {
+      const body = await call(['POST', '/shutdown'], config.drainTimeoutMs + CONNECT_SLACK_MS);
+      if (!isDrainResult(body)) throw strange(url, body);
+      return body;
+    },
+    resume: async () => {
+      const body = await call(['DELETE', '/shutdown'], RESUME_LIMIT_MS);
+      const { resumed, drain, error } = (body ?? {}) as ResumeBody;
+      if (error?.code === 'not-resumable' || error?.code === 'admin-failed') {
+        throw new Pm2EnvoyError(error.code, String(error.message));
+      }
+      if (typeof resumed !== 'boolean') throw strange(url, body);
+      return { resumed, drain: drain ?? null };
+    },
+    status: async (signal) => {
+      const body = await call(['GET', '/status'], STATUS_LIMIT_MS, signal);
+      const status = readStatusAnswer(body);
+      if (!status) throw strange(url, body);
+      return status;
+    },
+  };
+}
+
+/** A manager that serves on all addresses is called on loopback: only there it trusts us. */
+function reachable(address: string): string {
+  if (address === '0.0.0.0') return '127.0.0.1';
+  if (address === '::') return '[::1]';
+  return address.includes(':') ? `[${address}]` : address;
+}
+
+function refused(url: string, body: unknown): Pm2EnvoyError {
+  const said = errorOf(body)?.message;
+  return new Pm2EnvoyError(
+    'manager-refused',
+    `the manager at ${url} refused (403): ${typeof said === 'string' ? said : 'it says no more'}`,
+  );
+}
+
+/** Too many wait there already: whoever can join the drain in another way should. */
+function busy(url: string, body: unknown): Pm2EnvoyError {
+  return errorOf(body)?.code === 'too-many-callers'
+    ? new Pm2EnvoyError('manager-unreachable', `the manager at ${url} has too many callers (503)`)
+    : strange(url, body);
+}
+
+function errorOf(body: unknown): { code?: unknown; message?: unknown } | undefined {
+  return (body as { error?: { code?: unknown; message?: unknown } } | null)?.error;
+}
+
+function strange(url: string, body: unknown): Pm2EnvoyError {
+  const text = typeof body === 'string' ? body : JSON.stringify(body);
+  return new Pm2EnvoyError(
+    'manager-answer',
+    `what serves at ${url} is no pm2-envoy manager; it answered ${JSON.stringify((text ?? '').slice(0, 80))}: check serve-address and serve-port`,
+  );
+}
