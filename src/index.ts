@@ -16,6 +16,6 @@ export type {
   Plugin,
   PluginClass,
   PluginHost,
-} from './plugins/types.js';
+} from './plugins/api/types.js';
 export { type EnvoyAppsOptions, envoyApps, type Pm2App } from './pm2/apps.js';
 export type { Status } from './status/status.js';

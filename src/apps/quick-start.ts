@@ -7,6 +7,7 @@ import { until } from '../clock.js';
 import { type LoadedConfig, loadConfig } from '../config/load.js';
 import { findEnvoy } from '../envoy/binary.js';
 import { installEnvoy } from '../envoy/install.js';
+import { checkLaunch } from '../envoy/launch.js';
 import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../errors.js';
 import { exitCodeOf } from '../exit-codes.js';
 import { readEndpoint } from '../host/endpoint.js';
@@ -14,7 +15,6 @@ import { isAttended, openGenerations } from '../host/generations.js';
 import { findRunDir } from '../host/run-dir.js';
 import { checkPort } from '../manager/http/serve.js';
 import { PACKAGE_ROOT } from '../package-root.js';
-import { checkLaunch } from '../runner/start.js';
 
 const READY_LIMIT_MS = 120_000;
 

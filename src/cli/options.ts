@@ -1,7 +1,7 @@
 import { type Command, Option } from 'commander';
 import { FORMATS, type FormatName } from '../config/formats.js';
 import { KEYS, type Key, specOf } from '../config/schema.js';
-import type { CommandSpec } from '../plugins/types.js';
+import type { CommandSpec } from '../plugins/api/types.js';
 
 /** The options that every command has, as they were given. */
 export interface GivenOptions {

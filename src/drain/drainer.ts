@@ -3,8 +3,8 @@ import { systemClock } from '../clock.js';
 import { messageOf } from '../errors.js';
 import { isAlive, ownIdentity } from '../host/process-identity.js';
 import type { Log } from '../log.js';
-import type { PluginHost } from '../plugins/types.js';
 import type { EnvoyTarget } from './envoys.js';
+import type { DrainLifecycle } from './lifecycle.js';
 import type { DrainLedger, DrainRecord } from './record.js';
 import { createDrainRun, type DrainConfig, type DrainRun } from './run.js';
 import {
@@ -41,7 +41,7 @@ export function createDrainer(options: {
   targets: readonly EnvoyTarget[];
   ledger: DrainLedger;
   config: DrainConfig;
-  host: Pick<PluginHost, 'run'>;
+  host: DrainLifecycle;
   log: Log;
   clock?: Clock;
   /** Longest time for the drain where something else bounds it (pm2's kill_timeout). */

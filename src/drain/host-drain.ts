@@ -1,9 +1,9 @@
 import { conditionOf } from '../host/process-identity.js';
 import type { Log } from '../log.js';
-import type { PluginHost } from '../plugins/types.js';
 import { shareInFlight } from '../share.js';
 import { createDrainer, type Drainer } from './drainer.js';
 import { sayGoesOn } from './going-on.js';
+import type { DrainLifecycle } from './lifecycle.js';
 import { type EnvoyLocator, isSameEnvoy, type Located } from './locate.js';
 import type { DrainConfig, DrainRun } from './run.js';
 import type { DrainResult, DrainState, ResumeResult } from './state.js';
@@ -36,7 +36,7 @@ export interface HostDrain {
 export function createHostDrain(options: {
   locator: EnvoyLocator;
   config: DrainConfig;
-  host: Pick<PluginHost, 'run'>;
+  host: DrainLifecycle;
   log: Log;
   limitMs?: number | undefined;
   /** Called when this process has started or joined a drain; not again for whoever joins it here. */

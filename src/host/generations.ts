@@ -1,7 +1,6 @@
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf, Pm2EnvoyError, systemCodeOf } from '../errors.js';
-import type { Supervisor } from '../pm2/supervisor.js';
 import { readJson, writeJson } from './files.js';
 import {
   findByCommandLine,
@@ -10,6 +9,7 @@ import {
   type ProcessIdentity,
   sameProcess,
 } from './process-identity.js';
+import type { Supervisor } from './supervisor.js';
 
 /** A folder for a generation whose Envoy is not started yet. */
 export interface GenerationSlot {

@@ -7,14 +7,7 @@ import { isPm2EnvoyError, messageOf } from '../errors.js';
 import type { Log } from '../log.js';
 import { shareInFlight } from '../share.js';
 import type { HttpError } from './http/answers.js';
-
-/** Answers of the two health endpoints: undefined is well, else the reason. */
-export interface Health {
-  /** Why the manager should be restarted: Envoy has been lost for longer than `envoy-lost-after`. */
-  unhealthy(): string | undefined;
-  /** Why no traffic should come here: a drain, or an Envoy that is not LIVE. */
-  unready(): Promise<HttpError | undefined>;
-}
+import type { Health } from './http/health.js';
 
 const LONGEST_WATCH_MS = 5_000;
 /** Looks between two questions to an idle Envoy: a call costs an idle manager ten times what a look does. */

@@ -1,9 +1,9 @@
 import type { Config } from '../config/config.js';
 import type { Log } from '../log.js';
+import type { PluginHost } from './api/types.js';
 import { DrainPlugin } from './drain-plugin.js';
 import { createPluginHost } from './host.js';
 import { loadPlugins } from './load.js';
-import type { PluginHost } from './types.js';
 
 /**
  * The plugin host of a process that drains: pm2-envoy's own plugin and the user's.

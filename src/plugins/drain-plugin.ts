@@ -1,5 +1,5 @@
 import { HANDOVER_EVENTS, RESUME_EVENTS, SHUTDOWN_EVENTS, START_EVENTS } from '../drain/state.js';
-import type { CommandMain, CommandSpec, HookFunction, Plugin, PluginHost } from './types.js';
+import type { CommandMain, CommandSpec, HookFunction, Plugin, PluginHost } from './api/types.js';
 
 /**
  * The plugin that drains: it declares the lifecycle events of `shutdown`, `resume` and `handover`, and does

@@ -12,7 +12,7 @@ import type {
   Plugin,
   PluginClass,
   PluginHost,
-} from './types.js';
+} from './api/types.js';
 
 /** Time limit of a user's hook that sets none. */
 export const HOOK_TIMEOUT_MS = 10_000;

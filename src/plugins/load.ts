@@ -4,8 +4,8 @@ import { pathToFileURL } from 'node:url';
 import type { PluginEntry } from '../config/config.js';
 import { messageOf, Pm2EnvoyError, systemCodeOf } from '../errors.js';
 import { closest } from '../text.js';
+import type { PluginClass } from './api/types.js';
 import type { LoadedPlugin } from './host.js';
-import type { PluginClass } from './types.js';
 
 /** Those that pm2-envoy brings along: found by name wherever it is installed, and loaded only then. */
 const READY_MADE = new Map<string, () => Promise<Record<string, unknown>>>([

@@ -4,8 +4,9 @@ import { watchEnvoy } from '../envoy/process.js';
 import { messageOf } from '../errors.js';
 import type { Generation, Generations } from '../host/generations.js';
 import { isAlive, ownIdentity, signalProcess } from '../host/process-identity.js';
+import { sameSupervisor } from '../host/supervisor.js';
 import { type Log, silentLog } from '../log.js';
-import { ownSupervisor, sameSupervisor } from '../pm2/supervisor.js';
+import { ownSupervisor } from '../pm2/supervisor.js';
 import type { RunningGeneration } from './start.js';
 
 /**

@@ -2,6 +2,7 @@ import cluster from 'node:cluster';
 import { systemClock } from '../clock.js';
 import { createHostDrain } from '../drain/host-drain.js';
 import { createEnvoyLocator } from '../drain/locate.js';
+import { checkLaunch } from '../envoy/launch.js';
 import { describeExit } from '../envoy/process.js';
 import type { AdminRelay } from '../envoy/relay.js';
 import { Pm2EnvoyError } from '../errors.js';
@@ -15,17 +16,18 @@ import {
   successorsOf,
 } from '../host/generations.js';
 import { prepareRunDir } from '../host/run-dir.js';
+import { describeSupervisor, sameSupervisor } from '../host/supervisor.js';
+import type { PluginHost } from '../plugins/api/types.js';
 import { createDrainHost } from '../plugins/drain-host.js';
-import type { PluginHost } from '../plugins/types.js';
 import { drainLimitMs, LIVE_LIMIT_MS } from '../pm2/apps.js';
 import { type App, boot } from '../pm2/boot.js';
 import { openOwnApp } from '../pm2/own-app.js';
 import { onStop } from '../pm2/stop-signals.js';
-import { describeSupervisor, ownSupervisor, sameSupervisor } from '../pm2/supervisor.js';
+import { ownSupervisor } from '../pm2/supervisor.js';
 import { adoptGeneration } from './adopt.js';
 import { drainOf, isDrainedWithout } from './drain-meanwhile.js';
 import { relayAdmin } from './relay-admin.js';
-import { checkLaunch, type RunningGeneration, startGeneration } from './start.js';
+import { type RunningGeneration, startGeneration } from './start.js';
 import { type StopContext, stopGeneration, takeOverFromOlder } from './stop.js';
 
 const SUCCESSOR_WATCH_MS = 1_000;

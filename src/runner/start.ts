@@ -4,15 +4,14 @@ import { type Clock, systemClock } from '../clock.js';
 import type { Config } from '../config/config.js';
 import { formatDuration } from '../config/duration.js';
 import { envoyArguments } from '../envoy/arguments.js';
-import { findEnvoy } from '../envoy/binary.js';
-import { isEnvoy, notAnEnvoy, validateBootstrap } from '../envoy/bootstrap.js';
+import { isEnvoy, notAnEnvoy } from '../envoy/bootstrap.js';
+import { launchOf } from '../envoy/launch.js';
 import { createOutputPipes } from '../envoy/output.js';
 import { describeExit, type EnvoyProcess, startEnvoy, terminateEnvoy } from '../envoy/process.js';
 import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../errors.js';
 import {
   bootstrapCopyOf,
   type Generation,
-  type GenerationLaunch,
   type GenerationSlot,
   type Generations,
 } from '../host/generations.js';
@@ -28,22 +27,6 @@ export interface RunningGeneration {
 
 const READY_POLL_MS = 10;
 const READY_TIMEOUT_MS = 1_000;
-
-/**
- * Finds the binary and has it check the bootstrap; nothing is started.
- *
- * @param app environment and folder of the app, when another process asks
- */
-export async function checkLaunch(
-  config: Config,
-  runDir: string,
-  app: { env?: NodeJS.ProcessEnv; cwd?: string } = {},
-): Promise<string> {
-  const { path } = findEnvoy(config.envoyBin, app.env);
-  const launch = { bootstrap: config.envoyConfig, args: config.envoyArgs, cwd: app.cwd };
-  await validateBootstrap(path, launch, runDir);
-  return path;
-}
 
 /**
  * Starts a generation and waits until it is LIVE.
@@ -112,12 +95,6 @@ export async function startGeneration(
     `Envoy ${version} is LIVE: generation ${slot.number}, pid ${pid}`,
   );
   return { generation: ready, envoy };
-}
-
-/** What a generation of this configuration is started with. */
-export function launchOf(binary: string, config: Config): GenerationLaunch {
-  const { envoyConfig: bootstrap, envoyArgs: args, envoyDrainTimeMs: drainTimeMs } = config;
-  return { binary, bootstrap, args, drainTimeMs };
 }
 
 /** For a redeploy to say what changes; Envoy itself reads the user's own file. */

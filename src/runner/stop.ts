@@ -16,7 +16,7 @@ import {
 } from '../host/generations.js';
 import { isAlive, ownIdentity, sameProcess, signalProcess } from '../host/process-identity.js';
 import type { Log } from '../log.js';
-import type { PluginHost } from '../plugins/types.js';
+import type { PluginHost } from '../plugins/api/types.js';
 import { LISTEN_TIMEOUT_MS } from '../pm2/apps.js';
 import type { OwnApp, StopIntent } from '../pm2/own-app.js';
 import { followOutput } from './adopt.js';

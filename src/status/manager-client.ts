@@ -4,7 +4,6 @@ import { createTokenSource } from '../config/token.js';
 import type { DrainResult } from '../drain/state.js';
 import { messageOf, Pm2EnvoyError } from '../errors.js';
 import { readEndpoint } from '../host/endpoint.js';
-import { isDrainResult } from '../manager/http/shutdown.js';
 import type { Status } from './status.js';
 import { readStatusAnswer } from './status-answer.js';
 
@@ -135,4 +134,9 @@ function strange(url: string, body: unknown): Pm2EnvoyError {
     'manager-answer',
     `what serves at ${url} is no pm2-envoy manager; it answered ${JSON.stringify((text ?? '').slice(0, 80))}: check serve-address and serve-port`,
   );
+}
+
+/** Whether a body is that of `/shutdown`. */
+export function isDrainResult(body: unknown): body is DrainResult {
+  return typeof body === 'object' && body !== null && 'outcome' in body && 'durationMs' in body;
 }

@@ -11,10 +11,10 @@ import { SHUTDOWN_EVENTS } from '../../src/drain/state.js';
 import { type ErrorCode, Pm2EnvoyError } from '../../src/errors.js';
 import { EXIT, exitCodeOf } from '../../src/exit-codes.js';
 import { silentLog } from '../../src/log.js';
+import type { PluginHost } from '../../src/plugins/api/types.js';
 import { DrainPlugin } from '../../src/plugins/drain-plugin.js';
 import { createPluginHost } from '../../src/plugins/host.js';
 import { loadPlugins } from '../../src/plugins/load.js';
-import type { PluginHost } from '../../src/plugins/types.js';
 import { stubDrain } from '../support/drain.js';
 import { makeFolder } from '../support/folder.js';
 import {

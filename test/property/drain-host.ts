@@ -1,8 +1,8 @@
 import { loadConfig } from '../../src/config/load.js';
 import { silentLog } from '../../src/log.js';
+import type { PluginHost } from '../../src/plugins/api/types.js';
 import { DrainPlugin } from '../../src/plugins/drain-plugin.js';
 import { createPluginHost } from '../../src/plugins/host.js';
-import type { PluginHost } from '../../src/plugins/types.js';
 
 /** The host of the built-in plugin that drains, as the apps have it. */
 export const drainHost: PluginHost = createPluginHost({

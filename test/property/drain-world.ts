@@ -5,9 +5,9 @@ import { type DrainLedger, type DrainRecord, openLedger } from '../../src/drain/
 import type { DrainConfig } from '../../src/drain/run.js';
 import { type DrainResult, SHUTDOWN_EVENTS } from '../../src/drain/state.js';
 import { silentLog } from '../../src/log.js';
+import type { HookFunction, PluginHost } from '../../src/plugins/api/types.js';
 import { DrainPlugin } from '../../src/plugins/drain-plugin.js';
 import { createPluginHost } from '../../src/plugins/host.js';
-import type { HookFunction, PluginHost } from '../../src/plugins/types.js';
 import { createSimClock, type SimClock } from './sim-clock.js';
 import { type AdminMode, createSimAdmin, type Look, type SimEnvoy } from './sim-envoy.js';
 import { createMachine, type Machine, type ProcessState, type SimProcess } from './sim-machine.js';

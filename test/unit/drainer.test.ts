@@ -9,7 +9,7 @@ import { type DrainLedger, openLedger } from '../../src/drain/record.js';
 import type { DrainConfig } from '../../src/drain/run.js';
 import type { DrainCommand } from '../../src/drain/state.js';
 import { identify, ownIdentity } from '../../src/host/process-identity.js';
-import type { PluginHost } from '../../src/plugins/types.js';
+import type { PluginHost } from '../../src/plugins/api/types.js';
 import {
   adminError,
   createFakeClock,

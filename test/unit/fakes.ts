@@ -13,7 +13,7 @@ import { type DrainCommand, type DrainResult, eventsOf } from '../../src/drain/s
 import { type ErrorCode, Pm2EnvoyError } from '../../src/errors.js';
 import { ownIdentity, type ProcessIdentity } from '../../src/host/process-identity.js';
 import type { Log } from '../../src/log.js';
-import type { PluginHost } from '../../src/plugins/types.js';
+import type { PluginHost } from '../../src/plugins/api/types.js';
 import type { Pm2Process } from '../../src/pm2/daemon.js';
 import type { Status } from '../../src/status/status.js';
 

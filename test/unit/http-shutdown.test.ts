@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { isDrainResult, statusOf } from '../../src/manager/http/shutdown.js';
+import { statusOf } from '../../src/manager/http/shutdown.js';
+import { isDrainResult } from '../../src/status/manager-client.js';
 import { makeResult } from './fakes.js';
 
 describe('statusOf', () => {

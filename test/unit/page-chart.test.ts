@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { addReading, renderChart, type Span } from '../../src/manager/page/chart.js';
+import { addReading, renderChart } from '../../src/manager/page/chart.js';
+import type { Span } from '../../src/manager/page/state.js';
 import { makeDrain, makeState, NOW_MS } from './page-states.js';
 
 function read(...readings: readonly (readonly [atMs: number, open: number])[]): Span[] {

@@ -5,8 +5,8 @@ import { loadConfig } from '../../src/config/load.js';
 import type { DrainRun } from '../../src/drain/run.js';
 import { createDrainRun } from '../../src/drain/run.js';
 import { isPm2EnvoyError } from '../../src/errors.js';
+import type { CommandSpec, HookContext, Plugin, PluginHost } from '../../src/plugins/api/types.js';
 import { createPluginHost, HOOK_TIMEOUT_MS, type LoadedPlugin } from '../../src/plugins/host.js';
-import type { CommandSpec, HookContext, Plugin, PluginHost } from '../../src/plugins/types.js';
 import {
   createFakeClock,
   createFakeEnvoy,

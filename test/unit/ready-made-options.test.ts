@@ -3,13 +3,13 @@ import { after, before, describe, it } from 'node:test';
 import { loadConfig } from '../../src/config/load.js';
 import { isPm2EnvoyError } from '../../src/errors.js';
 import { silentLog } from '../../src/log.js';
+import type { PluginClass } from '../../src/plugins/api/types.js';
 import { DrainPlugin } from '../../src/plugins/drain-plugin.js';
 import { createPluginHost } from '../../src/plugins/host.js';
 import { CommandPlugin } from '../../src/plugins/ready-made/command.js';
 import { readHooks } from '../../src/plugins/ready-made/options.js';
 import { fillIn, fillInAll } from '../../src/plugins/ready-made/variables.js';
 import { WebhookPlugin } from '../../src/plugins/ready-made/webhook.js';
-import type { PluginClass } from '../../src/plugins/types.js';
 
 const { config } = loadConfig({ env: {}, cwd: '/nowhere' });
 const EVENT = 'before:shutdown:fail-health';

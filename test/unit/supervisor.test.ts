@@ -2,13 +2,8 @@ import assert from 'node:assert/strict';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import {
-  describeSupervisor,
-  ownSupervisor,
-  pm2Home,
-  type Supervisor,
-  sameSupervisor,
-} from '../../src/pm2/supervisor.js';
+import { describeSupervisor, type Supervisor, sameSupervisor } from '../../src/host/supervisor.js';
+import { ownSupervisor, pm2Home } from '../../src/pm2/supervisor.js';
 
 const one: Supervisor = { home: '/home/a/.pm2', app: 'envoy', folder: '/srv/a' };
 

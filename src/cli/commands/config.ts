@@ -1,6 +1,6 @@
 import { maskSettings } from '../../config/load.js';
 import { KEYS } from '../../config/schema.js';
-import type { CommandSpec, HookFunction, Plugin, PluginHost } from '../../plugins/types.js';
+import type { CommandSpec, HookFunction, Plugin, PluginHost } from '../../plugins/api/types.js';
 import type { CliContext } from '../terminal/context.js';
 
 /** `pm2-envoy config`: the effective configuration, and where each value came from. */

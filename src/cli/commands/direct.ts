@@ -4,8 +4,8 @@ import { createEnvoyLocator } from '../../drain/locate.js';
 import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../../errors.js';
 import { findRunDir, prepareRunDir } from '../../host/run-dir.js';
 import { createLog, type Log } from '../../log.js';
+import type { PluginHost } from '../../plugins/api/types.js';
 import { createDrainHost } from '../../plugins/drain-host.js';
-import type { PluginHost } from '../../plugins/types.js';
 import type { CliContext } from '../terminal/context.js';
 
 /** The drain as the command line runs it by itself. */

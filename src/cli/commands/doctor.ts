@@ -7,7 +7,7 @@ import type {
   Invocation,
   Plugin,
   PluginHost,
-} from '../../plugins/types.js';
+} from '../../plugins/api/types.js';
 import { examine } from '../doctor/examine.js';
 import type { Finding } from '../doctor/finding.js';
 import { findEnvoyPods, readManifest } from '../doctor/manifest.js';

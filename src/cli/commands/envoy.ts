@@ -1,6 +1,6 @@
 import { findEnvoy, pinnedVersions } from '../../envoy/binary.js';
 import { installEnvoy } from '../../envoy/install.js';
-import type { CommandSpec, HookFunction, Plugin, PluginHost } from '../../plugins/types.js';
+import type { CommandSpec, HookFunction, Plugin, PluginHost } from '../../plugins/api/types.js';
 import type { CliContext } from '../terminal/context.js';
 
 /** `pm2-envoy envoy install` and `pm2-envoy envoy which`: the Envoy binary. */

@@ -6,7 +6,7 @@ import { installEnvoy } from '../../envoy/install.js';
 import { Pm2EnvoyError } from '../../errors.js';
 import { EXIT } from '../../exit-codes.js';
 import { migratesAcceptQueues } from '../../host/accept-queue.js';
-import type { CommandSpec, HookFunction, Plugin, PluginHost } from '../../plugins/types.js';
+import type { CommandSpec, HookFunction, Plugin, PluginHost } from '../../plugins/api/types.js';
 import { findIdleApp, planRedeploy, type RedeployPlan } from '../redeploy/plan.js';
 import {
   leftBeside,

@@ -4,7 +4,7 @@ import { createEnvoyLocator } from '../../drain/locate.js';
 import { isPm2EnvoyError, Pm2EnvoyError } from '../../errors.js';
 import { findRunDir } from '../../host/run-dir.js';
 import { silentLog } from '../../log.js';
-import type { PluginHost } from '../../plugins/types.js';
+import type { PluginHost } from '../../plugins/api/types.js';
 import { createManagerClient } from '../../status/manager-client.js';
 import { createStatusReader, type Status, type StatusReader } from '../../status/status.js';
 

@@ -1,4 +1,4 @@
-import type { CommandSpec, HookFunction, Plugin, PluginHost } from '../../plugins/types.js';
+import type { CommandSpec, HookFunction, Plugin, PluginHost } from '../../plugins/api/types.js';
 import type { CliContext } from '../terminal/context.js';
 import { layOut } from '../terminal/layout.js';
 import { statusRows } from '../view/status-view.js';

@@ -1,7 +1,7 @@
 import { systemClock } from '../../clock.js';
 import { isPm2EnvoyError, messageOf } from '../../errors.js';
 import { EXIT } from '../../exit-codes.js';
-import type { PluginHost } from '../../plugins/types.js';
+import type { PluginHost } from '../../plugins/api/types.js';
 import type { Status } from '../../status/status.js';
 import type { CliContext } from '../terminal/context.js';
 import { layOut, type Row } from '../terminal/layout.js';

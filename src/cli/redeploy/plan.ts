@@ -4,6 +4,7 @@ import type { LoadedConfig } from '../../config/load.js';
 import { isKey, variableOf } from '../../config/schema.js';
 import { drainTimeSeconds } from '../../envoy/arguments.js';
 import { notAnEnvoy, versionOf } from '../../envoy/bootstrap.js';
+import { checkLaunch, launchOf } from '../../envoy/launch.js';
 import { Pm2EnvoyError } from '../../errors.js';
 import {
   bootstrapCopyOf,
@@ -17,7 +18,6 @@ import { silentLog } from '../../log.js';
 import { createDrainHost } from '../../plugins/drain-host.js';
 import { appConfig } from '../../pm2/app-config.js';
 import { type FoundApp, findApp } from '../../pm2/find-app.js';
-import { checkLaunch, launchOf } from '../../runner/start.js';
 
 /** What a redeploy is going to do, once everything in it has been checked. */
 export interface RedeployPlan {

@@ -1,6 +1,13 @@
 import type { Request, Response } from 'express';
-import type { Health } from '../health.js';
-import { sendError } from './answers.js';
+import { type HttpError, sendError } from './answers.js';
+
+/** Answers of the two health endpoints: undefined is well, else the reason. */
+export interface Health {
+  /** Why the manager should be restarted: Envoy has been lost for longer than `envoy-lost-after`. */
+  unhealthy(): string | undefined;
+  /** Why no traffic should come here: a drain, or an Envoy that is not LIVE. */
+  unready(): Promise<HttpError | undefined>;
+}
 
 /** What the two probes answer. */
 export interface HealthHandlers {

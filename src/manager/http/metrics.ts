@@ -1,5 +1,10 @@
 import type { RequestHandler } from 'express';
-import type { Scrape } from '../metrics/scrape.js';
+
+/** An answer of `/metrics`. */
+export interface Scrape {
+  contentType: string;
+  text: string;
+}
 
 /** Creates the handler of `/metrics`. */
 export function createMetricsHandler(scrape: () => Promise<Scrape>): RequestHandler {

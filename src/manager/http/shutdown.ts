@@ -1,11 +1,6 @@
 import type { Request, Response } from 'express';
 import type { HostDrain } from '../../drain/host-drain.js';
-import {
-  type DrainOutcome,
-  type DrainResult,
-  describeTooLate,
-  type ResumeResult,
-} from '../../drain/state.js';
+import { type DrainOutcome, describeTooLate, type ResumeResult } from '../../drain/state.js';
 import { unreachable } from '../../errors.js';
 import type { HttpError } from './answers.js';
 
@@ -68,9 +63,4 @@ export function statusOf(outcome: DrainOutcome): number {
     default:
       return unreachable(outcome);
   }
-}
-
-/** Whether a body is that of `/shutdown`. */
-export function isDrainResult(body: unknown): body is DrainResult {
-  return typeof body === 'object' && body !== null && 'outcome' in body && 'durationMs' in body;
 }

@@ -1,9 +1,10 @@
 import { type Clock, systemClock } from '../../clock.js';
 import type { Config } from '../../config/config.js';
 import { packageVersion } from '../../package-root.js';
-import type { PluginHost } from '../../plugins/types.js';
+import type { PluginHost } from '../../plugins/api/types.js';
 import { shareInFlight } from '../../share.js';
 import type { Status, StatusReader } from '../../status/status.js';
+import type { Scrape } from '../http/metrics.js';
 import type { CallTally } from './call-tally.js';
 import { METRICS } from './catalogue.js';
 import type { Sample } from './counters.js';
@@ -11,12 +12,6 @@ import type { DrainTally } from './drain-tally.js';
 import type { Exposition } from './exposition.js';
 import { processSamples } from './process-samples.js';
 import { statusSamples } from './status-samples.js';
-
-/** An answer of `/metrics`. */
-export interface Scrape {
-  contentType: string;
-  text: string;
-}
 
 /** What a scrape waits for Envoy at most; Prometheus by default gives up after 10 s. */
 const ENVOY_LIMIT_MS = 4_000;

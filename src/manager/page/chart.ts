@@ -1,9 +1,6 @@
 import { type Html, html } from './html.js';
-import type { PageState } from './state.js';
+import type { PageState, Span } from './state.js';
 import { span } from './words.js';
-
-/** So many connections were open from one moment to another. */
-export type Span = readonly [fromMs: number, toMs: number, open: number];
 
 /** Readings further apart say nothing of the time between them. */
 const GAP_MS = 10_000;

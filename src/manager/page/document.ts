@@ -1,9 +1,9 @@
 import type { PacePoint } from '../../status/pace.js';
 import type { Status } from '../../status/status.js';
-import { addReading, type Span } from './chart.js';
+import { addReading } from './chart.js';
 import { type Html, html } from './html.js';
 import { begin } from './progress.js';
-import type { Snapshot } from './state.js';
+import type { Snapshot, Span } from './state.js';
 import { type Region, renderRegions, titleOf } from './view.js';
 
 /** The whole page. It can be read as it is; its script goes on from the snapshot. */

@@ -1,6 +1,8 @@
 import type { JournalEntry } from '../../status/journal.js';
 import type { Status } from '../../status/status.js';
-import type { Span } from './chart.js';
+
+/** So many connections were open from one moment to another. */
+export type Span = readonly [fromMs: number, toMs: number, open: number];
 
 /** A line of the log: an entry of the journal, or what the page itself has noticed. */
 export type LogLine = Omit<JournalEntry, 'kind'> & { kind: JournalEntry['kind'] | 'page' };

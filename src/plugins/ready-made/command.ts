@@ -1,6 +1,6 @@
 import { childEnvironment, describeExit } from '../../envoy/process.js';
 import { messageOf, systemCodeOf } from '../../errors.js';
-import type { HookContext, HookSpec, Plugin, PluginHost } from '../types.js';
+import type { HookContext, HookSpec, Plugin, PluginHost } from '../api/types.js';
 import { readHooks } from './options.js';
 import { runProgram } from './program.js';
 

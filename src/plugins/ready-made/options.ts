@@ -1,7 +1,7 @@
 import { parseDuration } from '../../config/duration.js';
 import { messageOf, Pm2EnvoyError } from '../../errors.js';
 import { closest } from '../../text.js';
-import type { HookFunction, HookSpec } from '../types.js';
+import type { HookFunction, HookSpec } from '../api/types.js';
 
 /** What the hooks of a ready-made plugin are configured with. */
 export interface HookShape {

@@ -1,4 +1,4 @@
-import type { PluginHost } from '../types.js';
+import type { PluginHost } from '../api/types.js';
 
 /**
  * Replaces each `${NAME}` by the environment variable of that name, so that secrets stay out of the

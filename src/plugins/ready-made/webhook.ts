@@ -7,7 +7,7 @@ import { systemClock } from '../../clock.js';
 import { formatDuration } from '../../config/duration.js';
 import { systemCodeOf } from '../../errors.js';
 import { packageVersion } from '../../package-root.js';
-import type { HookContext, HookSpec, Plugin, PluginHost } from '../types.js';
+import type { HookContext, HookSpec, Plugin, PluginHost } from '../api/types.js';
 import { type HookSettings, isObject, readHooks, unshown } from './options.js';
 import { fillIn, fillInAll } from './variables.js';
 

@@ -1,6 +1,7 @@
-import type { Config } from '../config/config.js';
-import type { DrainRun } from '../drain/run.js';
-import type { Log } from '../log.js';
+import type { Config } from '../../config/config.js';
+import type { DrainCall } from '../../drain/lifecycle.js';
+import type { DrainRun } from '../../drain/run.js';
+import type { Log } from '../../log.js';
 
 /** A command of the command line: what it is called with, and the lifecycle events it goes through. */
 export interface CommandSpec {
@@ -98,15 +99,8 @@ export interface PluginHost {
 }
 
 /** One call of {@link PluginHost.run}. */
-export interface HostCall {
+export interface HostCall extends Partial<DrainCall> {
   invocation?: Invocation;
-  drain?: DrainRun;
   /** Whatever its hooks do, as in a drain; never rejects then. */
   goesOn?: true;
-  /** The event to begin with, when an earlier process has done the others; the first if left out. */
-  from?: string;
-  /** Told before each event's first hook. */
-  onEvent?(event: string): void;
-  /** Asked before each event whether to pass over it. */
-  skips?(event: string): boolean;
 }
