@@ -39,7 +39,6 @@ await build({
   bundle: true,
   splitting: true,
   minify: true,
-  sourcemap: true,
   platform: 'node',
   format: 'esm',
   target: 'node20.19',

@@ -1,64 +1,75 @@
-// Runs test suites: node scripts/test.js unit property integration e2e
-// Suites that need an Envoy get one: ENVOY_BIN if set, else the pinned one, fetched once. There is no
-// skipping: without an Envoy they fail.
+// Runs test suites: node scripts/test.js unit property integration e2e [FILE …] [--grep PATTERN] [--watch]
+// With files, only those run. Suites that need an Envoy get one: ENVOY_BIN if set, else the pinned one, fetched
+// once. There is no skipping: without an Envoy they fail.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
-const suites = process.argv.slice(2);
-const files = suites.flatMap((suite) =>
-  readdirSync(`${root}test/${suite}`)
-    .filter((name) => name.endsWith('.test.ts'))
-    .map((name) => `test/${suite}/${name}`),
-);
-// These take minutes, and the whole machine.
-const isLong = suites.includes('soak') || suites.includes('deploy');
-if (files.length === 0) throw new Error(`no tests in ${suites.join(', ')}`);
+const QUICK = ['unit', 'property'];
+/** These take minutes, and the whole machine. */
+const LONG = ['soak', 'deploy'];
 
-const reporter = ['--test-reporter', 'spec'];
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: { grep: { type: 'string', short: 'g' }, watch: { type: 'boolean' } },
+});
+const given = positionals.filter((name) => name.endsWith('.ts'));
+for (const file of given) if (!existsSync(`${root}${file}`)) throw new Error(`there is no ${file}`);
+const files = given.length > 0 ? given : positionals.flatMap(filesOf);
+const isIn = (suites) => (file) => suites.some((suite) => file.startsWith(`test/${suite}/`));
+const isQuick = isIn(QUICK);
+const isLong = isIn(LONG);
+
 const env = { ...process.env };
 // Settings of the caller's own must not leak into what is tested.
 for (const name of Object.keys(env)) if (name.startsWith('PM2_ENVOY_')) delete env[name];
-if (suites.some((suite) => suite !== 'unit' && suite !== 'property')) {
-  const install = (version) =>
-    execFileSync(process.execPath, ['bin/pm2-envoy.js', 'envoy', 'install', version], {
-      cwd: root,
-      encoding: 'utf8',
-    }).trim();
+if (!files.every(isQuick)) {
   env.ENVOY_BIN ||= install('1.40.0');
   env.OLDER_ENVOY_BIN ||= install('1.39.3');
 }
 
-// What keeps every core busy, or counts what a busy Envoy loses, runs by itself, after the rest.
-const isLoad = (file) => isLong || /(under-load|traffic)/.test(file);
-const codes = [
-  run(
-    files.filter((file) => !isLoad(file)),
-    3,
-  ),
-  run(files.filter(isLoad), 1),
+// The quick ones first: they find most faults in seconds. What keeps every core busy, or counts what a busy
+// Envoy loses, runs by itself, after the rest.
+const isLoad = (file) => isLong(file) || (!isQuick(file) && /(under-load|traffic)/.test(file));
+const rounds = [
+  [files.filter(isQuick), 3],
+  [files.filter((file) => !isQuick(file) && !isLoad(file)), 3],
+  [files.filter(isLoad), 1],
 ];
+const codes = rounds.map(([some, concurrency]) => run(some, concurrency));
 process.exitCode = codes.find((code) => code !== 0) ?? 0;
+
+function filesOf(suite) {
+  if (!existsSync(`${root}test/${suite}`)) throw new Error(`there is no suite or file ${suite}`);
+  return readdirSync(`${root}test/${suite}`)
+    .filter((name) => name.endsWith('.test.ts'))
+    .map((name) => `test/${suite}/${name}`);
+}
+
+function install(version) {
+  return execFileSync(process.execPath, ['bin/pm2-envoy.js', 'envoy', 'install', version], {
+    cwd: root,
+    encoding: 'utf8',
+  }).trim();
+}
 
 function run(some, concurrency) {
   if (some.length === 0) return 0;
-  const { status } = spawnSync(
-    process.execPath,
+  const limitMinutes = some.some(isLong) ? 15 : 5;
+  const options = [
+    ['--import', 'tsx', '--test', '--test-reporter', 'spec'],
     // A test that fails may leave a server open: its file must end all the same. (--test-force-exit would
     // do, but loses results on Node 24.)
-    [
-      '--import',
-      'tsx',
-      '--test',
-      '--test-timeout',
-      String((isLong ? 15 : 5) * 60_000),
-      ...reporter,
-      '--test-concurrency',
-      String(concurrency),
-      ...some,
-    ],
-    { cwd: root, env, stdio: 'inherit' },
-  );
+    ['--test-timeout', String(limitMinutes * 60_000), '--test-concurrency', String(concurrency)],
+    values.grep === undefined ? [] : ['--test-name-pattern', values.grep],
+    values.watch ? ['--watch'] : [],
+  ].flat();
+  const { status } = spawnSync(process.execPath, [...options, ...some], {
+    cwd: root,
+    env,
+    stdio: 'inherit',
+  });
   return status ?? 1;
 }

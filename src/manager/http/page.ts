@@ -84,7 +84,7 @@ function createReader(): (path: string) => Promise<string> {
   };
 }
 
-/** Without what only its readers here need: comments, indentation, the link to its source map. */
+/** Without what only its readers here need: comments and indentation. */
 async function readText(path: string): Promise<string> {
   const text = await readFile(path, 'utf8');
   const code = text.replace(/^\s*(\/\*[\s\S]*?\*\/|\/\/.*)\n?/gm, '').replace(/^\s+/gm, '');
