@@ -14,7 +14,6 @@ const ROWS = [
   ['drain'],
   ['config'],
   ['envoy'],
-  ['steering'],
   ['admin'],
   ['host'],
   ['files'],

@@ -18,5 +18,4 @@ export type {
   PluginHost,
 } from './plugins/api/types.js';
 export { type EnvoyAppsOptions, envoyApps, type Pm2App } from './pm2/apps.js';
-export { type BackendApp, behindEnvoy, type HeldApp } from './pm2/behind-envoy.js';
 export type { Status } from './status/status.js';

@@ -1,25 +1,22 @@
+import { readBootstrapAdmin } from '../envoy/bootstrap.js';
 import { type AdminRelay, startAdminRelay } from '../envoy/relay.js';
 import { messageOf } from '../errors.js';
-import type { BootstrapAdmin } from '../host/bootstrap-admin.js';
-import type { Log } from '../log.js';
+import type { App } from '../pm2/boot.js';
 
 /**
- * Relays the admin address of the bootstrap to the newest generation, with the paths that the bootstrap
- * allows. One that can't be listened on costs a warning: Envoy serves without it.
- *
- * @param admin what the bootstrap of the generation in service says; undefined: that is not known
+ * Relays the bootstrap's own admin address to the newest generation. One that can't be listened on
+ * costs a warning: Envoy serves without it.
  */
 export async function relayAdmin(
-  admin: BootstrapAdmin | undefined,
+  { config, log }: Pick<App, 'config' | 'log'>,
   newestSocket: () => string | undefined,
-  log: Log,
 ): Promise<AdminRelay | undefined> {
-  if (!admin) log.warn("the bootstrap's admin address is not known, so it is not relayed");
-  const { address, allowPaths = [] } = admin ?? {};
-  if (!address) return undefined;
-  const shown = 'path' in address ? address.path : `${address.host}:${address.port}`;
+  let shown = config.envoyConfig;
   try {
-    const relay = await startAdminRelay({ address, allowPaths }, newestSocket);
+    const admin = readBootstrapAdmin(config.envoyConfig);
+    if (!admin || ('port' in admin && admin.port === 0)) return undefined;
+    shown = 'path' in admin ? admin.path : `${admin.host}:${admin.port}`;
+    const relay = await startAdminRelay(admin, newestSocket);
     log.debug(`relaying the bootstrap's admin address ${shown}`);
     return relay;
   } catch (error) {

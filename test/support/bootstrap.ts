@@ -111,7 +111,6 @@ export function cluster(name: string, port: number): unknown {
   };
 }
 
-/** A TCP address. */
-export function address(port: number, host = '127.0.0.1'): unknown {
+function address(port: number, host = '127.0.0.1'): unknown {
   return { socket_address: { address: host, port_value: port } };
 }

@@ -1,16 +1,11 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { createDrainer } from '../../src/drain/drainer.js';
-import {
-  type DrainLedger,
-  type DrainRecord,
-  openLedger,
-  readNewest,
-} from '../../src/drain/record.js';
+import { type DrainLedger, openLedger } from '../../src/drain/record.js';
 import type { DrainConfig } from '../../src/drain/run.js';
 import type { DrainCommand } from '../../src/drain/state.js';
 import { identify, ownIdentity } from '../../src/host/process-identity.js';
@@ -42,7 +37,7 @@ function setUp(
     config?: Partial<DrainConfig>;
     command?: DrainCommand;
     host?: Pick<PluginHost, 'run'>;
-    base?: string;
+    file?: string;
     ledger?: DrainLedger;
     limitMs?: number;
   } = {},
@@ -50,11 +45,11 @@ function setUp(
   const envoy = options.envoy ?? createFakeEnvoy(3);
   const clock = createFakeClock();
   const fakeLog = createFakeLog();
-  const base = options.base ?? join(makeTempFolder(), 'drain');
+  const file = options.file ?? join(makeTempFolder(), 'shutdown.json');
   const drainer = createDrainer({
     command: options.command ?? 'shutdown',
     targets: [targetOf(envoy)],
-    ledger: options.ledger ?? openLedger({ base, log: fakeLog.log }),
+    ledger: options.ledger ?? openLedger({ file, log: fakeLog.log }),
     config: { ...drainConfig, ...options.config },
     host: options.host ?? drainSteps,
     log: fakeLog.log,
@@ -66,11 +61,11 @@ function setUp(
     envoy,
     clock,
     fakeLog,
-    base,
+    file,
     drainer,
     startMs,
     passedMs: () => clock.nowMs() - startMs,
-    record: (): Partial<DrainRecord> => readNewest(base) ?? {},
+    record: (): Record<string, unknown> => JSON.parse(readFileSync(file, 'utf8')),
   };
 }
 
@@ -205,10 +200,7 @@ describe('createDrainer state', () => {
     assert.equal(state.kind === 'draining' && state.deadlineMs, startMs + 60_000);
     const result = await promise;
     assert.deepEqual(seen, ['fail-health', 'delay', 'close', 'wait', 'finish']);
-    const ended = drainer.state();
-    assert.equal(ended.kind === 'ended' && ended.result, result);
-    assert.deepEqual(ended.kind === 'ended' && ended.steps?.map(({ phase }) => phase), seen);
-    assert.deepEqual(ended.kind === 'ended' && ended.startedBy, { kind: 'unknown' });
+    assert.deepEqual(drainer.state(), { kind: 'ended', result });
     assert.equal(drainer.current()?.outcome, 'drained');
   });
 });
@@ -230,12 +222,12 @@ describe('createDrainer with a record that is there already', () => {
   });
 
   it('gives the result of a drain that has ended at once, without calling Envoy', async () => {
-    const base = join(makeTempFolder(), 'drain');
-    const ledger = openLedger({ base, log: createFakeLog().log });
+    const file = join(makeTempFolder(), 'shutdown.json');
+    const ledger = openLedger({ file, log: createFakeLog().log });
     const result = makeResult({ outcome: 'timeout', connectionsLeft: 9 });
     ledger.claim(makeRecord(900_000), 900_000);
-    ledger.finish(makeRecord(900_000), result);
-    const { drainer, envoy, passedMs } = setUp({ base });
+    ledger.update(makeRecord(900_000, { phase: 'finish', result }));
+    const { drainer, envoy, passedMs } = setUp({ file });
     assert.deepEqual(await drainer.drain(), result);
     assert.deepEqual(envoy.calls, []);
     assert.equal(passedMs(), 0);
@@ -247,13 +239,13 @@ describe('createDrainer with a record that is there already', () => {
     children.push(child);
     await once(child, 'spawn');
     const leader = identify(child.pid ?? 0) ?? assert.fail();
-    const base = join(makeTempFolder(), 'drain');
-    const theirs = openLedger({ base, self: leader, log: createFakeLog().log });
+    const file = join(makeTempFolder(), 'shutdown.json');
+    const theirs = openLedger({ file, self: leader, log: createFakeLog().log });
     const first = makeRecord(1_000_000 - 5_000, { leader, phase: 'wait', connectionsAtStart: 8 });
     theirs.claim(first, 1_000_000);
-    const { drainer, envoy, clock, startMs, passedMs } = setUp({ base });
+    const { drainer, envoy, clock, startMs, passedMs } = setUp({ file });
     clock.at(startMs + 4_000, () => {
-      theirs.finish(first, makeResult({ connectionsAtStart: 8 }));
+      theirs.update({ ...first, phase: 'finish', result: makeResult({ connectionsAtStart: 8 }) });
     });
     const promise = drainer.drain();
     const state = drainer.state();
@@ -266,8 +258,8 @@ describe('createDrainer with a record that is there already', () => {
   });
 
   it('takes over when the leader dies: from its phase, with its deadline', async () => {
-    const base = join(makeTempFolder(), 'drain');
-    const dead = openLedger({ base, self: deadIdentity, log: createFakeLog().log });
+    const file = join(makeTempFolder(), 'shutdown.json');
+    const dead = openLedger({ file, self: deadIdentity, log: createFakeLog().log });
     dead.claim(
       makeRecord(1_000_000 - 50_000, {
         leader: deadIdentity,
@@ -277,7 +269,7 @@ describe('createDrainer with a record that is there already', () => {
       }),
       1_000_000,
     );
-    const { drainer, envoy, passedMs, record } = setUp({ base });
+    const { drainer, envoy, passedMs, record } = setUp({ file });
     const result = await drainer.drain();
     assert.equal(result.outcome, 'timeout');
     assert.equal(result.connectionsAtStart, 8);
@@ -291,17 +283,29 @@ describe('createDrainer with a record that is there already', () => {
 
   it('looks at Envoy again where the leader died between the last event and the result', async () => {
     for (const open of [0, 3]) {
-      const base = join(makeTempFolder(), 'drain');
-      const dead = openLedger({ base, self: deadIdentity, log: createFakeLog().log });
+      const file = join(makeTempFolder(), 'shutdown.json');
+      const dead = openLedger({ file, self: deadIdentity, log: createFakeLog().log });
       dead.claim(
         makeRecord(1_000_000 - 30_000, { leader: deadIdentity, phase: 'finish' }),
         1_000_000,
       );
-      const { drainer } = setUp({ base, envoy: createFakeEnvoy(open) });
+      const { drainer } = setUp({ file, envoy: createFakeEnvoy(open) });
       const { outcome, connectionsLeft } = await drainer.drain();
       assert.equal(outcome, open === 0 ? 'drained' : 'timeout');
       assert.equal(connectionsLeft, open);
     }
+  });
+
+  it('ends with its own result where another process has taken over, and leaves the record to it', async () => {
+    const { drainer, clock, envoy, startMs, file, record } = setUp();
+    const other = { pid: process.ppid, startTime: 'other' };
+    clock.at(startMs + 12_000, () => {
+      writeFileSync(file, JSON.stringify({ ...record(), leader: other }));
+    });
+    clock.at(startMs + 20_000, () => setOpen(envoy, 0));
+    assert.equal((await drainer.drain()).outcome, 'drained');
+    assert.deepEqual(record()['leader'], other);
+    assert.equal(record()['result'], undefined);
   });
 
   it('steps down for a process that has taken over and runs, and gives its result', async () => {
@@ -309,11 +313,10 @@ describe('createDrainer with a record that is there already', () => {
     children.push(child);
     await once(child, 'spawn');
     const leader = identify(child.pid ?? 0) ?? assert.fail();
-    const { drainer, clock, envoy, startMs, base, record } = setUp();
+    const { drainer, clock, envoy, startMs, file, record } = setUp();
     let calls = 0;
     clock.at(startMs + 2_000, () => {
-      const taken = { ...record(), leader, term: 2, version: 1 };
-      writeFileSync(`${base}-1-2.json`, JSON.stringify(taken));
+      writeFileSync(file, JSON.stringify({ ...record(), leader }));
     });
     clock.at(startMs + 3_000, () => {
       calls = envoy.calls.length;
@@ -321,7 +324,7 @@ describe('createDrainer with a record that is there already', () => {
     });
     const result = makeResult({ outcome: 'timeout', connectionsLeft: 9 });
     clock.at(startMs + 15_000, () => {
-      writeFileSync(`${base}-1.result.json`, JSON.stringify({ ...result, startedAtMs: startMs }));
+      writeFileSync(file, JSON.stringify({ ...record(), phase: 'finish', result }));
     });
     assert.deepEqual(await drainer.drain(), result);
     assert.equal(envoy.calls.length, calls);
@@ -329,31 +332,19 @@ describe('createDrainer with a record that is there already', () => {
     assert.ok(clock.nowMs() < startMs + 15_200);
   });
 
-  it('joins a later drain of the same Envoys, which another process has begun', async () => {
-    const child = spawn('sleep', ['60'], { stdio: 'ignore' });
-    children.push(child);
-    await once(child, 'spawn');
-    const leader = identify(child.pid ?? 0) ?? assert.fail();
-    const { drainer, clock, startMs, base } = setUp();
-    const theirs = openLedger({
-      base,
-      self: leader,
-      log: createFakeLog().log,
-      covers: () => false,
-    });
-    const later = makeRecord(startMs + 12_000, { leader });
+  it('leads on by its own deadline where somebody has begun another drain in its place', async () => {
+    const { drainer, clock, startMs, file, passedMs } = setUp();
     clock.at(startMs + 12_000, () => {
-      theirs.claim(later, clock.nowMs());
+      const leader = identify(process.ppid) ?? assert.fail();
+      writeFileSync(file, JSON.stringify(makeRecord(clock.nowMs(), { leader })));
     });
-    clock.at(startMs + 20_000, () => {
-      theirs.finish(later, makeResult({ connectionsAtStart: 8 }));
-    });
-    assert.equal((await drainer.drain()).connectionsAtStart, 8);
+    assert.equal((await drainer.drain()).outcome, 'timeout');
+    assert.equal(passedMs(), 60_000);
   });
 
   it('drains where no record can be written', async () => {
     const { drainer, fakeLog, envoy } = setUp({
-      base: '/proc/nowhere/drain',
+      file: '/nowhere/shutdown.json',
       envoy: createFakeEnvoy(0),
     });
     assert.equal((await drainer.drain()).outcome, 'drained');

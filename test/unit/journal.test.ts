@@ -41,11 +41,8 @@ function locatedWith(more: Partial<Generation> = {}): Located {
   };
   const newest = { ...targetOf(createFakeEnvoy()), generation };
   return {
-    ...{ targets: [newest], newest, generation },
-    ledger: openLedger({ base: `${directory}/drain`, log: silentLog }),
-    applies: () => true,
-    covers: () => true,
-    now: undefined,
+    ...{ targets: [newest], newest, generation, latest: ownIdentity() },
+    ledger: openLedger({ file: `${directory}/shutdown.json`, log: silentLog }),
     envoyStartedAtMs: undefined,
   };
 }

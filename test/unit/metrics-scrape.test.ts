@@ -16,11 +16,7 @@ function setUp(read: () => Promise<Status>) {
     config: { drainTimeoutMs: 300_000 },
     status: { read, peek: async () => ({ ...idleStatus, phase: 'delay' }) },
     calls,
-    drains: createDrainTally({
-      file: '/does/not/exist',
-      drainUntil: 'connections',
-      log: silentLog,
-    }),
+    drains: createDrainTally({ file: '/does/not/exist', log: silentLog }),
     host: { hookNames: ['shutdown:close'], failures },
     clock,
   });

@@ -107,11 +107,9 @@ describe('createPacing', () => {
   ): { pacing: Pacing; clock: FakeClock; restMs(toGo: number): Promise<number> } {
     const clock = createFakeClock();
     const startMs = clock.nowMs() + 10_000;
-    const budget = createBudget(clock.nowMs);
     const pacing = createPacing({
       config,
       clock,
-      budget,
       openFiles: () => files(clock.nowMs() - startMs),
       rest: (ms) => (ms > 0 ? clock.sleep(ms) : Promise.resolve()),
       isOver: () => false,
@@ -120,7 +118,6 @@ describe('createPacing', () => {
     clock.advance(10_000);
     const ask = (): void => {
       pacing.begin();
-      budget.spend(poll.tookMs);
       pacing.note(poll);
     };
     ask();

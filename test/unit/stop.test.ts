@@ -58,8 +58,7 @@ interface Stage {
 }
 
 async function setUp(ownApp: Partial<OwnApp> = {}): Promise<Stage> {
-  const runDir = makeTempFolder();
-  const generations = openGenerations(runDir);
+  const generations = openGenerations(makeTempFolder());
   const clock = createFakeClock();
   const log = createFakeLog();
   const { config } = loadConfig({ env: {}, cwd: '/nowhere' });
@@ -72,7 +71,6 @@ async function setUp(ownApp: Partial<OwnApp> = {}): Promise<Stage> {
   };
   const context: StopContext = {
     config,
-    runDir,
     generations,
     hostDrain: hostDrain as HostDrain,
     host: createPluginHost({ config, log: log.log, plugins: [] }),

@@ -6,13 +6,12 @@ import type { DrainOutcome, DrainPhase, DrainResult } from '../../drain/state.js
 import { isPm2EnvoyError, unreachable } from '../../errors.js';
 import { EXIT } from '../../exit-codes.js';
 import { findRunDir } from '../../host/run-dir.js';
-import { userName } from '../../host/user.js';
-import { createManagerClient, type ManagerClient } from '../../status/manager-client.js';
+import { createManagerClient } from '../../status/manager-client.js';
 import { createStatusReader, type Status } from '../../status/status.js';
 import type { CliContext } from '../terminal/context.js';
-import { createDrainProgress, type DrainProgress } from '../view/progress.js';
+import { createDrainProgress, type DrainProgress, knownCheckDelayMs } from '../view/progress.js';
 import { counted } from '../view/words.js';
-import { type DirectDrain, openDirectDrain } from './direct.js';
+import { openDirectDrain } from './direct.js';
 
 /**
  * `pm2-envoy shutdown`: drains through the manager, or directly when it is down; blocks until the
@@ -20,9 +19,9 @@ import { type DirectDrain, openDirectDrain } from './direct.js';
  */
 export async function runShutdown(cli: CliContext): Promise<number> {
   const { config } = cli.load();
-  const { result, seen } = await drainSomehow(cli, config);
+  const result = await drainSomehow(cli, config);
   if (cli.json) cli.io.out(JSON.stringify(result));
-  else cli.io.say(describeResult(result, seen), 'stdout');
+  else cli.io.say(describeResult(result), 'stdout');
   if (result.outcome === 'drained' || result.outcome === 'timeout') {
     cli.io.say('Envoy takes no more connections; `pm2-envoy redeploy` brings up a new one.');
   }
@@ -46,21 +45,14 @@ export function exitCodeOfOutcome(outcome: DrainOutcome): number {
   }
 }
 
-/** `seen` is the last status of the drain; undefined: it was over before anybody looked. */
-async function drainSomehow(
-  cli: CliContext,
-  config: Config,
-): Promise<{ result: DrainResult; seen: Status | undefined }> {
-  const progress = createDrainProgress(cli);
-  const withSeen = (result: DrainResult) => ({ result, seen: progress.latest() });
-  const manager = createManagerClient(config, findRunDir(config.runDir));
+async function drainSomehow(cli: CliContext, config: Config): Promise<DrainResult> {
+  const progress = createDrainProgress(cli, { checkDelayMs: knownCheckDelayMs(cli.load()) });
   try {
-    return withSeen(await drainByManager(cli, manager, progress));
+    return await drainByManager(cli, config, progress);
   } catch (error) {
     if (!isPm2EnvoyError(error, 'manager-unreachable')) throw error;
     cli.io.say(`${error.message}: draining Envoy directly`);
-    const direct = await openDirectDrain(cli, config, manager.hung());
-    return withSeen(await drainDirectly(cli, { config, direct, progress }));
+    return await drainDirectly(cli, config, progress);
   } finally {
     progress.close();
   }
@@ -68,9 +60,10 @@ async function drainSomehow(
 
 async function drainByManager(
   cli: CliContext,
-  manager: ManagerClient,
+  config: Config,
   progress: DrainProgress,
 ): Promise<DrainResult> {
+  const manager = createManagerClient(config, findRunDir(config.runDir));
   const forget = cli.io.onInterrupt(() => describeInterrupted(progress.latest()?.phase));
   try {
     return await progress.follow(manager.shutdown(), manager.status);
@@ -81,9 +74,10 @@ async function drainByManager(
 
 async function drainDirectly(
   cli: CliContext,
-  parts: { config: Config; direct: DirectDrain; progress: DrainProgress },
+  config: Config,
+  progress: DrainProgress,
 ): Promise<DrainResult> {
-  const { config, direct, progress } = parts;
+  const direct = await openDirectDrain(cli, config);
   const { hostDrain, host, runDir, log } = direct;
   // A connection of its own: the drain must not queue behind the progress display.
   const watch = createEnvoyLocator({ config, runDir, log });
@@ -96,10 +90,7 @@ async function drainDirectly(
       : describeInterrupted(phase);
   });
   try {
-    const result = await progress.follow(
-      hostDrain.drain({ kind: 'cli', detail: userName() }),
-      status.read,
-    );
+    const result = await progress.follow(hostDrain.drain(), status.read);
     progress.close();
     await host.settled();
     return result;
@@ -137,17 +128,10 @@ function canBeTakenBack(phase: Status['phase'] | undefined): boolean {
   return phase === undefined || BEFORE_CLOSE.includes(phase);
 }
 
-function describeResult(
-  { outcome, durationMs, connectionsLeft }: DrainResult,
-  seen: Status | undefined,
-): string {
-  const took = `${outcome} after ${formatDuration(durationMs)}`;
-  if (outcome === 'drained' && seen?.settings.drainUntil === 'requests' && connectionsLeft) {
-    return `${took}, 0 requests left; ${counted(connectionsLeft, 'idle connection')} close${connectionsLeft === 1 ? 's' : ''} when Envoy stops`;
-  }
+function describeResult({ outcome, durationMs, connectionsLeft }: DrainResult): string {
   const left =
     connectionsLeft === null
       ? 'an unknown number of connections'
       : counted(connectionsLeft, 'connection');
-  return `${took}, ${left} left`;
+  return `${outcome} after ${formatDuration(durationMs)}, ${left} left`;
 }

@@ -19,7 +19,6 @@ export function clean(text: string, unicode: boolean): string {
   return visible
     .replaceAll('’', "'")
     .replaceAll('…', '..')
-    .replaceAll('·', '|')
     .replace(/[^\x20-\x7e]/gu, '?');
 }
 

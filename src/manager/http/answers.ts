@@ -16,11 +16,8 @@ export type HttpErrorCode =
   | 'drained'
   | 'envoy-gone'
   | 'not-live'
-  | 'no-listeners'
-  | 'listeners-closed'
   | 'orphaned-drain'
-  | 'not-resumable'
-  | 'another-host';
+  | 'not-resumable';
 
 /** The body of an error. */
 export interface HttpError {

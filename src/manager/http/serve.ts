@@ -64,7 +64,7 @@ export async function serve(options: {
       const busy = systemCodeOf(error) === 'EADDRINUSE';
       const held = busy && isHeldByManager();
       if (!busy || (!held && clock.nowMs() - startedMs > BUSY_LIMIT_MS)) {
-        throw unusable({ host: address, port }, error);
+        throw unusable(address, port, error);
       }
       if (!said) log.warn(`port ${port} on ${address} is busy: trying again`);
       said = true;
@@ -135,32 +135,22 @@ function listen(
 }
 
 /**
- * Whether something could listen there now.
+ * Whether the manager could listen there now.
  *
- * @param what and what to do where it can't
  * @throws Pm2EnvoyError `serve-failed` when it could not
  */
-export async function checkPort(
-  { host, port }: { host: string; port: number },
-  what: { subject: string; remedy: string } = MANAGER,
-): Promise<void> {
+export async function checkPort(host: string, port: number): Promise<void> {
   const server = createServer();
   try {
     await listen(server, { host, port, backlog: 1 });
   } catch (error) {
-    throw unusable({ host, port }, error, what);
+    throw unusable(host, port, error);
   } finally {
     server.close();
   }
 }
 
-const MANAGER = { subject: 'the manager', remedy: 'set serve-address and serve-port' };
-
-function unusable(
-  { host, port }: { host: string; port: number },
-  cause: unknown,
-  { subject, remedy } = MANAGER,
-): Pm2EnvoyError {
+function unusable(address: string, port: number, cause: unknown): Pm2EnvoyError {
   const code = systemCodeOf(cause);
   const reason =
     code === 'EADDRINUSE'
@@ -172,7 +162,7 @@ function unusable(
           : String(code);
   return new Pm2EnvoyError(
     'serve-failed',
-    `${subject} can't listen on ${host} port ${port} (${reason}): ${remedy}`,
+    `can't listen on ${address} port ${port} (${reason}): set serve-address and serve-port`,
     { cause },
   );
 }
