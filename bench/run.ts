@@ -8,6 +8,7 @@ import { cpus } from 'node:os';
 import { installEnvoy } from '../src/envoy/install.js';
 import { toChart } from './chart.js';
 import { detect, holdIdle } from './hold.js';
+import { http3Section, http3Table } from './http3.js';
 import { manyClusters } from './many-clusters.js';
 import { cpuMsPerMinute, residentMiB, rest, seconds } from './measure.js';
 import { crashes, holdDrain, manyConnections } from './own.js';
@@ -20,6 +21,7 @@ const ROUNDS = isQuick ? 2 : 8;
 const MINUTE_MS = isQuick ? 4_000 : 60_000;
 const CALLERS = 1_000;
 const CONNECTIONS = 5_000;
+const HANDOVERS = 10;
 const CLUSTERS = 10_000;
 const rows: Row[] = [];
 const startedMs = performance.now();
@@ -47,7 +49,7 @@ try {
   await own.end();
   await idle.end();
 }
-if (!isQuick) write();
+if (!isQuick) write(await http3Table(HANDOVERS));
 process.exit();
 
 /** What peers do as well; gives what the chart shows. */
@@ -163,7 +165,7 @@ function say(row: Row): void {
   console.log(toLine(row, subjects.length));
 }
 
-function write(): void {
+function write(http3: string): void {
   const text = `# Results
 
 One run of \`npm run bench\` on ${new Date().toISOString().slice(0, 10)}: Envoy 1.40.0, Node ${process.version}, ${cpus().length} cores of
@@ -181,7 +183,8 @@ ${toMarkdown(rows, names)}
   before, is taken off.
 - A runner is a worker of pm2's cluster: one that does nothing takes some 43 MiB, 48 with V8's optimising compilers.
 - Not measured: Istio's agent, the ECS agent, consul-dataplane; an hour's idling.
-`;
+
+${http3Section(http3)}`;
   writeFileSync(new URL('RESULTS.md', import.meta.url), text);
   const svg = new URL('../docs/images/bench.svg', import.meta.url);
   writeFileSync(svg, toChart(charted, names));

@@ -14,6 +14,7 @@ const ROWS = [
   ['drain'],
   ['config'],
   ['envoy'],
+  ['steering'],
   ['admin'],
   ['host'],
   ['files'],

@@ -7,14 +7,22 @@ import { fileURLToPath } from 'node:url';
 
 const ROOT = new URL('..', import.meta.url);
 const REGISTRY = 'https://registry.npmjs.org/';
-/** Packages that may run a script of their own when they are installed. */
-const INSTALL_SCRIPTS = ['node_modules/esbuild'];
+/**
+ * Packages that may run a script of their own when they are installed. Both only look whether their binary for
+ * this platform, a package of its own, is there; without the script they work as well.
+ */
+const INSTALL_SCRIPTS = ['node_modules/esbuild', 'node_modules/koffi'];
 
 /** What is wrong with a lock file, one line each. */
 export function lockProblems(lock, manifest) {
   const { '': root, ...packages } = lock.packages;
-  const wanted = { ...manifest.dependencies, ...manifest.devDependencies };
-  const locked = { ...root?.dependencies, ...root?.devDependencies };
+  const all = (of) => ({
+    ...of?.dependencies,
+    ...of?.optionalDependencies,
+    ...of?.devDependencies,
+  });
+  const wanted = all(manifest);
+  const locked = all(root);
   return [
     ...Object.entries(wanted).flatMap(([name, range]) => [
       ...(isRange(range) ? [] : [`${name}: ${range} is no version of the registry`]),

@@ -1,10 +1,13 @@
 // Runs test suites: node scripts/test.js unit property integration e2e [FILE …] [--grep PATTERN] [--watch]
 // With files, only those run. Suites that need an Envoy get one: ENVOY_BIN if set, else the pinned one, fetched
 // once. There is no skipping: without an Envoy they fail.
-import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { endLeftovers } from './leftovers.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const QUICK = ['unit', 'property'];
@@ -28,8 +31,26 @@ for (const name of Object.keys(env)) if (name.startsWith('PM2_ENVOY_')) delete e
 if (!files.every(isQuick)) {
   env.ENVOY_BIN ||= install('1.40.0');
   env.OLDER_ENVOY_BIN ||= install('1.39.3');
+  env.OLDEST_ENVOY_BIN ||= install('1.36.4');
 }
 
+// What tests start knows its run by this folder, and is ended with it.
+const folder = mkdtempSync(join(tmpdir(), 'pe-'));
+env.TMPDIR = folder;
+const end = () => {
+  const left = endLeftovers(folder);
+  if (left.length > 0) console.error(`tests have left these behind:\n${left.join('\n')}`);
+  rmSync(folder, { recursive: true, force: true });
+};
+
+let child;
+let isInterrupted = false;
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
+  process.on(signal, () => {
+    isInterrupted = true;
+    child?.kill(signal);
+  });
+}
 // The quick ones first: they find most faults in seconds. What keeps every core busy, or counts what a busy
 // Envoy loses, runs by itself, after the rest.
 const isLoad = (file) => isLong(file) || (!isQuick(file) && /(under-load|traffic)/.test(file));
@@ -38,8 +59,13 @@ const rounds = [
   [files.filter((file) => !isQuick(file) && !isLoad(file)), 3],
   [files.filter(isLoad), 1],
 ];
-const codes = rounds.map(([some, concurrency]) => run(some, concurrency));
-process.exitCode = codes.find((code) => code !== 0) ?? 0;
+const codes = [];
+try {
+  for (const [some, concurrency] of rounds) codes.push(await run(some, concurrency));
+  process.exitCode = codes.find((code) => code !== 0) ?? 0;
+} finally {
+  end();
+}
 
 function filesOf(suite) {
   if (!existsSync(`${root}test/${suite}`)) throw new Error(`there is no suite or file ${suite}`);
@@ -56,7 +82,7 @@ function install(version) {
 }
 
 function run(some, concurrency) {
-  if (some.length === 0) return 0;
+  if (some.length === 0 || isInterrupted) return isInterrupted ? 130 : 0;
   const limitMinutes = some.some(isLong) ? 15 : 5;
   const options = [
     ['--import', 'tsx', '--test', '--test-reporter', 'spec'],
@@ -66,10 +92,8 @@ function run(some, concurrency) {
     values.grep === undefined ? [] : ['--test-name-pattern', values.grep],
     values.watch ? ['--watch'] : [],
   ].flat();
-  const { status } = spawnSync(process.execPath, [...options, ...some], {
-    cwd: root,
-    env,
-    stdio: 'inherit',
+  child = spawn(process.execPath, [...options, ...some], { cwd: root, env, stdio: 'inherit' });
+  return new Promise((resolve) => {
+    child.once('exit', (code) => resolve(code ?? 1));
   });
-  return status ?? 1;
 }

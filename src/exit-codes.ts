@@ -1,4 +1,4 @@
-import { isPm2EnvoyError } from './errors.js';
+import { type ErrorCode, isPm2EnvoyError } from './errors.js';
 
 /** Exit codes of the command line (contract) and of the two apps. */
 export const EXIT = {
@@ -18,10 +18,17 @@ export const EXIT = {
 
 /** The exit code that a failed command or app ends with. */
 export function exitCodeOf(error: unknown): number {
-  if (!isPm2EnvoyError(error)) return EXIT.unexpected;
-  switch (error.code) {
+  return isPm2EnvoyError(error) ? exitCodeOfCode(error.code) : EXIT.unexpected;
+}
+
+/** The same of a code that was written down. */
+export function exitCodeOfCode(code: string): number {
+  switch (code as ErrorCode) {
     case 'config-invalid':
     case 'bootstrap-invalid':
+    case 'generation-incomplete':
+    case 'listener-not-redeployable':
+    case 'listeners-removed':
     case 'envoy-not-found':
     case 'run-dir-unusable':
     case 'plugin-invalid':
@@ -32,6 +39,8 @@ export function exitCodeOf(error: unknown): number {
     case 'admin-gone':
     case 'admin-timeout':
       return EXIT.unreachable;
+    case 'envoy-not-pinned':
+      return EXIT.usage;
     case 'not-resumable':
       return EXIT.cancelled;
     case 'manager-refused':

@@ -18,4 +18,5 @@ export type {
   PluginHost,
 } from './plugins/api/types.js';
 export { type EnvoyAppsOptions, envoyApps, type Pm2App } from './pm2/apps.js';
+export { type BackendApp, behindEnvoy, type HeldApp } from './pm2/behind-envoy.js';
 export type { Status } from './status/status.js';

@@ -19,6 +19,7 @@ export interface ConnectionCount {
 
 /** Open connections by what they carry. */
 export interface ConnectionKinds {
+  /** Without upgraded ones, which are of the kind `websocket`. */
   http1: number;
   http2: number;
   http3: number;
@@ -34,11 +35,7 @@ export type CountReading =
   /** Not one gauge of open connections, not even admin's own: a stats_matcher hides them. Not zero. */
   | { kind: 'unknown' };
 
-/** RE2 filter of the gauges that tell whether connections are open, and which of them are HTTP/3. */
-export const CONNECTION_FILTER =
-  '^(listener\\..*\\.downstream(_pre)?_cx_active|udp\\..*\\.downstream_sess_active|http\\..*\\.downstream_cx_http3_active)$';
-
-/** The same, with the gauges by kind and the active requests. */
+/** RE2 filter of the gauges that tell how many connections are open, of which kind, and the active requests. */
 export const DETAIL_FILTER =
   '^(listener\\..*\\.downstream(_pre)?_cx_active|udp\\..*\\.downstream_sess_active|http\\..*\\.downstream_(cx_active|cx_http[123]_active|cx_upgrades_active|rq_active))$';
 
@@ -46,12 +43,33 @@ export const DETAIL_FILTER =
 export const ACCEPTED_FILTER =
   '^(listener\\..*\\.downstream_cx_total|udp\\..*\\.downstream_sess_total)$';
 
+/** RE2 filter of the UDP sessions and what they have passed on, in both directions. */
+export const UDP_FILTER = '^udp\\..*\\.downstream_sess_(active|rx_datagrams|tx_datagrams)$';
+
 const LISTENER = /^listener\.(.+)\.downstream_(?:pre_)?cx_(?:active|total)$/;
 const UDP = /^(udp\..+)\.downstream_sess_(?:active|total)$/;
 const HTTP =
   /^http\.(.+)\.downstream_(cx_active|cx_http[123]_active|cx_upgrades_active|rq_active)$/;
+/**
+ * A listener for Envoy itself: what it has open is the other end of an upstream connection, whose client is
+ * counted at the listener that it came in by. One with a stat_prefix of its own can't be told apart.
+ */
+const INTERNAL = 'envoy_internal_';
 /** Parts of a listener's gauge; summing them would count each connection twice (envoy-facts.md). */
 const PART = /\.(worker_\d+|main_thread)$/;
+
+/** RE2 filter of what shows that there are TCP proxies; they have no gauge of what is open. */
+export const TCP_PROXY_FILTER = '^tcp\\..*\\.downstream_cx_total$';
+
+/** What {@link UDP_FILTER} finds, added up; undefined: nothing. */
+export function readDatagrams(
+  stats: readonly Stat[],
+): { sessions: number; datagrams: number } | undefined {
+  if (stats.length === 0) return undefined;
+  const sum = (of: RegExp): number =>
+    stats.filter(({ name }) => of.test(name)).reduce((all, { value }) => all + value, 0);
+  return { sessions: sum(/_active$/), datagrams: sum(/_datagrams$/) };
+}
 
 /** Reads the JSON of `/stats?format=json`; throws a TypeError when it is something else. */
 export function parseStats(json: unknown): Stat[] {
@@ -72,6 +90,37 @@ export function readConnections(
   if (!stats.some(({ name }) => isListenerGauge(name))) return { kind: 'unknown' };
   const found = addUp(stats, (name) => countedName(name, LISTENER.exec(name)?.[1]), isIgnored);
   return { kind: 'known', count: addKinds(stats, { ...found, isIgnored }) };
+}
+
+/** Whether any gauge is there of a listener that is not admin's own: a stats_matcher may hide just those. */
+export function showsListeners(stats: readonly Stat[]): boolean {
+  return stats.some(({ name }) => {
+    const listener = LISTENER.exec(name)?.[1];
+    return listener !== undefined && listener !== 'admin' && !PART.test(listener);
+  });
+}
+
+/** Whether the gauges of connection managers are there, by which HTTP/3 is counted as well. */
+export function showsHttp(stats: readonly Stat[]): boolean {
+  return httpGauges(stats).showsConnections;
+}
+
+/**
+ * What is open by the sockets that the kernel shows, where `listener.*` is hidden; HTTP/3 and UDP have none
+ * of their own, and come from the gauges.
+ *
+ * @param byListener open sockets by the listener's default stat name
+ */
+export function readSockets(
+  stats: readonly Stat[],
+  byListener: Readonly<Record<string, number>>,
+  isIgnored: (listener: string) => boolean,
+): ConnectionCount {
+  const { open, negative } = addUp(stats, (name) => UDP.exec(name)?.[1], isIgnored);
+  for (const [name, sockets] of Object.entries(byListener)) open.set(name, sockets);
+  const { cx_http3_active: http3 } = httpGauges(stats).totals;
+  if (http3 > 0) open.set('http3', http3);
+  return addKinds(stats, { open, negative, isIgnored });
 }
 
 /** Adds up what several Envoys have open. */
@@ -164,6 +213,19 @@ function isListenerGauge(name: string): boolean {
   return listener !== undefined && name.endsWith('.downstream_cx_active') && !PART.test(listener);
 }
 
+function isInternal(listener: string): boolean {
+  return listener.startsWith(INTERNAL);
+}
+
+/** Connections of internal listeners that are HTTP are in `http.*` too: for the sum to be compared with it. */
+function internalConnections(stats: readonly Stat[]): number {
+  return stats.reduce((sum, { name, value }) => {
+    const listener = LISTENER.exec(name)?.[1];
+    const isCounted = listener !== undefined && isInternal(listener) && !PART.test(listener);
+    return isCounted ? sum + amountOf(value) : sum;
+  }, 0);
+}
+
 function addUp(
   stats: readonly Stat[],
   countedAs: (name: string) => string | undefined,
@@ -188,7 +250,7 @@ function countedByManager(name: string): string | undefined {
 
 function countedName(name: string, listener: string | undefined): string | undefined {
   if (listener === undefined) return UDP.exec(name)?.[1];
-  return listener === 'admin' || PART.test(listener) ? undefined : listener;
+  return listener === 'admin' || isInternal(listener) || PART.test(listener) ? undefined : listener;
 }
 
 function addKinds(
@@ -208,13 +270,15 @@ function addKinds(
   const udp = sum(counted.filter(isUdp));
   const open = sum(counted);
   // http.* does not tell listeners apart, so what is no HTTP is known for all of them together only.
-  const tcpOfAll = sum(all.filter((pair) => !isUdp(pair))) - http.totals.cx_active;
+  const notUdp = sum(all.filter((pair) => !isUdp(pair))) + internalConnections(stats);
+  const tcpOfAll = notUdp - http.totals.cx_active;
   return {
     byListener: Object.fromEntries(counted),
     negative: found.negative,
     open,
     byKind: {
-      http1: http.totals.cx_http1_active,
+      // Envoy counts an upgraded HTTP/1 connection as both; over HTTP/2 it is a stream of a connection.
+      http1: Math.max(0, http.totals.cx_http1_active - http.totals.cx_upgrades_active),
       http2: http.totals.cx_http2_active,
       http3: http.totals.cx_http3_active,
       tcp: Math.max(0, Math.min(tcpOfAll, open - udp)),

@@ -1,4 +1,7 @@
-/** The pm2 app `envoy-manager`: see ../manager/main.ts. Signals are caught before the rest is loaded. */
-import '../pm2/stop-signals.js';
+/** The pm2 app `envoy-manager`: see ../manager/main.ts. */
+import { startApp } from './entry.js';
 
-await import('../manager/main.js');
+await startApp('envoy-manager', {
+  signals: () => import('../pm2/stop-signals.js'),
+  main: () => import('../manager/main.js'),
+});

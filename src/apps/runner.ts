@@ -1,4 +1,7 @@
-/** The pm2 app `envoy`: see ../runner/main.ts. Signals are caught before the rest is loaded. */
-import '../pm2/stop-signals.js';
+/** The pm2 app `envoy`: see ../runner/main.ts. */
+import { startApp } from './entry.js';
 
-await import('../runner/main.js');
+await startApp('envoy', {
+  signals: () => import('../pm2/stop-signals.js'),
+  main: () => import('../runner/main.js'),
+});

@@ -29,6 +29,9 @@ export async function main(argv: readonly string[]): Promise<void> {
     get json() {
       return call.json;
     },
+    get isGivenSettings() {
+      return call.configFile !== undefined || Object.keys(call.flags).length > 0;
+    },
     load: (env) => {
       if (env) return loadConfig({ ...call, env });
       call.loaded ??= loadConfig(call);
@@ -40,17 +43,29 @@ export async function main(argv: readonly string[]): Promise<void> {
   };
   try {
     const own = ownPlugins(cli);
-    const plugins = [...own, ...(await userPlugins(argv, own))];
+    const { plugins: users, problem } = NEED_NO_PLUGINS.includes(argv[0] ?? '')
+      ? { plugins: [], problem: undefined }
+      : await userPlugins(argv, own);
+    const plugins = [...own, ...users];
     const program = createProgram(plugins, { cli, call });
     const words = expandHelp(argv);
     const mistake = findMistake(program, words) ?? (await parse(program, words));
     for (const line of mistake ?? []) io.note(line);
+    // The command may be one of a plugin that could not be loaded.
+    if (mistake && problem) io.note(`no plugin was loaded: ${problem}`);
     if (mistake) process.exitCode = EXIT.usage;
   } catch (error) {
-    for (const line of messageOf(error).split('\n')) io.note(`pm2-envoy: ${line}`);
+    for (const line of messageOf(error).split('\n')) io.say(`pm2-envoy: ${line}`);
     process.exitCode = exitCodeOf(error);
   }
+  // What a plugin has left open would keep this process for good; without that it ends by itself, now.
+  setTimeout(() => process.exit(), LINGER_MS).unref();
 }
+
+const LINGER_MS = 2_000;
+
+/** A drain loads plugins itself, where it is not the manager's: none may be in its way. */
+const NEED_NO_PLUGINS: readonly string[] = ['shutdown', 'resume', '--version'];
 
 /** What one call of the command line was given. */
 interface Call extends GivenOptions {
@@ -105,16 +120,16 @@ function ownPlugins(cli: CliContext): LoadedPlugin[] {
 async function userPlugins(
   argv: readonly string[],
   own: readonly LoadedPlugin[],
-): Promise<LoadedPlugin[]> {
+): Promise<{ plugins: readonly LoadedPlugin[]; problem: string | undefined }> {
   const at = argv.findIndex((word) => word === '--config' || word.startsWith('--config='));
   const configFile = argv[at]?.split('=')[1] ?? (at < 0 ? undefined : argv[at + 1]);
   try {
     const { config } = loadConfig({ configFile });
     const plugins = await loadPlugins(config.plugins);
     createPluginHost({ config, log: silentLog, plugins: [...own, ...plugins] });
-    return plugins;
-  } catch {
-    return [];
+    return { plugins, problem: undefined };
+  } catch (error) {
+    return { plugins: [], problem: messageOf(error) };
   }
 }
 
@@ -139,7 +154,7 @@ function createProgram(
     const command = addCommand(program, name, spec);
     command.action(async (...args: unknown[]) => {
       const options = command.opts();
-      Object.assign(call, takeOptions(options));
+      Object.assign(call, takeOptions(spec, options));
       const invocation = {
         args: args.slice(0, -2).filter((arg) => typeof arg === 'string'),
         options,

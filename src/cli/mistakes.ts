@@ -6,6 +6,24 @@ import { closest } from '../text.js';
 /** What is wrong with a command line, and what to do: two lines. */
 export type Mistake = readonly [what: string, more: string];
 
+/** What people look for by the words of other programs. */
+const KNOWN_ELSEWHERE: Readonly<Record<string, string>> = {
+  drain: '`pm2-envoy shutdown` drains, and Envoy runs on; `pm2 stop envoy` also stops it',
+  stop: '`pm2 stop envoy` drains and stops Envoy; `pm2-envoy shutdown` only drains',
+  start: '`pm2 start ecosystem.config.js` starts; `pm2-envoy redeploy` puts a stopped Envoy back',
+  restart:
+    '`pm2-envoy redeploy` brings up a new Envoy with no request lost; so does `pm2 restart envoy`',
+  reload: '`pm2-envoy redeploy` checks first, then reloads; `pm2 reload envoy` only reloads',
+  upgrade: '`pm2-envoy redeploy --envoy VERSION` installs and runs another Envoy',
+  cancel: '`pm2-envoy resume` cancels a drain until the listeners close',
+  undrain: '`pm2-envoy resume` cancels a drain until the listeners close',
+  logs: '`pm2 logs envoy` and `pm2 logs envoy-manager` show the logs',
+  install: '`pm2-envoy envoy install` fetches Envoy',
+  which: '`pm2-envoy envoy which` prints the Envoy that would run',
+  version: '`pm2-envoy --version` says it',
+  watch: '`pm2-envoy status --watch` watches',
+};
+
 /** `help envoy install` as `envoy install --help`: commander's own `help` reads one word only. */
 export function expandHelp(argv: readonly string[]): readonly string[] {
   const end = argv.findIndex((word) => word.startsWith('-'));
@@ -64,6 +82,8 @@ function pathOf(command: Command): string {
 
 function unknownCommand(command: Command, word: string): string {
   const names = command.commands.map((one) => one.name());
+  const known = command.parent ? undefined : KNOWN_ELSEWHERE[word];
+  if (known !== undefined) return `unknown command '${word}'; ${known}`;
   return `unknown command '${word}'${suggest(closest(word, names))}`;
 }
 
@@ -74,6 +94,7 @@ function unknownOption(program: Command, command: Command, given: string): strin
   const owner =
     command === program ? program.commands.find((one) => flagsOf(one).includes(flag)) : undefined;
   if (owner) return `option '${flag}' goes after the command: pm2-envoy COMMAND ${given}`;
+  if (/^-[vV]$/.test(flag)) return `unknown option '${given}'${suggest('--version')}`;
   const kebab = flag.replaceAll('_', '-').replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
   return `unknown option '${given}'${suggest(closest(kebab, known))}`;
 }

@@ -2,6 +2,7 @@ import { type Command, Option } from 'commander';
 import { FORMATS, type FormatName } from '../config/formats.js';
 import { KEYS, type Key, specOf } from '../config/schema.js';
 import type { CommandSpec } from '../plugins/api/types.js';
+import { helpAfter } from './help.js';
 
 /** The options that every command has, as they were given. */
 export interface GivenOptions {
@@ -26,20 +27,34 @@ export function addCommand(program: Command, name: string, spec: CommandSpec): C
   for (const [flags, usage] of Object.entries(spec.options ?? {})) command.option(flags, usage);
   command.option('--json', 'print one JSON document');
   command.helpOption('-h, --help', 'say this');
+  // The same of every command: one shows them.
+  const isHidden = name !== 'config';
   command.optionsGroup('Settings (also in a file, or as PM2_ENVOY_…; see docs/configuration.md):');
-  command.option('--config <file>', 'JSON file with any of the following');
-  for (const key of KEYS) {
+  command.addOption(
+    new Option('--config <file>', 'JSON file with any of the following').hideHelp(isHidden),
+  );
+  for (const key of settingsOf(spec)) {
     const flag = `--${key} <${PLACEHOLDERS[specOf(key).format]}>`;
-    command.addOption(new Option(flag, describeSetting(key)));
+    command.addOption(new Option(flag, describeSetting(key)).hideHelp(isHidden));
   }
+  command.addHelpText('after', helpAfter(name));
   return command;
 }
 
+/** The settings that are no option of the command's own: `doctor --grace-period` is what to check against. */
+function settingsOf({ options = {} }: CommandSpec): Key[] {
+  const own = Object.keys(options).map((flags) => /--([\w-]+)/.exec(flags)?.[1]);
+  return KEYS.filter((key) => !own.includes(key));
+}
+
 /** Reads them from what commander has parsed. */
-export function takeOptions(options: Readonly<Record<string, unknown>>): GivenOptions {
+export function takeOptions(
+  spec: CommandSpec,
+  options: Readonly<Record<string, unknown>>,
+): GivenOptions {
   const { config } = options;
   const flags: Record<string, string> = {};
-  for (const key of KEYS) {
+  for (const key of settingsOf(spec)) {
     const value = options[camelCase(key)];
     if (typeof value === 'string') flags[key] = value;
   }
@@ -53,21 +68,24 @@ export function takeOptions(options: Readonly<Record<string, unknown>>): GivenOp
 const PLACEHOLDERS: Readonly<Record<FormatName, string>> = {
   duration: 'duration',
   'positive duration': 'duration',
+  'grace period': 'duration',
   count: 'number',
   port: 'port',
   host: 'ip',
   'admin address': 'address',
   'drain rule': 'rule',
+  'listener rule': 'rule',
   'orphaned drain rule': 'rule',
   token: 'token',
   path: 'path',
   list: 'a,b',
+  arguments: '"a b"',
   plugins: 'a,b',
   'log level': 'level',
   'log format': 'format',
 };
 /** Their values are words that only the whole text explains. */
-const CHOICES: readonly FormatName[] = ['drain rule', 'orphaned drain rule'];
+const CHOICES: readonly FormatName[] = ['drain rule', 'listener rule', 'orphaned drain rule'];
 
 /** What fits into a line or two; all of it is in docs/configuration.md. */
 function describeSetting(key: Key): string {

@@ -17,7 +17,11 @@ export interface Config {
   readonly servePort: number;
   readonly serveAddress: string;
   readonly drainTimeoutMs: number;
+  /** Undefined: nobody has said how long the platform waits before SIGKILL. */
+  readonly gracePeriodMs: number | undefined;
   readonly drainUntil: 'connections' | 'requests';
+  /** What a drain of the host closes first. */
+  readonly drainListeners: 'all' | 'inbound';
   /** Stat names of listeners, or globs with `*` and `?`. */
   readonly ignoreListeners: readonly string[];
   /** As it was when the configuration was loaded; see `createTokenSource`. */
@@ -30,6 +34,8 @@ export interface Config {
   readonly envoyDrainTimeMs: number;
   /** 0: `/healthz` never fails for a lost Envoy. */
   readonly envoyLostAfterMs: number;
+  /** 0: an Envoy that hangs is never ended. */
+  readonly envoyStuckAfterMs: number;
   readonly orphanedDrain: 'report' | 'resume' | 'shutdown';
   /** Set only for an Envoy that pm2-envoy did not start. */
   readonly adminAddress: AdminAddress | undefined;

@@ -18,15 +18,18 @@ interface Format {
 export type FormatName =
   | 'duration'
   | 'positive duration'
+  | 'grace period'
   | 'count'
   | 'port'
   | 'host'
   | 'admin address'
   | 'drain rule'
+  | 'listener rule'
   | 'orphaned drain rule'
   | 'token'
   | 'path'
   | 'list'
+  | 'arguments'
   | 'plugins'
   | 'log level'
   | 'log format';
@@ -41,6 +44,12 @@ export const FORMATS: Readonly<Record<FormatName, Format>> = {
     allowed: 'a duration above 0s, such as 5s, 1m30s or 500ms',
     validate: (value) => {
       if (parseDuration(value) < 1) throw new Error('must be at least 1ms');
+    },
+  },
+  'grace period': {
+    allowed: 'a duration of 1s or more, such as 10s or 2m',
+    validate: (value) => {
+      if (value !== null && parseDuration(value) < 1_000) throw new Error('must be at least 1s');
     },
   },
   count: {
@@ -71,6 +80,7 @@ export const FORMATS: Readonly<Record<FormatName, Format>> = {
       ),
   },
   'drain rule': oneOf(['connections', 'requests']),
+  'listener rule': oneOf(['all', 'inbound']),
   'orphaned drain rule': oneOf(['report', 'resume', 'shutdown']),
   token: {
     allowed: 'a line of printable ASCII, at most 4096 characters',
@@ -91,6 +101,13 @@ export const FORMATS: Readonly<Record<FormatName, Format>> = {
     allowed: 'a list of texts; in a flag or variable separated by commas',
     validate: (value) => must(isTextList(value), 'must be a list of texts'),
     fromText: listFromText,
+  },
+  arguments: {
+    allowed:
+      'a list of texts; in a flag or variable separated by blanks, or by commas where there are no blanks',
+    validate: (value) =>
+      must(isTextList(value), 'must be a list of texts, such as ["--concurrency", "2"]'),
+    fromText: argumentsFromText,
   },
   plugins: {
     allowed:
@@ -160,4 +177,10 @@ function listFromText(text: string): unknown {
     .split(',')
     .map((entry) => entry.trim())
     .filter((entry) => entry !== '');
+}
+
+/** As in a shell, but without quotes; `--concurrency,2` is what fits into one word of a shell. */
+function argumentsFromText(text: string): unknown {
+  const isPlain = !text.trim().startsWith('[') && /\S\s+\S/.test(text);
+  return isPlain ? text.trim().split(/\s*,\s+|\s+/) : listFromText(text);
 }

@@ -2,13 +2,14 @@ import { existsSync, readFileSync } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
 import convict from 'convict';
 import { parseAdminAddress } from '../admin/address.js';
-import { reservedArgument } from '../envoy/arguments.js';
+import { argumentFaults } from '../envoy/user-arguments.js';
 import { messageOf, Pm2EnvoyError } from '../errors.js';
 import { PACKAGE_ROOT } from '../package-root.js';
 import { closest } from '../text.js';
 import type { Config, PluginEntry } from './config.js';
-import { parseDuration } from './duration.js';
+import { formatDuration, parseDuration } from './duration.js';
 import { FORMATS } from './formats.js';
+import { checkDelayWithin, longestDrainMs, misfitOf } from './grace-period.js';
 import { isKey, KEYS, type Key, specOf, variableOf } from './schema.js';
 import { readTokenFile } from './token.js';
 
@@ -37,7 +38,7 @@ export interface ConfigSources {
 }
 
 /** Variables with our prefix that are no keys. */
-const OTHER_VARIABLES = /^PM2_ENVOY_(CONFIG|PROFILE)$/;
+const OTHER_VARIABLES = /^PM2_ENVOY_(CONFIG|PROFILE|PROJECT)$/;
 /** What Kubernetes adds to every container for a Service named pm2-envoy, or pm2-envoy-SOMETHING. */
 const SERVICE_LINK = /_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$/;
 
@@ -62,6 +63,7 @@ export function loadConfig(sources: ConfigSources = {}): LoadedConfig {
   for (const layer of layers) merge(settings, layer, problems);
   const invalid = new Set<string>();
   for (const key of KEYS) validate(key, settings.get(key), { problems, invalid });
+  deriveFromGracePeriod(settings, invalid, problems);
   checkCombinations(settings, invalid, problems);
   const token = readToken(settings, cwd, problems);
   if (problems.length > 0) {
@@ -153,14 +155,15 @@ function jsonLayer(file: string, source: string, problems: string[]): Layer[] {
       },
     ];
   } catch (error) {
-    problems.push(`configuration ${source} (${file}) can't be read: ${reasonOf(error)}`);
+    const shown = source.endsWith(file) ? source : `${source} (${file})`;
+    problems.push(`configuration ${shown} can't be read: ${reasonOf(error, file)}`);
     return [];
   }
 }
 
 /** Node's own message for broken JSON quotes the text around the fault, which may be a secret. */
-function reasonOf(error: unknown): string {
-  if (!(error instanceof SyntaxError)) return messageOf(error);
+function reasonOf(error: unknown, file: string): string {
+  if (!(error instanceof SyntaxError)) return messageOf(error).replace(`, open '${file}'`, '');
   const place = /line \d+ column \d+|position \d+/.exec(error.message)?.[0];
   return place ? `it is not valid JSON (at ${place})` : 'it is not valid JSON';
 }
@@ -250,6 +253,34 @@ function effective(settings: ReadonlyMap<string, Setting>): Record<Key, Setting>
   return Object.fromEntries(entries) as Record<Key, Setting>;
 }
 
+/** What nobody has set of the times of a drain follows from the grace period, and what is set has to fit into it. */
+function deriveFromGracePeriod(
+  settings: Map<string, Setting>,
+  invalid: ReadonlySet<string>,
+  problems: string[],
+): void {
+  const grace = settings.get('grace-period');
+  if (!grace || grace.value === null || invalid.has('grace-period')) return;
+  const gracePeriodMs = parseDuration(grace.value);
+  const derive = (key: Key, ms: number): void => {
+    if (settings.get(key)?.source !== 'default') return;
+    settings.set(key, { value: formatDuration(ms), source: 'grace-period' });
+  };
+  derive('drain-timeout', longestDrainMs(gracePeriodMs));
+  if (invalid.has('drain-timeout')) return;
+  const drainTimeoutMs = parseDuration(settings.get('drain-timeout')?.value);
+  derive('check-delay', checkDelayWithin(drainTimeoutMs));
+  const misfit = misfitOf(gracePeriodMs, drainTimeoutMs);
+  if (!misfit) return;
+  const describe = (key: Key): string => {
+    const setting = settings.get(key);
+    return `${key} ${String(setting?.value).trim()} (from ${setting?.source})`;
+  };
+  problems.push(
+    `${describe('drain-timeout')} does not fit into ${describe('grace-period')}: ${misfit}`,
+  );
+}
+
 function checkCombinations(
   settings: ReadonlyMap<string, Setting>,
   invalid: ReadonlySet<string>,
@@ -269,7 +300,16 @@ function checkCombinations(
       `${describe(low)} must be ${orEqual ? 'at most' : 'below'} ${describe(high)}: ${why}`,
     );
   };
-  mustBeBelow('check-delay', 'drain-timeout', false, 'the drain would be over before it waits');
+  const whence =
+    settings.get('drain-timeout')?.source === 'grace-period'
+      ? `, which is what ${describe('grace-period')} leaves`
+      : '';
+  mustBeBelow(
+    'check-delay',
+    'drain-timeout',
+    false,
+    `the drain would be over before it waits${whence}`,
+  );
   mustBeBelow(
     'check-interval-min',
     'check-interval',
@@ -282,15 +322,10 @@ function checkCombinations(
   ) {
     problems.push('shutdown-token and shutdown-token-file are both set: leave one out');
   }
-  for (const argument of invalid.has('envoy-args')
-    ? []
-    : listOf(settings.get('envoy-args')?.value)) {
-    const reason = reservedArgument(argument);
-    if (reason) {
-      problems.push(
-        `envoy-args: ${JSON.stringify(argument)} (from ${settings.get('envoy-args')?.source}) is pm2-envoy's own: ${reason}`,
-      );
-    }
+  const args = settings.get('envoy-args');
+  const faults = invalid.has('envoy-args') ? [] : argumentFaults(listOf(args?.value));
+  for (const { argument, fault } of faults) {
+    problems.push(`envoy-args: ${JSON.stringify(argument)} (from ${args?.source}) ${fault}`);
   }
 }
 
@@ -333,7 +368,9 @@ function toConfig(
     servePort: number('serve-port'),
     serveAddress: text('serve-address'),
     drainTimeoutMs: ms('drain-timeout'),
+    gracePeriodMs: settings['grace-period'].value === null ? undefined : ms('grace-period'),
     drainUntil: settings['drain-until'].value === 'requests' ? 'requests' : 'connections',
+    drainListeners: settings['drain-listeners'].value === 'inbound' ? 'inbound' : 'all',
     ignoreListeners: listOf(settings['ignore-listeners'].value),
     shutdownToken,
     shutdownTokenFile: path('shutdown-token-file'),
@@ -342,6 +379,7 @@ function toConfig(
     envoyArgs: listOf(settings['envoy-args'].value),
     envoyDrainTimeMs: ms('envoy-drain-time'),
     envoyLostAfterMs: ms('envoy-lost-after'),
+    envoyStuckAfterMs: ms('envoy-stuck-after'),
     orphanedDrain: orphanedDrainOf(settings['orphaned-drain'].value),
     adminAddress: typeof address === 'string' ? parseAdminAddress(address) : undefined,
     runDir: path('run-dir'),

@@ -23,7 +23,9 @@ export type Key =
   | 'serve-port'
   | 'serve-address'
   | 'drain-timeout'
+  | 'grace-period'
   | 'drain-until'
+  | 'drain-listeners'
   | 'ignore-listeners'
   | 'shutdown-token'
   | 'shutdown-token-file'
@@ -32,6 +34,7 @@ export type Key =
   | 'envoy-args'
   | 'envoy-drain-time'
   | 'envoy-lost-after'
+  | 'envoy-stuck-after'
   | 'orphaned-drain'
   | 'admin-address'
   | 'run-dir'
@@ -54,7 +57,7 @@ export const SCHEMA: Readonly<Record<Key, KeySpec>> = {
   'check-delay': {
     format: 'duration',
     default: '60s',
-    doc: 'Wait between failing the health check and closing the listeners, for load balancers to notice.',
+    doc: 'Wait between failing the health check and closing the listeners, for load balancers to notice. With a grace-period: at most a third of drain-timeout.',
   },
   'quiet-period': {
     format: 'duration',
@@ -79,12 +82,22 @@ export const SCHEMA: Readonly<Record<Key, KeySpec>> = {
   'drain-timeout': {
     format: 'positive duration',
     default: '5m',
-    doc: 'Upper bound of a whole drain, from its start; pm2’s kill_timeout is derived from it.',
+    doc: 'Upper bound of a whole drain, from its start; pm2’s kill_timeout is derived from it. With a grace-period: what that leaves.',
+  },
+  'grace-period': {
+    format: 'grace period',
+    default: null,
+    doc: 'How long the platform waits between its first signal and SIGKILL. drain-timeout, check-delay and pm2’s kill_timeout follow from it unless they are set.',
   },
   'drain-until': {
     format: 'drain rule',
     default: 'connections',
     doc: '`connections`: wait until they are closed. `requests`: idle keep-alive connections don’t hold the exit; active requests, TCP connections and upgrades do.',
+  },
+  'drain-listeners': {
+    format: 'listener rule',
+    default: 'all',
+    doc: 'What a drain of the host closes first. `all`: every listener. `inbound`: those with `traffic_direction: INBOUND`; the others (egress), which requests in flight may need, follow once no connection is open on those, and are waited for as well.',
   },
   'ignore-listeners': {
     format: 'list',
@@ -114,9 +127,9 @@ export const SCHEMA: Readonly<Record<Key, KeySpec>> = {
     doc: 'Envoy’s bootstrap file.',
   },
   'envoy-args': {
-    format: 'list',
+    format: 'arguments',
     default: [],
-    doc: 'More arguments for Envoy, such as `--concurrency,2`.',
+    doc: 'More arguments for Envoy, such as `--concurrency 2`. Envoy takes no `--concurrency=2`.',
   },
   'envoy-drain-time': {
     format: 'positive duration',
@@ -127,6 +140,11 @@ export const SCHEMA: Readonly<Record<Key, KeySpec>> = {
     format: 'duration',
     default: '60s',
     doc: '`/healthz` turns 503 once Envoy has been gone for this long outside a drain; 0s: never.',
+  },
+  'envoy-stuck-after': {
+    format: 'duration',
+    default: '0s',
+    doc: 'The runner ends an Envoy by SIGKILL whose admin interface has not answered for this long outside a drain, and pm2 starts another one; what it has open is cut. 0s: never.',
   },
   'orphaned-drain': {
     format: 'orphaned drain rule',
@@ -144,7 +162,7 @@ export const SCHEMA: Readonly<Record<Key, KeySpec>> = {
     default: null,
     defaultText:
       '`/run/pm2-envoy`, else `$XDG_RUNTIME_DIR/pm2-envoy`, else `pm2-envoy-UID` in the temp folder',
-    doc: 'Folder (mode 0700) of the generations and the drain record.',
+    doc: 'Folder (mode 0700) of the generations and the drain record. A default place in which an Envoy of this user lives comes first.',
   },
   plugins: {
     format: 'plugins',

@@ -1,14 +1,19 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../clock.js';
 import { systemClock } from '../clock.js';
 import { messageOf } from '../errors.js';
 import { isAlive, ownIdentity } from '../host/process-identity.js';
 import type { Log } from '../log.js';
+import type { Counters } from './count.js';
 import type { EnvoyTarget } from './envoys.js';
+import type { HostNow } from './host-now.js';
 import type { DrainLifecycle } from './lifecycle.js';
 import type { DrainLedger, DrainRecord } from './record.js';
 import { createDrainRun, type DrainConfig, type DrainRun } from './run.js';
 import {
   type DrainCommand,
+  type DrainCourse,
+  type DrainOrigin,
   type DrainPhase,
   type DrainResult,
   type DrainState,
@@ -24,9 +29,11 @@ export interface Drainer {
    */
   drain(): Promise<DrainResult>;
   state(): DrainState;
-  /** Makes sure that the drain can't be taken back any more; false: it just was. */
+  /** The record of the drain, as this process knows it; undefined before it has begun. */
+  record(): DrainRecord | undefined;
+  /** Makes sure that the drain can't be cancelled any more; false: it just was. */
   makeFinal(): boolean;
-  /** Takes the drain back while that can be done, and has Envoy pass its health check again. */
+  /** Cancels the drain while that can be done, and has Envoy pass its health check again. */
   resume(): Promise<ResumeResult>;
   /** The drain's own view, while this process leads it. */
   current(): DrainRun | undefined;
@@ -43,7 +50,15 @@ export function createDrainer(options: {
   config: DrainConfig;
   host: DrainLifecycle;
   log: Log;
+  /** Shared with whoever else counts in this process. */
+  counters?: Counters | undefined;
   clock?: Clock;
+  /** Whether a recorded drain is about the Envoy in service; unless given, it is. */
+  applies?: (record: DrainRecord) => boolean;
+  /** Who begins it, if this process does. */
+  startedBy?: DrainOrigin | undefined;
+  /** Looks at the host again; see {@link createDrainRun}. */
+  now?: ((record: DrainRecord) => HostNow) | undefined;
   /** Longest time for the drain where something else bounds it (pm2's kill_timeout). */
   limitMs?: number | undefined;
 }): Drainer {
@@ -51,11 +66,13 @@ export function createDrainer(options: {
   let promise: Promise<DrainResult> | undefined;
   let state: DrainState = { kind: 'idle' };
   let current: DrainRun | undefined;
+  let known: DrainRecord | undefined;
 
   const begin = async (): Promise<DrainResult> => {
     const fresh = newRecord();
     for (;;) {
       const { record, lead } = ledger.claim(fresh, clock.nowMs());
+      known = record;
       if (record.result) return end(record.result);
       state = { kind: 'draining', ...progressOf(record) };
       const result = lead ? await leadDrain(record) : undefined;
@@ -74,12 +91,19 @@ export function createDrainer(options: {
       deadlineMs: startedAtMs + limitMs,
       connectionsAtStart: null,
       leader: ownIdentity(),
+      number: 0,
+      term: 1,
+      envoys: targets.flatMap(({ process }) => process ?? []),
+      steps: [],
+      checkDelayMs: command === 'shutdown' ? config.checkDelayMs : null,
+      startedBy: options.startedBy ?? { kind: 'unknown' },
     };
   };
 
   /** Undefined: another process has taken over meanwhile, and knows better how it ends. */
   const leadDrain = async (joined: DrainRecord): Promise<DrainResult | undefined> => {
-    const isLeader = (): boolean => ledger.isLeader(joined, clock.nowMs());
+    const isLeader = (): boolean => ledger.isLeader(joined);
+    const { now } = options;
     const run = createDrainRun({
       command,
       record: joined,
@@ -88,14 +112,20 @@ export function createDrainer(options: {
       config,
       clock,
       log,
+      counters: options.counters,
       isLeader,
+      lookAtHost: now && (() => now(joined)),
+      onChange: (record) => keep(record),
     });
     current = run;
-    const enter = (event: string): void => {
-      if (!isLeader()) throw new Error('another process leads');
-      const record = run.enter(event as DrainPhase);
+    const keep = (record: DrainRecord): void => {
+      known = record;
       state = { kind: 'draining', ...progressOf(record) };
       ledger.update(record);
+    };
+    const enter = (event: string): void => {
+      if (!isLeader()) throw new Error('another process leads');
+      keep(run.enter(event as DrainPhase));
       log.info({ command, phase: event, connections: run.connectionsLeft }, `${command}: ${event}`);
     };
     try {
@@ -107,7 +137,8 @@ export function createDrainer(options: {
         onEvent: enter,
         skips: (event) => run.outcome === 'cancelled' && event !== 'finish',
       });
-      if (run.outcome === 'cancelled') await host.run('resume', { drain: run });
+      // Where another generation serves, the old one is being handed over from: nothing is resumed.
+      if (run.outcome === 'cancelled' && !run.isOvertaken) await host.run('resume', { drain: run });
     } catch (error) {
       // Hooks can't throw in here: otherwise this is a fault of ours, and the caller needs an outcome.
       if (isLeader()) log.error(`the drain failed: ${messageOf(error)}`);
@@ -125,10 +156,10 @@ export function createDrainer(options: {
       connectionsAtStart: run.connectionsAtStart,
       connectionsLeft: run.connectionsLeft,
     };
-    ledger.update({ ...run.enter(run.phase), result });
+    const held = ledger.finish(run.enter(run.phase), result);
+    if (held !== result && !isDeepStrictEqual(held, result)) return held;
     logResult(command, result, run, log);
-    const written = ledger.read();
-    return (written?.startedAtMs === joined.startedAtMs && written.result) || result;
+    return result;
   };
 
   const drain = (): Promise<DrainResult> => {
@@ -136,45 +167,54 @@ export function createDrainer(options: {
     return promise;
   };
 
+  /** Undefined: nothing stands against passing the health check again. */
+  const cancel = async (): Promise<DrainResult | ResumeResult | undefined> => {
+    const found = ledger.read();
+    const record = found && (options.applies?.(found) ?? true) ? found : undefined;
+    const isOwn = state.kind === 'draining';
+    if (!isOwn && (!record || record.result?.outcome === 'cancelled')) return undefined;
+    if (record?.result) return tooLate(`the drain has ended: ${record.result.outcome}`);
+    const decision = ledger.decide('cancel');
+    if (decision === 'close')
+      return tooLate('Envoy’s listeners are closed, or it is being stopped');
+    if (decision === undefined) return unreachable(UNWRITABLE);
+    const cancelled = await drain();
+    return cancelled.outcome === 'cancelled'
+      ? cancelled
+      : tooLate(`it ended: ${cancelled.outcome}`);
+  };
+
   const resume = async (): Promise<ResumeResult> => {
-    const record = ledger.read();
-    let cancelled: DrainResult | null = null;
-    if (record && record.result?.outcome !== 'cancelled') {
-      if (record.result) return tooLate(`the drain has ended: ${record.result.outcome}`);
-      if (ledger.decide('cancel') === 'close') {
-        return tooLate('Envoy’s listeners are closed, or it is being stopped');
-      }
-      cancelled = await drain();
-      if (cancelled.outcome !== 'cancelled') return tooLate(`it ended: ${cancelled.outcome}`);
-    }
+    if (await anyClosed(targets)) return tooLate(CLOSED);
+    const stopped = await cancel();
+    if (stopped && 'kind' in stopped) return stopped;
     const before = await stateOf(targets);
     if (before.includes('DRAINING')) {
-      const run = createDrainRun({
-        command,
-        record: newRecord(),
-        ledger,
-        targets,
-        config,
-        clock,
-        log,
-      });
+      // A drain that could not be written down would go on.
+      if (!stopped && !ledger.isWritable()) return unreachable(UNWRITABLE);
+      const record = newRecord();
+      const run = createDrainRun({ command, record, ledger, targets, config, clock, log });
       await host.run('resume', { drain: run });
-    } else if (!cancelled && before.every((word) => word === 'LIVE')) {
+    } else if (!stopped && before.every((word) => word === 'LIVE')) {
       return { kind: 'nothing' };
     }
     const now = await stateOf(targets);
-    if (now.every((word) => word === 'LIVE')) return { kind: 'resumed', drain: cancelled };
-    return { kind: 'unreachable', reason: `Envoy is ${now.join(', ')}` };
+    if (!now.every((word) => word === 'LIVE')) return unreachable(`Envoy is ${now.join(', ')}`);
+    if (await anyClosed(targets)) return tooLate(CLOSED);
+    return { kind: 'resumed', drain: stopped ?? null };
   };
 
   const end = (result: DrainResult): DrainResult => {
-    state = { kind: 'ended', result };
+    // Who followed knows the course from what was written down last.
+    known = ledger.read() ?? (known && { ...known, result });
+    state = { kind: 'ended', result, ...(known ? courseOf(known) : {}) };
     return result;
   };
 
   return {
     drain,
     resume,
+    record: () => known,
     makeFinal: () => ledger.decide('close') === 'close',
     state: () => state,
     current: () => current,
@@ -185,17 +225,52 @@ function tooLate(reason: string): ResumeResult {
   return { kind: 'too-late', reason };
 }
 
+function unreachable(reason: string): ResumeResult {
+  return { kind: 'unreachable', reason };
+}
+
+/** An Envoy that does not answer is asked for long enough to pass its health check. */
+const WITNESS_LIMIT_MS = 1_000;
+const CLOSED = 'Envoy’s listeners are closed';
+const UNWRITABLE =
+  'the run directory can’t be written, so a drain that another process leads would go on: make room, or writable, and resume again';
+
+/** Those that serve, or did; one that is starting has no listeners yet, and may never be LIVE. */
+function servingOf(targets: readonly EnvoyTarget[]): EnvoyTarget[] {
+  return targets.filter(
+    ({ process, generation }) => generation?.ready !== false && (!process || isAlive(process)),
+  );
+}
+
+/** Whether one has closed its listeners, whoever had it do so: that can't be undone. */
+async function anyClosed(targets: readonly EnvoyTarget[]): Promise<boolean> {
+  const closed = await Promise.all(
+    servingOf(targets).map(({ admin }) =>
+      admin.hasClosedListeners(AbortSignal.timeout(WITNESS_LIMIT_MS)).catch(() => false),
+    ),
+  );
+  return closed.includes(true);
+}
+
 /** What each Envoy that still exists says of itself. */
 async function stateOf(targets: readonly EnvoyTarget[]): Promise<string[]> {
-  const living = targets.filter(({ process }) => !process || isAlive(process));
+  const living = servingOf(targets);
   return Promise.all(
     living.map(({ admin }) => admin.state().catch((error: unknown) => messageOf(error))),
   );
 }
 
-function progressOf(record: DrainRecord): Omit<Extract<DrainState, { kind: 'draining' }>, 'kind'> {
+/** What a state has of a drain under way. */
+export function progressOf(
+  record: DrainRecord,
+): Omit<Extract<DrainState, { kind: 'draining' }>, 'kind'> {
   const { phase, startedAt, deadlineMs, connectionsAtStart } = record;
-  return { phase, startedAt, deadlineMs, connectionsAtStart };
+  return { phase, startedAt, deadlineMs, connectionsAtStart, ...courseOf(record) };
+}
+
+/** What a state keeps of a record's course. */
+export function courseOf({ steps, checkDelayMs, startedBy }: DrainCourse): DrainCourse {
+  return { steps, checkDelayMs, startedBy };
 }
 
 function logResult(command: DrainCommand, result: DrainResult, run: DrainRun, log: Log): void {

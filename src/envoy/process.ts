@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { type Clock, systemClock, until } from '../clock.js';
 import { messageOf, Pm2EnvoyError } from '../errors.js';
+import { findInGroup, groupOf, membersOf } from '../host/process-group.js';
 import {
   identify,
   isAlive,
@@ -8,11 +9,13 @@ import {
   signalProcess,
 } from '../host/process-identity.js';
 
-/** How an Envoy ended. */
+/** How an Envoy, or what started it, ended. */
 export interface EnvoyExit {
   /** Undefined for one that was not our child: nobody tells us. */
   code: number | null | undefined;
   signal: NodeJS.Signals | null | undefined;
+  /** Only the wrapper has ended that `envoy-bin` is; Envoy itself goes on. */
+  serves?: true;
 }
 
 /** An Envoy that this process watches. */
@@ -60,6 +63,8 @@ export async function startEnvoy(
   }
   const identity = identify(child.pid ?? 0);
   if (!identity) {
+    // A script may have left an Envoy behind.
+    if (child.pid) await terminateEnvoy({ pid: child.pid, startTime: 'gone' }, child.pid);
     throw new Pm2EnvoyError(
       'envoy-start-failed',
       `${binary} ended at once: ${describeExit(await exited)}`,
@@ -87,19 +92,63 @@ export function watchEnvoy(identity: ProcessIdentity, clock: Clock = systemClock
 }
 
 /**
- * Ends an Envoy: SIGTERM, and SIGKILL when that does not help within 10 s. Resolves to whether it is
- * gone, after 15 s at the most. An Envoy that is gone already is no error.
+ * The Envoy itself, where `envoy-bin` is a script that does not `exec`: its pid is what is looked at from now on. It
+ * counts as ended when either has.
+ *
+ * @param argument one that only this Envoy was started with
  */
-export async function terminateEnvoy(identity: ProcessIdentity): Promise<boolean> {
+export function behindWrapper(started: EnvoyProcess, argument: string): EnvoyProcess {
+  const identity = findInGroup(started.identity.pid, argument) ?? started.identity;
+  if (identity.pid === started.identity.pid) return started;
+  const exited = Promise.race([started.exited, watchEnvoy(identity).exited]).then(async (exit) => {
+    if (isAlive(identity)) return { ...exit, serves: true as const };
+    // A wrapper that would start it again.
+    await terminateEnvoy(started.identity);
+    return exit;
+  });
+  return { identity, exited };
+}
+
+/**
+ * Ends an Envoy, and what else is in its process group: where `envoy-bin` is a script that does not `exec`, the script.
+ * SIGTERM, and SIGKILL when that does not help within 10 s. Resolves to whether all of it is gone, after 15 s at the
+ * most. An Envoy that is gone already is no error.
+ *
+ * @param group its process group, where it may be gone and have left others
+ */
+export async function terminateEnvoy(
+  identity: ProcessIdentity,
+  group: number | undefined = groupOf(identity),
+): Promise<boolean> {
+  const members = (): ProcessIdentity[] =>
+    (group === undefined ? [] : membersOf(group))
+      .map(({ pid }) => identify(pid))
+      .filter((member) => member !== undefined);
+  const known = [identity, ...members()];
+  /** Looks through all processes only once those that are known have ended. */
+  const gone = (): true | undefined => {
+    if (known.some(isAlive)) return undefined;
+    known.push(...members());
+    return known.some(isAlive) ? undefined : true;
+  };
   for (const [signal, limitMs] of [
     ['SIGTERM', TERM_LIMIT_MS],
     ['SIGKILL', KILL_LIMIT_MS],
   ] as const) {
-    signalProcess(identity, signal);
-    const gone = () => (isAlive(identity) ? undefined : true);
+    if (gone()) return true;
+    if (group === undefined) signalProcess(identity, signal);
+    else signalGroup(group, signal);
     if (await until(gone, { everyMs: 10, limitMs })) return true;
   }
   return false;
+}
+
+function signalGroup(group: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(-group, signal);
+  } catch {
+    // It has just ended.
+  }
 }
 
 /** `ended by SIGKILL`, `exited with code 1`. */

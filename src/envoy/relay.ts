@@ -1,8 +1,15 @@
-import { chmodSync, rmSync } from 'node:fs';
+import { chmodSync, readFileSync, rmSync } from 'node:fs';
+import {
+  createServer as createHttpServer,
+  type IncomingMessage,
+  request,
+  type ServerResponse,
+} from 'node:http';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { type Clock, systemClock } from '../clock.js';
 import { systemCodeOf } from '../errors.js';
-import type { BootstrapAdmin } from './bootstrap.js';
+import type { BootstrapAddress, BootstrapAdmin } from '../host/bootstrap-admin.js';
+import { allowsPath } from './path-rules.js';
 
 /** Node's cluster gives no acknowledgement when a worker stops listening. */
 const HANDED_OVER_MS = 200;
@@ -19,7 +26,8 @@ export interface AdminRelay {
 
 /**
  * Listens on the admin address that the bootstrap names, so that tools which use it (a Prometheus
- * scrape, a stats listener) need not know of generations.
+ * scrape, a stats listener) need not know of generations. What the bootstrap's `allow_paths` forbids is
+ * forbidden here.
  *
  * Under pm2's cluster mode the listening socket belongs to the daemon and is shared by old and new
  * runner, so nothing is refused while one replaces the other (pm2-facts.md).
@@ -28,17 +36,24 @@ export interface AdminRelay {
  * @throws the system error when the address can't be listened on
  */
 export async function startAdminRelay(
-  admin: BootstrapAdmin,
+  { address, allowPaths }: { address: BootstrapAddress } & Pick<BootstrapAdmin, 'allowPaths'>,
   newestSocket: () => string | undefined,
   clock: Clock = systemClock,
 ): Promise<AdminRelay> {
-  const server = createServer({ allowHalfOpen: true }, (client) => relay(client, newestSocket()));
-  await listen(server, admin).catch(async (error: unknown) => {
-    if (systemCodeOf(error) !== 'EADDRINUSE' || !('path' in admin)) throw error;
-    if (await answers(admin.path)) throw error;
+  const server =
+    allowPaths.length === 0
+      ? createServer({ allowHalfOpen: true }, (client) => relay(client, newestSocket()))
+      : createHttpServer((asked, answer) => {
+          if (allowsPath(allowPaths, asked.url ?? '')) passOn(asked, answer, newestSocket());
+          else forbid(asked, answer);
+        });
+  await listen(server, address).catch(async (error: unknown) => {
+    const isFile = 'path' in address && !isAbstract(address.path);
+    if (systemCodeOf(error) !== 'EADDRINUSE' || !isFile) throw error;
+    if (await answers(address.path)) throw error;
     // A socket file that nobody listens on is what the last Envoy or runner left.
-    rmSync(admin.path, { force: true });
-    await listen(server, admin);
+    rmSync(address.path, { force: true });
+    await listen(server, address);
   });
   server.unref();
   return {
@@ -63,18 +78,72 @@ function relay(client: Socket, path: string | undefined): void {
   envoy.pipe(client);
 }
 
-function listen(server: Server, admin: BootstrapAdmin): Promise<void> {
-  return new Promise((resolve, reject) => {
+function passOn(
+  asked: IncomingMessage,
+  answer: ServerResponse,
+  socketPath: string | undefined,
+): void {
+  const fail = (): void => {
+    answer.destroy();
+  };
+  asked.on('error', fail);
+  if (socketPath === undefined) {
+    fail();
+    return;
+  }
+  const { method, url: path, headers } = asked;
+  const { connection: _, ...kept } = headers;
+  const envoy = request({ socketPath, method, path, headers: kept, agent: false }, (reply) => {
+    const { 'transfer-encoding': _, connection: __, ...shown } = reply.headers;
+    answer.writeHead(reply.statusCode ?? 502, shown);
+    reply.on('error', fail).pipe(answer);
+  });
+  envoy.on('error', fail);
+  answer.on('close', () => envoy.destroy());
+  asked.pipe(envoy);
+}
+
+/** In Envoy's own words. */
+function forbid(asked: IncomingMessage, answer: ServerResponse): void {
+  asked.resume();
+  answer.writeHead(403, { 'content-type': 'text/plain; charset=UTF-8' });
+  answer.end(`request to path ${asked.url} not allowed`);
+}
+
+function isAbstract(path: string): boolean {
+  return path.startsWith('@');
+}
+
+async function listen(server: Server, address: BootstrapAddress): Promise<void> {
+  const at =
+    'path' in address
+      ? { path: isAbstract(address.path) ? `\0${address.path.slice(1)}` : address.path }
+      : address;
+  await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     // A cluster worker asks the daemon to listen, which may just have died.
     setTimeout(() => reject(new Error('pm2 does not answer')), LISTEN_LIMIT_MS).unref();
-    const at = 'path' in admin ? { path: admin.path } : admin;
     server.listen(at, () => {
-      if ('path' in admin && admin.mode) chmodSync(admin.path, admin.mode);
       server.removeListener('error', reject);
       resolve();
     });
   });
+  if (!('path' in address)) return;
+  if (!isAbstract(address.path)) {
+    if (address.mode) chmodSync(address.path, address.mode);
+  } else if (!isListenedOn(address.path)) {
+    server.close();
+    throw new Error(
+      `Node ${process.versions.node} can't listen on an abstract socket under its exact name: use a port or a path`,
+    );
+  }
+}
+
+/** libuv before 1.48 fills the name up with zeros, under which nobody looks for it. */
+function isListenedOn(name: string): boolean {
+  return readFileSync('/proc/net/unix', 'utf8')
+    .split('\n')
+    .some((row) => row.endsWith(` ${name}`));
 }
 
 function answers(path: string): Promise<boolean> {

@@ -1,14 +1,19 @@
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf, Pm2EnvoyError, systemCodeOf } from '../errors.js';
+import type { BootstrapAdmin } from './bootstrap-admin.js';
 import { readJson, writeJson } from './files.js';
 import {
   findByCommandLine,
   isAlive,
+  isElsewhere,
+  isHidden,
+  isOfThisSystem,
   ownIdentity,
   type ProcessIdentity,
   sameProcess,
 } from './process-identity.js';
+import { isBound } from './sockets.js';
 import type { Supervisor } from './supervisor.js';
 
 /** A folder for a generation whose Envoy is not started yet. */
@@ -40,6 +45,8 @@ export interface Generation extends GenerationSlot {
   readonly version: string | undefined;
   /** What it was started with; undefined when that was not written down any more. */
   readonly launch: GenerationLaunch | undefined;
+  /** What its bootstrap says of the admin interface, which has another address here; undefined: not known. */
+  readonly admin?: BootstrapAdmin | undefined;
   /** When its Envoy was started, as an ISO 8601 instant. */
   readonly startedAt: string;
   /** It has been LIVE. */
@@ -47,7 +54,12 @@ export interface Generation extends GenerationSlot {
   /** Its runner has lost pm2: nobody but the next runner will tell it to stop. */
   readonly orphaned: boolean;
   /** Why the latest attempt to replace it failed. */
-  readonly failedReload?: { at: string; reason: string };
+  readonly failedReload?: { at: string; reason: string; code?: string };
+  /**
+   * The newest drain of the host that it was asked for in spite of: it and earlier ones are not about this
+   * generation. Undefined: an earlier version of pm2-envoy has started it.
+   */
+  readonly afterDrain?: number;
 }
 
 /** The generations of one run directory. Reading never fails: what can't be read is not there. */
@@ -56,6 +68,10 @@ export interface Generations {
   live(): Generation[];
   /** The newest of {@link live} that has been LIVE; the newest of all when none has. */
   newest(): Generation | undefined;
+  /** Whether a runner is about to start an Envoy: it has a folder, and is not written down yet. */
+  isAnyReserved(): boolean;
+  /** The highest {@link Generation.afterDrain} of any generation that is written down, ended or not. */
+  lastAfterDrain(): number;
   /** Makes the folder of the next generation. */
   reserve(): GenerationSlot;
   /** Writes down who runs in a folder; also used to change the runner. */
@@ -70,6 +86,23 @@ export function generationFolders(runDir: string): { number: number; directory: 
   return readNumbers(root).map((number) => ({ number, directory: join(root, String(number)) }));
 }
 
+/** Whether an Envoy of this boot and this container has been written down: alive or not. */
+export function hasHadEnvoy(runDir: string): boolean {
+  return generationFolders(runDir).some(({ directory }) => {
+    const { envoy } = (readJson(join(directory, 'generation.json')) ?? {}) as Partial<Generation>;
+    return isIdentity(envoy) && isOfThisSystem(envoy);
+  });
+}
+
+/** Generations that a runner in another container has started: whether their Envoys live only they can say. */
+export function generationsOfContainers(runDir: string): Generation[] {
+  const root = rootOf(runDir);
+  return readNumbers(root)
+    .map((number) => readGeneration(root, number))
+    .filter((generation) => generation !== undefined)
+    .filter(({ envoy }) => isElsewhere(envoy));
+}
+
 /** Opens the generations below a run directory. */
 export function openGenerations(runDir: string): Generations {
   const root = rootOf(runDir);
@@ -78,14 +111,22 @@ export function openGenerations(runDir: string): Generations {
     numbers()
       .map((number) => readGeneration(root, number))
       .filter((generation) => generation !== undefined)
-      .filter((generation) => isAlive(generation.envoy));
+      .filter(isThere);
   return {
     live,
     newest: () => newestOf(live()),
+    isAnyReserved: () => numbers().some((number) => isReserved(join(root, String(number)))),
+    lastAfterDrain: () =>
+      Math.max(0, ...numbers().map((number) => readAfterDrain(join(root, String(number))))),
     reserve: () => reserve(root, (numbers().at(-1) ?? 0) + 1),
     write: (generation) => writeJson(join(generation.directory, 'generation.json'), generation),
     prune: () => prune(root, numbers(), live()),
   };
+}
+
+/** One that can't be looked at holds its admin socket as long as it lives, unlike a later process with its pid. */
+function isThere({ envoy, adminSocket }: Generation): boolean {
+  return isAlive(envoy) && !(isHidden(envoy) && isBound(adminSocket) === false);
 }
 
 /** The newest generation that has been LIVE; the newest of all when none has. */
@@ -103,11 +144,14 @@ export function predecessorsOf(own: GenerationSlot, generations: Generations): G
   return generations.live().filter(({ number }) => number < own.number);
 }
 
-/** The later generations that a live runner answers for, LIVE or still starting. */
+/**
+ * The later generations that a live runner answers for, LIVE or still starting. One whose runner has lost
+ * pm2 serves all the same.
+ */
 export function successorsOf(own: Generation, generations: Generations): Generation[] {
   return generations
     .live()
-    .filter((generation) => generation.number > own.number && isAttended(generation));
+    .filter((generation) => generation.number > own.number && isAlive(generation.runner));
 }
 
 /** Whether `runner` is the one that answers for this generation, as the run directory has it now. */
@@ -206,10 +250,10 @@ function isGeneration(json: unknown): json is Generation {
 
 /** Another version of pm2-envoy may have written it: what is not as it should be is not known. */
 function checked(json: Generation): Generation {
-  const { supervisor, version, launch, failedReload } = json;
-  const { at, reason } = failedReload ?? {};
+  const { supervisor, version, launch, admin, failedReload, afterDrain } = json;
+  const { at, reason, code } = failedReload ?? {};
   const isFailure = typeof at === 'string' && typeof reason === 'string';
-  const { failedReload: _, ...rest } = json;
+  const { failedReload: _, afterDrain: __, ...rest } = json;
   return {
     ...rest,
     supervisor: typeof supervisor?.home === 'string' ? supervisor : undefined,
@@ -220,13 +264,22 @@ function checked(json: Generation): Generation {
       Array.isArray(launch.args)
         ? launch
         : undefined,
-    ...(isFailure ? { failedReload: { at, reason } } : {}),
+    admin: Array.isArray(admin?.allowPaths) ? admin : undefined,
+    ...(isFailure
+      ? { failedReload: { at, reason, ...(typeof code === 'string' ? { code } : {}) } }
+      : {}),
+    ...(typeof afterDrain === 'number' ? { afterDrain } : {}),
   };
 }
 
 function isIdentity(value: unknown): value is ProcessIdentity {
-  const { pid, startTime } = (value ?? {}) as Partial<ProcessIdentity>;
-  return Number.isInteger(pid) && typeof startTime === 'string';
+  const { pid, startTime, namespace = '' } = (value ?? {}) as Partial<ProcessIdentity>;
+  return Number.isInteger(pid) && typeof startTime === 'string' && typeof namespace === 'string';
+}
+
+function readAfterDrain(directory: string): number {
+  const { afterDrain } = readJson(join(directory, 'generation.json')) ?? {};
+  return typeof afterDrain === 'number' ? afterDrain : 0;
 }
 
 /** A folder without a generation yet, whose runner is about to start Envoy. */

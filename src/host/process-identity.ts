@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { systemCodeOf } from '../errors.js';
 
 /** A process that can't be mistaken for a later one with the same pid. */
@@ -7,16 +7,37 @@ export interface ProcessIdentity {
   pid: number;
   /** When it started, in the system's own words; equal for the same process only. */
   startTime: string;
+  /** The PID namespace in which the pid means it, where that is known: in another container it is nobody's. */
+  namespace?: string;
 }
 
 /** How a process stands: a zombie is `dead`; `stopped` is SIGSTOP or a debugger. */
 export type ProcessCondition = 'running' | 'stopped' | 'dead';
 
+/**
+ * The start time of a process that exists and can't be looked at: /proc is mounted with hidepid, and the
+ * program has file capabilities or may not be read. Only its pid tells it apart then.
+ */
+const HIDDEN = 'hidden';
+
 /** The identity of a live process; undefined when there is none with this pid. */
 export function identify(pid: number): ProcessIdentity | undefined {
   const seen = look(pid);
-  if (!seen || seen === 'unreadable' || seen.condition === 'dead') return undefined;
-  return { pid, startTime: seen.startTime };
+  if (seen === 'unreadable') {
+    return exists(pid) ? named({ pid, startTime: `${bootId()}:${HIDDEN}` }) : undefined;
+  }
+  if (!seen || seen.condition === 'dead') return undefined;
+  return named({ pid, startTime: seen.startTime });
+}
+
+/** Whether a later process with the same pid would be taken for this one: whoever can asks elsewhere as well. */
+export function isHidden({ startTime }: ProcessIdentity): boolean {
+  return startTime.endsWith(`:${HIDDEN}`);
+}
+
+function named(identity: ProcessIdentity): ProcessIdentity {
+  const namespace = ownNamespace();
+  return namespace === undefined ? identity : { ...identity, namespace };
 }
 
 let own: ProcessIdentity | undefined;
@@ -33,8 +54,10 @@ export function ownIdentity(): ProcessIdentity {
  * dead would end its drain with connections open.
  */
 export function conditionOf(identity: ProcessIdentity): ProcessCondition {
+  if (isElsewhere(identity)) return 'dead';
   const seen = look(identity.pid);
   if (seen === 'unreadable') return exists(identity.pid) ? 'running' : 'dead';
+  if (seen && isHidden(identity)) return seen.condition;
   return seen?.startTime === identity.startTime ? seen.condition : 'dead';
 }
 
@@ -48,7 +71,19 @@ export function sameProcess(
   a: ProcessIdentity | undefined,
   b: ProcessIdentity | undefined,
 ): boolean {
+  if (a?.namespace && b?.namespace && a.namespace !== b.namespace) return false;
   return a !== undefined && b !== undefined && a.pid === b.pid && a.startTime === b.startTime;
+}
+
+/** Whether its pid would mean it here if it lived: elsewhere than on Linux that can't be told. */
+export function isOfThisSystem(identity: ProcessIdentity): boolean {
+  if (process.platform !== 'linux') return true;
+  return identity.startTime.startsWith(`${bootId()}:`) && !isElsewhere(identity);
+}
+
+/** Whether it is a process of another container, of which this one sees nothing but files. */
+export function isElsewhere({ namespace }: ProcessIdentity): boolean {
+  return namespace !== undefined && namespace !== (ownNamespace() ?? namespace);
 }
 
 /** Sends a signal to exactly this process; false when it is gone already. */
@@ -63,8 +98,8 @@ export function signalProcess(identity: ProcessIdentity, signal: NodeJS.Signals)
 
 /** Finds the process with `text` in its command line, if there is one. */
 export function findByCommandLine(text: string): ProcessIdentity | undefined {
-  const pid = process.platform === 'linux' ? findInProc(text) : findWithPs(text);
-  return pid === undefined ? undefined : identify(pid);
+  const found = commandLines().find((line) => line.text.includes(text));
+  return found && identify(found.pid);
 }
 
 interface Seen {
@@ -87,7 +122,9 @@ function lookInProc(pid: number): Seen | 'unreadable' | undefined {
   } catch (error) {
     const code = systemCodeOf(error);
     // ESRCH: it ended between the opening and the reading.
-    return code === 'ENOENT' || code === 'ESRCH' ? undefined : 'unreadable';
+    if (code !== 'ENOENT' && code !== 'ESRCH') return 'unreadable';
+    // With hidepid=2 there is no folder of what this user may not look at, its own processes included.
+    return mayBeSignalled(pid) ? 'unreadable' : undefined;
   }
 }
 
@@ -98,6 +135,27 @@ function exists(pid: number): boolean {
   } catch (error) {
     return systemCodeOf(error) === 'EPERM';
   }
+}
+
+/** Whether there is such a process, and it is of this user. */
+function mayBeSignalled(pid: number): boolean {
+  try {
+    return pid > 0 && process.kill(pid, 0);
+  } catch {
+    return false;
+  }
+}
+
+let space: string | undefined;
+
+function ownNamespace(): string | undefined {
+  try {
+    // `pid:[4026531836]`
+    space ??= readlinkSync('/proc/self/ns/pid');
+  } catch {
+    space = '';
+  }
+  return space || undefined;
 }
 
 let boot: string | undefined;
@@ -127,23 +185,36 @@ function conditionFrom(state: string): ProcessCondition {
   return /^[Tt]/.test(state) ? 'stopped' : 'running';
 }
 
-function findInProc(text: string): number | undefined {
-  for (const entry of readdirSync('/proc')) {
-    if (!/^\d+$/.test(entry) || Number(entry) === process.pid) continue;
-    try {
-      if (readFileSync(`/proc/${entry}/cmdline`, 'utf8').includes(text)) return Number(entry);
-    } catch {
-      // It ended while we looked, or is not ours.
-    }
-  }
-  return undefined;
+/** Every process whose command line can be read, as Envoy's is by its own user. */
+export function commandLines(): { pid: number; text: string }[] {
+  return process.platform === 'linux' ? linesInProc() : linesOfPs();
 }
 
-function findWithPs(text: string): number | undefined {
-  const line = ps(['-axo', 'pid=,command='])
+function linesInProc(): { pid: number; text: string }[] {
+  return readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry) && Number(entry) !== process.pid)
+    .flatMap((entry) => {
+      try {
+        return { pid: Number(entry), text: readFileSync(`/proc/${entry}/cmdline`, 'utf8') };
+      } catch {
+        // It ended while we looked, or is not ours.
+        return [];
+      }
+    });
+}
+
+function linesOfPs(): { pid: number; text: string }[] {
+  return ps(['-axo', 'pid=,command='])
     .split('\n')
-    .find((row) => row.includes(text));
-  return line === undefined ? undefined : Number.parseInt(line, 10);
+    .map((text) => ({ pid: Number.parseInt(text, 10), text }));
+}
+
+/** The lines of `ps` with these columns: of one process, or of all. */
+export function psRows(columns: string, pid?: number): string[] {
+  const which = pid === undefined ? ['-ax'] : ['-p', String(pid)];
+  return ps([...which, '-o', columns])
+    .trim()
+    .split('\n');
 }
 
 function ps(args: string[]): string {

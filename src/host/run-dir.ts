@@ -10,12 +10,14 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 import { messageOf, Pm2EnvoyError, systemCodeOf } from '../errors.js';
+import { readEndpoint } from './endpoint.js';
+import { openGenerations } from './generations.js';
 
 /** Longest path of a unix socket that Linux and macOS take, less the part below the run directory. */
 const LONGEST_PATH = 104 - '/generations/999999/admin.sock'.length;
 
 const OWN_FILES =
-  /^(generations|(manager|counted)\.json|shutdown-.*\.(json|decision)|validate-.*\.log|\.probe-.*)/;
+  /^(generations|drains|(manager|counted|failed-start)\.json|shutdown-.*\.(json|decision)|validate-.*\.log|\.probe-.*)/;
 
 /** The default places, best first (contract 5). */
 export function defaultRunDirs(env: NodeJS.ProcessEnv = process.env): string[] {
@@ -29,14 +31,36 @@ export function defaultRunDirs(env: NodeJS.ProcessEnv = process.env): string[] {
 }
 
 /**
- * Makes the run directory ready: the configured one, or the first default place that works. It is
- * ours alone (mode 0700, our user): whoever could write here could pose as Envoy.
+ * Every place where a process of this user may have put its run directory: XDG_RUNTIME_DIR is there after a
+ * login and not at boot, and the temp folder is whatever TMPDIR says.
+ */
+function searchedRunDirs(): string[] {
+  const user = process.getuid?.();
+  const ofOthers =
+    user === undefined ? [] : [`/run/user/${user}/pm2-envoy`, `/tmp/pm2-envoy-${user}`];
+  return [...new Set([...defaultRunDirs(), ...ofOthers])];
+}
+
+/** The default place that this host uses now, for every process the same: an Envoy lives in it, or a manager. */
+function runDirInUse(): string | undefined {
+  const places = searchedRunDirs().filter(isOwnFolder);
+  return (
+    places.find((directory) => openGenerations(directory).live().length > 0) ??
+    places.find((directory) => readEndpoint(directory) !== undefined)
+  );
+}
+
+/**
+ * Makes the run directory ready: the configured one, or else the default place that is in use, or else the
+ * first that works. It is ours alone (mode 0700, our user): whoever could write here could pose as Envoy.
  *
  * @throws Pm2EnvoyError `run-dir-unusable`
  */
 export function prepareRunDir(configured: string | undefined): string {
   const failures: string[] = [];
-  for (const directory of configured ? [configured] : defaultRunDirs()) {
+  // One that is in use and can't be written is no reason to take another: two would know half of the host each.
+  const only = configured ?? runDirInUse();
+  for (const directory of only ? [only] : defaultRunDirs()) {
     try {
       makePrivate(directory);
       probeWrite(directory);
@@ -51,12 +75,14 @@ export function prepareRunDir(configured: string | undefined): string {
   );
 }
 
-/** The run directory to read from, without making one: where generations are, or the best guess. */
+/** The run directory to read from, without making one: the one in use, or where generations were. */
 export function findRunDir(configured: string | undefined): string {
   if (configured) return configured;
-  const places = defaultRunDirs();
-  const inUse = places.find((directory) => isOurs(join(directory, 'generations')));
-  return inUse ?? places.find(isOurs) ?? places[0] ?? tmpdir();
+  const inUse = runDirInUse();
+  if (inUse) return inUse;
+  const places = searchedRunDirs().filter(isOwnFolder);
+  const wasUsed = places.find((directory) => isOwnFolder(join(directory, 'generations')));
+  return wasUsed ?? places[0] ?? defaultRunDirs()[0] ?? tmpdir();
 }
 
 function makePrivate(directory: string): void {
@@ -71,7 +97,7 @@ function makePrivate(directory: string): void {
     // There already, or made just now by the other app.
     if (systemCodeOf(error) !== 'EEXIST') throw error;
   }
-  if (!isOurs(directory)) throw new Error('it is not a folder that belongs to this user');
+  if (!isOwnFolder(directory)) throw new Error('it is not a folder that belongs to this user');
   if ((lstatSync(directory).mode & 0o077) === 0) return;
   // Closing somebody's own folder (/tmp, a home) to everybody else would be no kindness.
   const strange = readdirSync(directory).find((name) => !OWN_FILES.test(name));
@@ -87,7 +113,8 @@ function probeWrite(directory: string): void {
   unlinkSync(probe);
 }
 
-function isOurs(directory: string): boolean {
+/** Whether it is a folder, no link to one, that belongs to this user. */
+export function isOwnFolder(directory: string): boolean {
   try {
     const found = lstatSync(directory);
     return found.isDirectory() && (process.getuid === undefined || found.uid === process.getuid());

@@ -4,12 +4,21 @@ export interface Supervisor {
   home: string;
   /** Name of the pm2 app. */
   app: string;
+  /** Number of the pm2 app; undefined: not known. */
+  pmId?: string | undefined;
+  /** As pm2 has it: a link stays one, whatever it points to. */
   folder: string;
 }
 
-/** Whether both are the same. */
+/**
+ * Whether both are the same. One app of one pm2 is the same wherever its folder is by now. An earlier version did not
+ * write its number down.
+ */
 export function sameSupervisor(a: Supervisor | undefined, b: Supervisor | undefined): boolean {
-  return a?.home === b?.home && a?.app === b?.app && a?.folder === b?.folder;
+  if (!a || !b) return a === b;
+  const pmId = a.pmId ?? b.pmId;
+  const isOneApp = pmId !== undefined && pmId === (b.pmId ?? a.pmId);
+  return a.home === b.home && a.app === b.app && (isOneApp || a.folder === b.folder);
 }
 
 /** In words, for the log. */

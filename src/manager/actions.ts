@@ -2,7 +2,7 @@ import { formatDuration } from '../config/duration.js';
 import type { HostDrain } from '../drain/host-drain.js';
 import type { Log } from '../log.js';
 import type { Pm2Channel } from '../pm2/channel.js';
-import { type OwnApp, openOwnApp } from '../pm2/own-app.js';
+import type { OwnApp } from '../pm2/own-app.js';
 import type { StopReason } from '../pm2/stop-signals.js';
 import type { EnvoyStatus, Status } from '../status/status.js';
 import { answerResume } from './http/shutdown.js';
@@ -19,16 +19,16 @@ export function registerActions(options: {
   hostDrain: Pick<HostDrain, 'drain' | 'resume'>;
   readStatus(): Promise<Status>;
   log: Log;
-  ownApp?: Pick<OwnApp, 'isEnding'>;
+  ownApp: Pick<OwnApp, 'isEnding'>;
 }): ManagerActions {
-  const { channel, hostDrain, readStatus, log, ownApp = openOwnApp() } = options;
+  const { channel, hostDrain, readStatus, log, ownApp } = options;
   let resuming: Promise<unknown> | undefined;
 
   channel.onAction('shutdown', async () => {
     // With shutdown_with_message pm2 says the same word to stop an app.
     if (await ownApp.isEnding()) return undefined;
     log.info('pm2 trigger: shutdown');
-    const result = await hostDrain.drain();
+    const result = await hostDrain.drain({ kind: 'trigger' });
     // Any answer of an app ends every `pm2 trigger` that waits for it. So both are sent together, and
     // first the one that says more.
     await resuming;

@@ -1,9 +1,14 @@
+import type { AdminClient } from '../admin/client.js';
 import { type Clock, systemClock } from '../clock.js';
 import type { Config } from '../config/config.js';
 import { formatDuration } from '../config/duration.js';
+import { createCadence } from '../drain/cadence.js';
+import type { EnvoyTarget } from '../drain/envoys.js';
 import type { HostDrain } from '../drain/host-drain.js';
 import type { EnvoyLocator, Located } from '../drain/locate.js';
+import { describeEnded } from '../drain/state.js';
 import { isPm2EnvoyError, messageOf } from '../errors.js';
+import { describeFailedStart, type FailedStart } from '../host/failed-start.js';
 import type { Log } from '../log.js';
 import { shareInFlight } from '../share.js';
 import type { HttpError } from './http/answers.js';
@@ -24,12 +29,14 @@ export function watchHealth(options: {
   locator: EnvoyLocator;
   hostDrain: HostDrain;
   log: Log;
+  readFailedStart?: () => FailedStart | undefined;
   /** Called at each look, for who wants to look at the same moments. */
   onLook?: (located: Located | undefined) => void;
   clock?: Clock;
 }): Health {
-  const { config, locator, hostDrain, log, onLook, clock = systemClock } = options;
+  const { config, locator, hostDrain, log, onLook, readFailedStart, clock = systemClock } = options;
   const { envoyLostAfterMs } = config;
+  const witness = createWitness(clock);
   let lostSinceMs: number | undefined;
   let looksInOrphanedDrain = 0;
   let looks = 0;
@@ -48,7 +55,7 @@ export function watchHealth(options: {
       if (result.kind === 'resumed') log.info('Envoy passes its health check again');
       else log.error(`Envoy can't be resumed: ${JSON.stringify(result)}`);
     }
-    if (config.orphanedDrain === 'shutdown') void hostDrain.drain();
+    if (config.orphanedDrain === 'shutdown') void hostDrain.drain({ kind: 'orphaned-drain' });
   };
 
   const look = async (): Promise<void> => {
@@ -78,12 +85,22 @@ export function watchHealth(options: {
         return { code: 'draining', message: `a drain is under way (${drain.phase})` };
       }
       if (drain.kind === 'ended') {
-        return { code: 'drained', message: `a drain has ended: ${drain.result.outcome}` };
+        return { code: 'drained', message: describeEnded(drain.result, drain.startedBy) };
+      }
+      const failed = located ? undefined : readFailedStart?.();
+      if (failed) {
+        const message = `there is no Envoy: ${describeFailedStart(failed)}`;
+        return { code: 'envoy-start-failed', message };
       }
       if (!located) return { code: 'envoy-gone', message: 'there is no Envoy' };
       try {
         const state = await located.newest.admin.state();
-        if (state === 'LIVE') return undefined;
+        if (state === 'LIVE') {
+          if (await witness.isClosed(located.newest)) return CLOSED;
+          // One that may not be asked is taken to have some.
+          const listeners = await located.newest.admin.listeners().catch(() => undefined);
+          return listeners?.length === 0 ? NO_LISTENERS : undefined;
+        }
         return state === 'DRAINING'
           ? { code: 'orphaned-drain', message: ORPHANED }
           : { code: 'not-live', message: `Envoy is ${state}` };
@@ -92,6 +109,41 @@ export function watchHealth(options: {
         return { code, message: messageOf(error) };
       }
     }),
+  };
+}
+
+const CLOSED: HttpError = {
+  code: 'listeners-closed',
+  message:
+    'Envoy is LIVE, but its listeners are closed, and nothing opens them again: `pm2-envoy redeploy` brings up a new one',
+};
+const NO_LISTENERS: HttpError = {
+  code: 'no-listeners',
+  message:
+    'Envoy is LIVE, but listens on nothing: its listeners (LDS) did not come; `pm2-envoy doctor` says more',
+};
+
+/** Longest time that an answer counts which was no. */
+const WITNESS_MS = 5_000;
+
+/**
+ * Asks Envoy whether it has closed its listeners: no record may say otherwise. Yes is for good; no is asked
+ * again as often as 2 % of Envoy's main thread allow.
+ */
+function createWitness(clock: Clock): { isClosed(target: EnvoyTarget): Promise<boolean> } {
+  const cadence = createCadence({ checkIntervalMs: WITNESS_MS, checkIntervalMinMs: 0 });
+  let known: { admin: AdminClient; isClosed: boolean; untilMs: number } | undefined;
+  return {
+    isClosed: async ({ admin, process: envoy }) => {
+      if (known?.admin === admin && clock.nowMs() < known.untilMs) return known.isClosed;
+      const startedMs = performance.now();
+      const isClosed = await admin.hasClosedListeners().catch(() => false);
+      cadence.noteCost(performance.now() - startedMs);
+      const isForGood = isClosed && envoy !== undefined;
+      const untilMs = isForGood ? Number.POSITIVE_INFINITY : clock.nowMs() + cadence.nextDelayMs(0);
+      known = { admin, isClosed, untilMs };
+      return isClosed;
+    },
   };
 }
 

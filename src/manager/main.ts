@@ -1,18 +1,25 @@
 import { join } from 'node:path';
-import { createAdminClient } from '../admin/client.js';
+import { type AdminCall, createAdminClient } from '../admin/client.js';
 import { until } from '../clock.js';
 import type { Config } from '../config/config.js';
+import { createCounters } from '../drain/count.js';
 import { readEnds } from '../drain/ends.js';
 import { createHostDrain } from '../drain/host-drain.js';
 import { createEnvoyLocator, type Located } from '../drain/locate.js';
 import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
+import { generationsElsewhere, startedElsewhere } from '../host/elsewhere.js';
 import { readEndpoint, writeEndpoint } from '../host/endpoint.js';
+import { type FailedStart, readFailedStart } from '../host/failed-start.js';
+import { type Generation, openGenerations } from '../host/generations.js';
 import { findRunDir, prepareRunDir } from '../host/run-dir.js';
-import { createDrainHost } from '../plugins/drain-host.js';
-import { drainLimitMs } from '../pm2/apps.js';
+import { createHostOrBareOne } from '../plugins/drain-host.js';
+import { drainLimitMs, ownKillTimeoutMs } from '../pm2/apps.js';
 import { type App, boot } from '../pm2/boot.js';
+import { openOwnApp } from '../pm2/own-app.js';
+import { namesMeet } from '../pm2/project.js';
 import { onStop } from '../pm2/stop-signals.js';
+import { ownSupervisor } from '../pm2/supervisor.js';
 import { createJournal } from '../status/journal.js';
 import { createObserver } from '../status/observer.js';
 import { createStatusReader } from '../status/status.js';
@@ -26,6 +33,7 @@ import { createCallTally } from './metrics/call-tally.js';
 import { createDrainTally } from './metrics/drain-tally.js';
 import { createPm2Metrics } from './metrics/pm2.js';
 import { createScrape } from './metrics/scrape.js';
+import { createSight } from './sight.js';
 
 /** How long a manager that pm2 stops looks for a drain that begins at the same moment. */
 const DRAIN_APPEARS_MS = 500;
@@ -34,23 +42,41 @@ const DRAIN_APPEARS_MS = 500;
 await boot('envoy-manager', async (app) => {
   const { config, log, channel, exit } = app;
   const runDir = prepareRunDirOrWarn(app);
-  const host = await createDrainHost(config, log);
+  refuseOtherProject(runDir);
+  const { host, pluginError } = await createHostOrBareOne(config, log);
+  // Before anything serves it is refused; later, probes and drains are worth more.
+  if (pluginError && !isInService(config, runDir)) throw pluginError;
+  for (const line of pluginError ? messageOf(pluginError).split('\n') : []) log.error(line);
+  if (pluginError) log.error('Envoy is in service: going on without plugins');
   // Two connections to Envoy: the drain must not queue behind somebody who watches.
   const calls = createCallTally();
-  const onAdminCall = calls.noteAdminCall;
+  const sight = createSight(runDir, log);
+  const onAdminCall = (call: AdminCall): void => {
+    calls.noteAdminCall(call);
+    sight.note(call);
+  };
   const drainLocator = createEnvoyLocator({ config, runDir, log, onAdminCall });
   const locator = createEnvoyLocator({ config, runDir, log, onAdminCall, keepStartMs: 2_000 });
   const limitMs = drainLimitMs();
-  const hostDrain = createHostDrain({
-    locator: drainLocator,
-    config,
-    host,
+  const counters = createCounters(config);
+  const ownApp = openOwnApp();
+  const hostDrain = sight.guard(
+    createHostDrain({
+      locator: drainLocator,
+      config,
+      host,
+      log,
+      limitMs,
+      counters,
+      onDrain: async () => pm2Metrics.look(await locator.locate()),
+    }),
+  );
+  const pm2Metrics = createPm2Metrics({ channel, counters, locator, hostDrain });
+  const drains = createDrainTally({
+    file: join(runDir, 'counted.json'),
+    drainUntil: config.drainUntil,
     log,
-    limitMs,
-    onDrain: async () => pm2Metrics.look(await locator.locate()),
   });
-  const pm2Metrics = createPm2Metrics({ channel, config, locator, hostDrain });
-  const drains = createDrainTally({ file: join(runDir, 'counted.json'), log });
   const journal = createJournal({
     readEnds: () => readEnds(runDir),
     onEnded: drains.noteEnd,
@@ -60,12 +86,30 @@ await boot('envoy-manager', async (app) => {
     journal.note(located, hostDrain.state(located));
     pm2Metrics.look(located);
   };
-  const health = watchHealth({ config, locator, hostDrain, log, onLook });
-  const status = createStatusReader({ config, locator, hostDrain, onLook: journal.note });
+  const readFailure = (): FailedStart | undefined => readFailedStart(runDir);
+  const health = watchHealth({
+    config,
+    locator,
+    hostDrain,
+    log,
+    onLook,
+    readFailedStart: readFailure,
+  });
+  const status = createStatusReader({
+    config,
+    locator,
+    hostDrain,
+    counters,
+    readFailedStart: readFailure,
+    ...(pluginError ? { standingError: messageOf(pluginError) } : {}),
+    onLook: journal.note,
+    killTimeoutMs: ownKillTimeoutMs(),
+  });
   const events = createEventStream({ observer: createObserver(status), journal });
-  const actions = registerActions({ channel, hostDrain, readStatus: status.read, log });
+  const actions = registerActions({ channel, hostDrain, readStatus: status.read, log, ownApp });
   const listener = createApp({
     config,
+    runDir,
     hostDrain,
     health,
     log,
@@ -103,7 +147,10 @@ await boot('envoy-manager', async (app) => {
     await exit(EXIT.done);
   };
   onStop(async (reason) => {
-    if (reason === 'SIGTERM') drained ??= hostDrain.drain();
+    // With PM2_KILL_SIGNAL=SIGTERM it is how pm2 stops any app.
+    if (reason === 'SIGTERM' && !(await ownApp.isEnding())) {
+      drained ??= hostDrain.drain({ kind: 'signal', detail: reason });
+    }
     if (await actions.isTrigger(reason)) return;
     await leave(reason);
   });
@@ -127,6 +174,10 @@ await boot('envoy-manager', async (app) => {
   if (unready) log.info(`Envoy: ${unready.message}`);
 });
 
+function isInService({ adminAddress }: Config, runDir: string): boolean {
+  return adminAddress !== undefined || openGenerations(runDir).live().length > 0;
+}
+
 /** An admin-address that answers, but not as Envoy does, is a mistake; one that is silent may just be early. */
 async function refuseWhatIsNoEnvoy({ adminAddress }: Config): Promise<void> {
   if (!adminAddress) return;
@@ -136,6 +187,17 @@ async function refuseWhatIsNoEnvoy({ adminAddress }: Config): Promise<void> {
     throw new Pm2EnvoyError('config-invalid', `admin-address: ${error.message}`, { cause: error });
   });
   admin.close();
+}
+
+/** Started with another project's settings, it would drain the first one's Envoy for the second. */
+function refuseOtherProject(runDir: string): void {
+  const own = ownSupervisor();
+  if (own.home === 'none') return;
+  const isOwn = ({ supervisor }: Generation): boolean =>
+    supervisor?.home === own.home && supervisor.folder === own.folder;
+  const elsewhere = [...startedElsewhere(runDir), ...generationsElsewhere(runDir)].filter(isOwn);
+  const problem = namesMeet(elsewhere);
+  if (problem) throw problem;
 }
 
 /** The manager works without a run directory; only others can't join its drain then. */

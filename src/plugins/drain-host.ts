@@ -20,3 +20,18 @@ export async function createDrainHost(
   const plugins = [own, ...(await loadPlugins(config.plugins))];
   return createPluginHost({ config, log, plugins, env });
 }
+
+/**
+ * The same, without the user's plugins where they can't be loaded: what is in service has to be drained all the
+ * same. `pluginError` says why.
+ */
+export async function createHostOrBareOne(
+  config: Config,
+  log: Log,
+): Promise<{ host: PluginHost; pluginError: unknown }> {
+  try {
+    return { host: await createDrainHost(config, log), pluginError: undefined };
+  } catch (pluginError) {
+    return { host: await createDrainHost({ ...config, plugins: [] }, log), pluginError };
+  }
+}

@@ -115,19 +115,25 @@ export function createPluginHost(options: {
     for (const event of spec.lifecycleEvents.slice(Math.max(0, from))) {
       if (call.skips?.(event)) continue;
       call.onEvent?.(event);
+      let isDone = true;
       for (const stage of ['before:', '', 'after:']) {
+        // Nobody is to hear of something that pm2-envoy itself could not do.
+        if (!isDone) continue;
         for (const hook of hooks.get(`${stage}${command}:${event}`) ?? []) {
           const name = `${stage}${command}:${event}`;
           const at = { name, command, event, call };
-          if (call.drain || call.goesOn) await runBeside(hook, at);
-          else await runHook(hook, at);
+          if (!(call.drain || call.goesOn)) await runHook(hook, at);
+          else if (!(await runBeside(hook, at))) isDone = false;
         }
       }
     }
   }
 
-  async function runBeside(hook: RegisteredHook, at: HookCall): Promise<void> {
+  /** Resolves to false when what pm2-envoy does itself at this event has failed. */
+  async function runBeside(hook: RegisteredHook, at: HookCall): Promise<boolean> {
+    let hasFailed = false;
     const run = runHook(hook, at).catch((error: unknown) => {
+      hasFailed = true;
       failures.set(at.name, (failures.get(at.name) ?? 0) + 1);
       log.error({ hook: at.name, plugin: hook.plugin }, messageOf(error));
     });
@@ -137,6 +143,7 @@ export function createPluginHost(options: {
       void run.finally(() => underWay.delete(run));
     }
     if (hook.builtIn || isWaitedFor(hook, at)) await run;
+    return !(hook.builtIn && hasFailed);
   }
 
   async function runHook(hook: RegisteredHook, at: HookCall): Promise<void> {

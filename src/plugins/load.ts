@@ -13,30 +13,41 @@ const READY_MADE = new Map<string, () => Promise<Record<string, unknown>>>([
   ['pm2-envoy/webhook', () => import('./ready-made/webhook.js')],
 ]);
 
+/** How long the import of a plugin may take: its modules, and what it awaits at its top level. */
+const IMPORT_LIMIT_MS = 15_000;
+
 /**
  * Imports the configured plugins. A module exports the class as `default`, as `plugin`, or as
  * `module.exports`; a package's name is looked up from the working directory, but those of pm2-envoy's own
  * are always its own.
  *
- * @throws Pm2EnvoyError `plugin-invalid`
+ * @param limitMs how long each import may take
+ * @throws Pm2EnvoyError `plugin-invalid`; `plugin-timeout` for an import that does not end in time
  */
-export async function loadPlugins(entries: readonly PluginEntry[]): Promise<LoadedPlugin[]> {
-  return Promise.all(entries.map(loadPlugin));
+export async function loadPlugins(
+  entries: readonly PluginEntry[],
+  limitMs: number = IMPORT_LIMIT_MS,
+): Promise<LoadedPlugin[]> {
+  return Promise.all(entries.map((entry) => loadPlugin(entry, limitMs)));
 }
 
-async function loadPlugin({ path, options }: PluginEntry): Promise<LoadedPlugin> {
+async function loadPlugin({ path, options }: PluginEntry, limitMs: number): Promise<LoadedPlugin> {
   let module: Record<string, unknown>;
   try {
-    module = await (READY_MADE.get(path)?.() ?? import(locate(path)));
-  } catch (error) {
+    module = await within(limitMs, READY_MADE.get(path)?.() ?? import(locate(path)));
+  } catch (cause) {
+    if (cause === OVERDUE) {
+      throw new Pm2EnvoyError(
+        'plugin-timeout',
+        `plugin ${path} can't be loaded: its import did not end in ${limitMs} ms; what does it await at its top level?`,
+      );
+    }
     const near = closest(path, [...READY_MADE.keys()]);
     const hint = near ? ` (did you mean ${near}?)` : '';
     throw new Pm2EnvoyError(
       'plugin-invalid',
-      `plugin ${path} can't be loaded${hint}: ${messageOf(error)}`,
-      {
-        cause: error,
-      },
+      `plugin ${path} can't be loaded${hint}: ${messageOf(cause)}`,
+      { cause },
     );
   }
   const exported = exportsOf(module).find(isClass);
@@ -44,6 +55,21 @@ async function loadPlugin({ path, options }: PluginEntry): Promise<LoadedPlugin>
     throw new Pm2EnvoyError('plugin-invalid', `plugin ${path} exports no class as its default`);
   }
   return { name: path, create: exported, options };
+}
+
+const OVERDUE = Symbol('overdue');
+
+/** An import can't be called off; what it still does, it does beside everything else. */
+async function within<T>(limitMs: number, imported: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const overdue = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(OVERDUE), limitMs);
+  });
+  try {
+    return await Promise.race([imported, overdue]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 function locate(path: string): string {

@@ -1,19 +1,25 @@
-import { resolve } from 'node:path';
+import { realpathSync } from 'node:fs';
+import { isAbsolute, join, relative, resolve } from 'node:path';
 import type { Config } from '../config/config.js';
-import {
-  type ConfigSources,
-  configVariables,
-  type LoadedConfig,
-  loadConfig,
-} from '../config/load.js';
-import { TERMINATE_LIMIT_MS } from '../envoy/process.js';
+import { killTimeoutMs, longestDrainMs } from '../config/grace-period.js';
+import { type ConfigSources, configVariables, loadConfig } from '../config/load.js';
+import { Pm2EnvoyError } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
 import { PACKAGE_ROOT } from '../package-root.js';
-import { HOOK_TIMEOUT_MS } from '../plugins/host.js';
+import { PROJECT_VARIABLE } from './project.js';
+import { keepRuntimeExitCode } from './runtime-exit.js';
 
 /** What can be set of the two apps; everything else follows from pm2-envoy's configuration. */
 export interface EnvoyAppsOptions {
-  /** Working directory of the apps, and where relative paths of the configuration start. */
+  /**
+   * Name of the app that runs Envoy, `envoy` by default; the manager's is `NAME-manager`. A second Envoy under one
+   * pm2 needs another one, and a run directory and a `serve-port` of its own.
+   */
+  name?: string;
+  /**
+   * Working directory of the apps, and where relative paths of the configuration start. The shell's by default. A
+   * link stays one: an app goes by what it points to when it is started.
+   */
   cwd?: string;
   /** Environment variables for both apps; `PM2_ENVOY_…` among them configure pm2-envoy. */
   env?: Readonly<Record<string, string>>;
@@ -32,14 +38,12 @@ export interface Pm2App {
   treekill: false;
   pmx: false;
   exp_backoff_restart_delay: number;
+  kill_retry_time: number;
   node_args: string[];
   disable_source_map_support: true;
   stop_exit_codes: number[];
   env: Record<string, string>;
 }
-
-/** What may come after `drain-timeout`: hooks that are still under way, and the end of Envoy itself. */
-export const AFTER_DRAIN_MS: number = HOOK_TIMEOUT_MS + TERMINATE_LIMIT_MS + 5_000;
 
 /** pm2 signals the old runner at the latest after this time, whether or not the new one is ready. */
 export const LISTEN_TIMEOUT_MS = 90_000;
@@ -54,16 +58,22 @@ export const LIVE_LIMIT_MS = 60_000;
  * Reads the configuration as the apps will (environment, profile, file), so that `kill_timeout`
  * follows `drain-timeout`.
  *
+ * Under pm2-runtime, which reads the file in its own process, it also sees to it that a stop ends with 0.
+ *
  * @throws Pm2EnvoyError `config-invalid`
  */
 export function envoyApps(options: EnvoyAppsOptions = {}): Pm2App[] {
-  const cwd = resolve(options.cwd ?? process.cwd());
-  const env = { ...process.env, ...options.env };
-  const sources: ConfigSources = { env, cwd };
-  // A relative PM2_ENVOY_CONFIG of the shell was typed in the shell's folder, not in the ecosystem's.
-  const isShells = options.env?.['PM2_ENVOY_CONFIG'] === undefined;
-  const variables = configVariables(isShells ? { env } : sources);
-  const { config } = loadOrThrow({ ...sources, configFile: variables['PM2_ENVOY_CONFIG'] });
+  keepRuntimeExitCode();
+  const { name = RUNNER } = options;
+  if (!APP_NAME.test(name) || name === 'all') {
+    throw withoutStack(
+      new Pm2EnvoyError(
+        'config-invalid',
+        `envoyApps: the name ${JSON.stringify(name)} is none for a pm2 app: begin with a letter, and use letters, digits, dots, dashes and underscores; not all`,
+      ),
+    );
+  }
+  const { cwd, config, variables } = loadForApps(options);
   const shared = {
     cwd,
     kill_timeout: killTimeoutMs(config),
@@ -74,14 +84,17 @@ export function envoyApps(options: EnvoyAppsOptions = {}): Pm2App[] {
     // The first of a row of crashes costs no more than that; each later one half as much again. Below 19 ms 16 of
     // them fit into the first 16 s, where pm2 gives up for good (its lib/God.js).
     exp_backoff_restart_delay: 20,
+    // pm2 says 'failed to kill - retrying' that often while an app drains, ten times a second by default. It also
+    // sees that much later that the app has ended.
+    kill_retry_time: 500,
     // pm2 has Node load the source maps of every module otherwise: 10 MB.
     disable_source_map_support: true as const,
-    env: { ...options.env, ...variables },
+    env: { ...options.env, ...variables, [PROJECT_VARIABLE]: cwd },
   };
   const manager: Pm2App = {
     ...shared,
-    name: 'envoy-manager',
-    script: resolve(PACKAGE_ROOT, 'dist/apps/manager.js'),
+    name: `${name}-manager`,
+    script: scriptPath('manager', cwd),
     exec_mode: 'fork',
     node_args: nodeArguments(LEAN),
     stop_exit_codes: [EXIT.configuration],
@@ -89,8 +102,8 @@ export function envoyApps(options: EnvoyAppsOptions = {}): Pm2App[] {
   if (config.adminAddress) return [manager];
   const runner: Pm2App = {
     ...shared,
-    name: 'envoy',
-    script: resolve(PACKAGE_ROOT, 'dist/apps/runner.js'),
+    name,
+    script: scriptPath('runner', cwd),
     // It waits nearly always (decision 0010); the manager answers a thousand callers at once.
     node_args: nodeArguments(LEAN, ...NOT_COMPILED),
     // Only cluster mode starts the new one first on a reload.
@@ -103,6 +116,55 @@ export function envoyApps(options: EnvoyAppsOptions = {}): Pm2App[] {
   return [runner, manager];
 }
 
+/** Name of the app that runs Envoy, where none is given. */
+const RUNNER = 'envoy';
+const APP_NAME = /^[A-Za-z][\w.-]*$/;
+
+/** The configuration that the apps will have. */
+export function loadForApps(options: EnvoyAppsOptions): {
+  config: Config;
+  cwd: string;
+  /** Variables that the apps have to be given for it. */
+  variables: Record<string, string>;
+} {
+  const cwd = resolve(options.cwd ?? shellFolder());
+  const env = { ...process.env, ...options.env };
+  const sources: ConfigSources = { env, cwd };
+  // A relative PM2_ENVOY_CONFIG of the shell was typed in the shell's folder, not in the ecosystem's.
+  const isShells = options.env?.['PM2_ENVOY_CONFIG'] === undefined;
+  const variables = configVariables(isShells ? { env } : sources);
+  try {
+    const { config } = loadConfig({ ...sources, configFile: variables['PM2_ENVOY_CONFIG'] });
+    return { config, cwd, variables };
+  } catch (error) {
+    throw withoutStack(error);
+  }
+}
+
+/** As the shell names it: process.cwd() is what its links point to now. */
+function shellFolder(): string {
+  const { PWD: named } = process.env;
+  return named && realPathOf(named) === process.cwd() ? named : process.cwd();
+}
+
+/**
+ * The script of an app. Where it lies below the working directory it is named by way of that: when a link was
+ * switched to another release, so was the script.
+ */
+function scriptOf(app: 'runner' | 'manager', cwd: string): string {
+  const inside = relative(realPathOf(cwd) ?? cwd, PACKAGE_ROOT);
+  const isInside = !inside.startsWith('..') && !isAbsolute(inside);
+  return resolve(isInside ? join(cwd, inside) : PACKAGE_ROOT, `dist/apps/${app}.js`);
+}
+
+function realPathOf(path: string): string | undefined {
+  try {
+    return realpathSync(path);
+  } catch {
+    return undefined;
+  }
+}
+
 /** Less memory at some cost in speed (decision 0009). */
 const LEAN = '--optimize-for-size';
 /** JavaScript is interpreted only (decision 0010). */
@@ -110,29 +172,47 @@ const NOT_COMPILED = ['--no-opt', '--no-sparkplug'];
 /** The latest Node that is tested with them. */
 const LATEST_NODE = 24;
 
+/** The container of pm2's cluster mode swallows an app that can't be loaded: it would stay `launching` for good. */
+const LOUD = '--unhandled-rejections=strict';
+
 /** V8 renames its options, and Node does not start with one that it does not know. */
 function nodeArguments(...options: readonly string[]): string[] {
-  return Number.parseInt(process.versions.node, 10) <= LATEST_NODE ? [...options] : [];
+  const isTested = Number.parseInt(process.versions.node, 10) <= LATEST_NODE;
+  // SIGUSR1 opens the debugger otherwise, until log-signals.ts is loaded. Not in Node 20.
+  const own = ['--disable-sigusr1'].filter((one) => process.allowedNodeEnvironmentFlags.has(one));
+  return [LOUD, ...own, ...(isTested ? options : [])];
 }
 
-/** Reads the configuration; pm2 prints the stack of what an ecosystem file throws, and that says nothing here. */
-function loadOrThrow(sources: ConfigSources): LoadedConfig {
-  try {
-    return loadConfig(sources);
-  } catch (error) {
-    if (error instanceof Error) error.stack = `${error.name}: ${error.message}`;
-    throw error;
-  }
+/**
+ * The path of an app as pm2 can start it: one with a space it hands to `bash -c` (its lib/Common.js). From the
+ * app's folder it may have none.
+ */
+function scriptPath(app: 'runner' | 'manager', cwd: string): string {
+  const path = scriptOf(app, cwd);
+  if (!path.includes(' ')) return path;
+  const fromFolder = relative(cwd, path);
+  if (!fromFolder.includes(' ')) return fromFolder;
+  throw new Pm2EnvoyError(
+    'config-invalid',
+    `pm2 can't start a script whose path has a space, as ${fromFolder} has, seen from ${cwd}: move pm2-envoy, or set cwd of envoyApps to a folder from which its path has none, such as ${PACKAGE_ROOT}`,
+  );
 }
 
-/** How long pm2 must wait before SIGKILL: a whole drain, and what comes after it. */
-export function killTimeoutMs(config: Pick<Config, 'drainTimeoutMs'>): number {
-  return config.drainTimeoutMs + AFTER_DRAIN_MS;
+/** pm2 prints the stack of what an ecosystem file throws, and that says nothing here. */
+function withoutStack(error: unknown): unknown {
+  if (error instanceof Error) error.stack = `${error.name}: ${error.message}`;
+  return error;
+}
+
+/** The kill_timeout that pm2 has for this process; undefined outside pm2. */
+export function ownKillTimeoutMs(env: NodeJS.ProcessEnv = process.env): number | undefined {
+  // pm2 hands an app its scalar settings as environment variables (pm2-facts.md, processes).
+  const killMs = env['pm_id'] === undefined ? Number.NaN : Number(env['kill_timeout']);
+  return Number.isFinite(killMs) ? killMs : undefined;
 }
 
 /** The longest drain that pm2 lets this process finish, from the kill_timeout that pm2 has for it. */
 export function drainLimitMs(env: NodeJS.ProcessEnv = process.env): number | undefined {
-  // pm2 hands an app its scalar settings as environment variables (pm2-facts.md, processes).
-  const killMs = env['pm_id'] === undefined ? Number.NaN : Number(env['kill_timeout']);
-  return Number.isFinite(killMs) ? Math.max(1_000, killMs - AFTER_DRAIN_MS) : undefined;
+  const killMs = ownKillTimeoutMs(env);
+  return killMs === undefined ? undefined : Math.max(1_000, longestDrainMs(killMs));
 }

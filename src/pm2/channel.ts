@@ -1,3 +1,4 @@
+import cluster from 'node:cluster';
 import { createActions } from './actions.js';
 
 /**
@@ -41,6 +42,9 @@ const FLUSH_LIMIT_MS = 500;
 export function openPm2Channel(): Pm2Channel {
   // A message to a daemon that has just died must not end an app: Node reports it as 'error' here.
   process.on('error', () => undefined);
+  // In cluster mode pm2 sends it each line of the log, and Node reports the same on the worker: without a
+  // listener that is a fault, which is logged, which is sent.
+  cluster.worker?.on('error', () => undefined);
   // Nor must a line of the log: a forked app's stdout is a pipe to the daemon.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
   const startedByPm2 = process.env['pm_id'] !== undefined && process.send !== undefined;

@@ -12,10 +12,14 @@ export interface Pm2Process {
   status: string;
   /** When pm2 last reset this app's counters, which a restart does first; epoch milliseconds. */
   createdAtMs: number;
+  /** How often pm2 has started it again; `pm2 reset` sets it to 0. */
+  restarts: number;
   /** When this process was started; epoch milliseconds. */
   startedAtMs: number;
-  /** Working directory of the app. */
+  /** Working directory of the app, as it was given: perhaps by way of a link. */
   cwd: string;
+  /** Path of what it runs, as pm2 was first given it. */
+  script: string;
   /** What the app is given: the ecosystem's variables over those of the shell that started it. */
   env: Readonly<Record<string, string>>;
   args: readonly string[];
@@ -31,6 +35,7 @@ export interface Pm2Settings {
   treekill: boolean;
   pmx: boolean;
   stopExitCodes: readonly number[];
+  autorestart: boolean;
 }
 
 /** pm2's daemon, asked over its own socket. Every call rejects with `pm2-unreachable` when it fails. */
@@ -69,10 +74,17 @@ interface RpcClient {
 const ANSWER_LIMIT_MS = 2_000;
 
 /**
+ * Loads now what a call of the daemon needs. A runner makes one only when it is stopped or has failed, and by then
+ * the files of its release may have been removed. What can't be loaded comes out of the call.
+ */
+export function loadPm2Client(): void {
+  tryLoadRpc();
+}
+
+/**
  * pm2's daemon at a PM2_HOME. It is never started here, unlike by pm2's own API.
  *
- * The calls are those of pm2's command line (pm2's lib/Daemon.js); a runner makes one only when it is
- * stopped or has failed, and loads the modules then.
+ * The calls are those of pm2's command line (pm2's lib/Daemon.js); their modules are loaded with the first one.
  */
 export function openPm2Daemon(home: string): Pm2Daemon {
   const call = (method: string, argument: unknown, limitMs = ANSWER_LIMIT_MS): Promise<unknown> =>
@@ -91,12 +103,14 @@ export function openPm2Daemon(home: string): Pm2Daemon {
   };
 }
 
-function callDaemon(
+async function callDaemon(
   path: string,
   { method, argument }: { method: string; argument: unknown },
   limitMs: number,
 ): Promise<unknown> {
-  const { axon, rpc } = loadRpc();
+  const loaded = tryLoadRpc();
+  if (loaded instanceof Error) throw loaded;
+  const { axon, rpc } = loaded;
   const socket = axon.socket('req');
   socket.set('retry timeout', 0);
   let timer: NodeJS.Timeout | undefined;
@@ -120,15 +134,18 @@ function callDaemon(
   });
 }
 
-function loadRpc(): RpcModules {
-  const require = createRequire(import.meta.url);
+let rpcModules: RpcModules | undefined;
+
+function tryLoadRpc(): RpcModules | Pm2EnvoyError {
   try {
-    return {
+    const require = createRequire(import.meta.url);
+    rpcModules ??= {
       axon: require('pm2/modules/pm2-axon') as RpcModules['axon'],
       rpc: require('pm2/modules/pm2-axon-rpc') as RpcModules['rpc'],
     };
+    return rpcModules;
   } catch (error) {
-    throw new Pm2EnvoyError('pm2-unreachable', `pm2's own modules: ${messageOf(error)}`, {
+    return new Pm2EnvoyError('pm2-unreachable', `pm2's own modules: ${messageOf(error)}`, {
       cause: error,
     });
   }
@@ -146,8 +163,10 @@ function toProcess(raw: RawProcess): Pm2Process {
     pid: pid ?? 0,
     status: env.status ?? 'unknown',
     createdAtMs: env.created_at ?? 0,
+    restarts: env.restart_time ?? 0,
     startedAtMs: env.pm_uptime ?? 0,
     cwd: env.pm_cwd ?? '',
+    script: env.pm_exec_path ?? '',
     env: variablesOf(env),
     args: Array.isArray(env.args) ? env.args : [],
     settings: {
@@ -158,6 +177,7 @@ function toProcess(raw: RawProcess): Pm2Process {
       treekill: env.treekill !== false,
       pmx: env.pmx !== false,
       stopExitCodes: [env.stop_exit_codes ?? []].flat().map(Number),
+      autorestart: env.autorestart !== false,
     },
   };
 }
@@ -180,7 +200,9 @@ interface RawProcess {
     pm_id?: number | string;
     status?: string;
     created_at?: number;
+    restart_time?: number;
     pm_uptime?: number;
+    pm_exec_path?: string;
     pm_cwd?: string;
     env?: Record<string, string>;
     args?: string[];
@@ -191,5 +213,6 @@ interface RawProcess {
     treekill?: boolean;
     pmx?: boolean;
     stop_exit_codes?: number | number[];
+    autorestart?: boolean;
   };
 }

@@ -1,16 +1,20 @@
+import { existsSync } from 'node:fs';
 import type { LoadedConfig } from '../config/load.js';
 import { Pm2EnvoyError } from '../errors.js';
-import { openGenerations } from '../host/generations.js';
+import { type Generation, openGenerations } from '../host/generations.js';
 import { findRunDir } from '../host/run-dir.js';
+import { appConfig } from './app-config.js';
 import { openPm2Daemon, type Pm2Daemon, type Pm2Process } from './daemon.js';
 import { pm2Home } from './supervisor.js';
 
-/** The pm2 app `envoy` of this host. */
+/** The pm2 app that runs Envoy on this host. */
 export interface FoundApp {
   /** PM2_HOME of its pm2. */
   home: string;
   daemon: Pm2Daemon;
   process: Pm2Process;
+  /** The manager of the same run directory; undefined: pm2 has none. */
+  manager: Pm2Process | undefined;
   /** Everything that this pm2 runs. */
   all: readonly Pm2Process[];
   /** The run directory that was looked in. */
@@ -18,25 +22,64 @@ export interface FoundApp {
 }
 
 /**
- * Finds the pm2 app that runs Envoy: the one that the generation in service belongs to, else the app
- * `envoy` of the shell's PM2_HOME.
+ * Finds the pm2 app that runs Envoy: the one that the generation in service belongs to, else the one of the
+ * shell's PM2_HOME with this run directory. There may be two of one name.
  *
- * @throws Pm2EnvoyError `pm2-unreachable` when there is no such pm2 or app
+ * @throws Pm2EnvoyError `pm2-unreachable` when there is no such pm2 or app, or its folder is gone
  */
 export async function findApp({ config }: LoadedConfig): Promise<FoundApp> {
   const runDir = findRunDir(config.runDir);
-  const supervisor = openGenerations(runDir).newest()?.supervisor;
-  const isSupervised = supervisor !== undefined && supervisor.home !== 'none';
-  const home = isSupervised ? supervisor.home : pm2Home();
-  const name = isSupervised ? supervisor.app : 'envoy';
+  const newest = openGenerations(runDir).newest();
+  const supervisor = newest?.supervisor?.home === 'none' ? undefined : newest?.supervisor;
+  const home = supervisor?.home ?? pm2Home();
   const daemon = openPm2Daemon(home);
   const all = await daemon.processes();
-  const found = all.find((app) => app.name === name);
+  const found = findRunner(all, newest, runDir);
   if (!found) {
     throw new Pm2EnvoyError(
       'pm2-unreachable',
-      `pm2 in ${home} has no app ${name}: start it with \`pm2 start ecosystem.config.js\`, or set PM2_HOME and run-dir as that pm2 has them`,
+      `pm2 in ${home} has no app ${supervisor?.app ?? 'envoy'}: start it with \`pm2 start ecosystem.config.js\`, or set PM2_HOME and run-dir as that pm2 has them`,
     );
   }
-  return { home, daemon, process: found, all, runDir };
+  if (!existsSync(found.cwd)) {
+    throw new Pm2EnvoyError(
+      'pm2-unreachable',
+      `the folder ${found.cwd} of the pm2 app ${found.name} is gone, and pm2 keeps the folder that an app was first started in: make ${found.cwd} a link to the present release, and from the next start on give envoyApps a cwd that lasts`,
+    );
+  }
+  const manager =
+    all.find((app) => isOf(app, 'manager') && runDirOf(app) === runDir) ??
+    all.find(({ name }) => name === `${found.name}-manager`);
+  return { home, daemon, process: found, manager, all, runDir };
+}
+
+/** By what is surest: the process, the number that pm2 gave the app, its name with the run directory. Pure but for that. */
+function findRunner(
+  all: readonly Pm2Process[],
+  newest: Generation | undefined,
+  runDir: string,
+): Pm2Process | undefined {
+  const { app = 'envoy', pmId } = newest?.supervisor ?? {};
+  const named = all.filter(({ name }) => name === app);
+  const runners = all.filter((one) => isOf(one, 'runner'));
+  return (
+    runners.find(({ pid }) => pid !== 0 && pid === newest?.runner.pid) ??
+    named.find((one) => pmId !== undefined && String(one.pmId) === pmId) ??
+    [...named, ...runners].find((one) => runDirOf(one) === runDir) ??
+    named[0]
+  );
+}
+
+/** Whether an app runs one of our two programs, whatever it is called. */
+export function isOf({ script }: Pm2Process, program: 'runner' | 'manager'): boolean {
+  return script.endsWith(`/dist/apps/${program}.js`);
+}
+
+/** The run directory that an app has by its own configuration; undefined where that is wrong. */
+export function runDirOf(app: Pm2Process): string | undefined {
+  try {
+    return findRunDir(appConfig(app).config.runDir);
+  } catch {
+    return undefined;
+  }
 }

@@ -1,3 +1,5 @@
+import { type Clock, systemClock } from '../clock.js';
+import { messageOf } from '../errors.js';
 import { openPm2Daemon, type Pm2Daemon, type Pm2Process } from './daemon.js';
 import { pm2Home } from './supervisor.js';
 
@@ -22,23 +24,53 @@ export interface OwnApp {
   removeReplaced(): Promise<boolean>;
 }
 
+/** What {@link openOwnApp} takes in place of this process's own. */
+export interface OwnAppOptions {
+  env?: NodeJS.ProcessEnv;
+  daemon?: Pm2Daemon;
+  /** Whether pm2 is there, although it may not answer: by this process's channel. */
+  isPm2There?: () => boolean;
+  /** Told when pm2 is there and can't be asked all the same. */
+  warn?: (message: string) => void;
+  clock?: Clock;
+}
+
 /**
  * A restart resets created_at 4 to 49 ms before its signal (pm2-facts.md, a runner in cluster mode).
- * `pm2 reset` does so too, but no `pm2 stop` follows it as fast as this.
+ * `pm2 reset` does so too, and sets the count of restarts to 0; no `pm2 stop` follows it as fast as this.
  */
 const RESTART_WINDOW_MS = 300;
 const WANTED = ['online', 'launching', 'waiting restart'];
 
+/** How often, and how long, a pm2 that is there but does not answer is asked again. */
+const ASK_AGAIN_MS = 200;
+const ASK_LIMIT_MS = 8_000;
+
 /** Opens this process's app; without pm2 every answer is the one of doubt. */
-export function openOwnApp(
-  env: NodeJS.ProcessEnv = process.env,
-  daemon: Pm2Daemon = openPm2Daemon(pm2Home(env)),
-): OwnApp {
+export function openOwnApp(options: OwnAppOptions = {}): OwnApp {
+  const { env = process.env, clock = systemClock, warn = () => undefined } = options;
+  const { daemon = openPm2Daemon(pm2Home(env)), isPm2There = () => process.connected === true } =
+    options;
   const pmId = env['pm_id'];
+  /** A pm2 that is busy, or starved, is not the same as none: it is asked again. */
+  const ask = async (): Promise<Pm2Process[]> => {
+    const endMs = clock.nowMs() + ASK_LIMIT_MS;
+    for (;;) {
+      try {
+        return await daemon.processes();
+      } catch (error) {
+        if (!isPm2There()) return [];
+        if (clock.nowMs() < endMs) await clock.sleep(ASK_AGAIN_MS);
+        else {
+          warn(`what pm2 is about can't be asked: ${messageOf(error)}`);
+          return [];
+        }
+      }
+    }
+  };
   const find = async (): Promise<Pm2Process | undefined> => {
     if (pmId === undefined) return undefined;
-    const list = await daemon.processes().catch(() => []);
-    return list.find((found) => String(found.pmId) === pmId);
+    return (await ask()).find((found) => String(found.pmId) === pmId);
   };
   return {
     stopIntent: async (signalledAtMs) => {
@@ -72,5 +104,5 @@ function intentOf(own: Pm2Process, signalledAtMs: number): StopIntent {
   if (own.pid !== process.pid) return 'reload';
   const wasReset = own.createdAtMs > own.startedAtMs;
   const agoMs = signalledAtMs - own.createdAtMs;
-  return wasReset && agoMs <= RESTART_WINDOW_MS ? 'restart' : 'stop';
+  return wasReset && (own.restarts > 0 || agoMs <= RESTART_WINDOW_MS) ? 'restart' : 'stop';
 }

@@ -1,3 +1,5 @@
+import './log-signals.js';
+
 /** What told an app to stop. */
 export type StopReason = 'SIGTERM' | 'SIGINT' | 'shutdown';
 
@@ -6,20 +8,29 @@ export type StopReason = 'SIGTERM' | 'SIGINT' | 'shutdown';
  * is loaded. The apps import it before anything else: a signal that comes while the rest is still
  * loading would otherwise end the process by itself, and pm2 would start it again.
  */
-const told: StopReason[] = [];
-let listener: ((reason: StopReason) => void) | undefined;
+const told: Told[] = [];
+let listener: ((reason: StopReason, atMs: number) => void) | undefined;
+
+interface Told {
+  reason: StopReason;
+  atMs: number;
+}
 
 const tell = (reason: StopReason): void => {
-  if (listener) listener(reason);
-  else told.push(reason);
+  const atMs = Date.now();
+  if (listener) listener(reason, atMs);
+  else told.push({ reason, atMs });
 };
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => tell(signal));
 process.on('message', (message: unknown) => {
   if (message === 'shutdown') tell('shutdown');
 });
 
-/** Calls `stop` each time that this app is told to stop, and at once if it has been already. */
-export function onStop(stop: (reason: StopReason) => void): void {
+/**
+ * Calls `stop` each time that this app is told to stop, and at once if it has been already; `atMs` is when,
+ * in epoch milliseconds.
+ */
+export function onStop(stop: (reason: StopReason, atMs: number) => void): void {
   listener = stop;
-  for (const reason of told.splice(0)) stop(reason);
+  for (const { reason, atMs } of told.splice(0)) stop(reason, atMs);
 }

@@ -14,6 +14,8 @@ export function ownSupervisor(env: NodeJS.ProcessEnv = process.env): Supervisor 
   return {
     home: isApp ? pm2Home(env) : 'none',
     app: isApp ? (env['name'] ?? 'none') : 'none',
-    folder: process.cwd(),
+    pmId: env['pm_id'],
+    // process.cwd() is what a link pointed to when the process was started.
+    folder: (isApp && env['pm_cwd']) || process.cwd(),
   };
 }

@@ -1,13 +1,17 @@
-import { openGenerationLedger } from '../drain/locate.js';
+import { createAdminClient } from '../admin/client.js';
+import { openHandoverLedger } from '../drain/locate.js';
 import { forwardOutput } from '../envoy/output.js';
 import { watchEnvoy } from '../envoy/process.js';
-import { messageOf } from '../errors.js';
+import { isPm2EnvoyError, messageOf } from '../errors.js';
 import type { Generation, Generations } from '../host/generations.js';
 import { isAlive, ownIdentity, signalProcess } from '../host/process-identity.js';
 import { sameSupervisor } from '../host/supervisor.js';
 import { type Log, silentLog } from '../log.js';
 import { ownSupervisor } from '../pm2/supervisor.js';
+import type { HostHold } from './drain-meanwhile.js';
 import type { RunningGeneration } from './start.js';
+
+const ASK_LIMIT_MS = 1_000;
 
 /**
  * Takes over the generation in service when this runner can't bring up one of its own: a reload that
@@ -17,36 +21,63 @@ import type { RunningGeneration } from './start.js';
  * @param reason why there is no new generation; kept for whoever asks later
  * @returns undefined when there is none to take over
  */
-export function adoptGeneration(
-  generations: Generations,
+export async function adoptGeneration(
+  context: { generations: Generations; hold: HostHold; log: Log },
   reason: unknown,
-  log: Log,
+): Promise<RunningGeneration | undefined> {
+  const { log } = context;
+  const failedReload = {
+    at: new Date().toISOString(),
+    reason: messageOf(reason),
+    ...(isPm2EnvoyError(reason) ? { code: reason.code } : {}),
+  };
+  const adopted = takeOver(context, { failedReload });
+  if (!adopted) return undefined;
+  const { generation } = adopted;
+  for (const line of messageOf(reason).split('\n')) log.error(line);
+  const isDrained = context.hold.drain() !== undefined || (await hasClosedListeners(generation));
+  log.error(
+    isDrained
+      ? `generation ${generation.number} stays as it is, drained, under this runner: fix what is wrong, and \`pm2-envoy redeploy\` brings the host back`
+      : `generation ${generation.number} goes on serving, under this runner: fix what is wrong and reload again`,
+  );
+  return adopted;
+}
+
+/** Takes over the newest generation of a host that is drained: no other one may be brought up. */
+export function adoptDrained(context: {
+  generations: Generations;
+  log: Log;
+}): RunningGeneration | undefined {
+  return takeOver(context, {});
+}
+
+function takeOver(
+  { generations, log }: { generations: Generations; log: Log },
+  more: Pick<Generation, 'failedReload'>,
 ): RunningGeneration | undefined {
   const found = generations.live().findLast(isAdoptable);
   if (!found) return undefined;
-  const generation: Generation = {
-    ...found,
-    runner: ownIdentity(),
-    orphaned: false,
-    failedReload: { at: new Date().toISOString(), reason: messageOf(reason) },
-  };
+  const generation: Generation = { ...found, runner: ownIdentity(), orphaned: false, ...more };
   generations.write(generation);
-  for (const line of messageOf(reason).split('\n')) log.error(line);
-  const isDrained = openGenerationLedger(found, 'shutdown', silentLog).read() !== undefined;
-  const stays = isDrained ? 'stays as it is, drained' : 'goes on serving';
-  log.error(
-    `generation ${found.number} ${stays}, under this runner: mend what is wrong and reload again`,
-  );
   followOutput(generation, log);
   // A runner that has lost pm2 is signalled by nobody else.
   if (found.orphaned && isAlive(found.runner)) signalProcess(found.runner, 'SIGTERM');
   return { generation, envoy: watchEnvoy(generation.envoy) };
 }
 
+/** Envoy itself tells, whoever had it do so; one that does not answer is taken for serving. */
+async function hasClosedListeners({ adminSocket }: Generation): Promise<boolean> {
+  const admin = createAdminClient({ kind: 'unix', path: adminSocket }, ASK_LIMIT_MS);
+  const isClosed = await admin.hasClosedListeners().catch(() => false);
+  admin.close();
+  return isClosed;
+}
+
 /** Forwards the output of a generation whose runner has ended, or is about to. */
 export function followOutput({ number, directory }: Generation, log: Log): void {
   try {
-    forwardOutput(directory);
+    void forwardOutput(directory);
   } catch (error) {
     log.warn(`the output of generation ${number} can't be followed: ${messageOf(error)}`);
   }
@@ -57,6 +88,6 @@ function isAdoptable(generation: Generation): boolean {
   return (
     generation.ready &&
     sameSupervisor(generation.supervisor, ownSupervisor()) &&
-    openGenerationLedger(generation, 'handover', silentLog).read() === undefined
+    openHandoverLedger(generation, silentLog).read() === undefined
   );
 }

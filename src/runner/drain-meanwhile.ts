@@ -1,24 +1,41 @@
-import { systemClock } from '../clock.js';
-import { openGenerationLedger } from '../drain/locate.js';
+import { askedAt, isHeldBy } from '../drain/host-now.js';
+import { openHostLedger } from '../drain/locate.js';
 import type { DrainRecord } from '../drain/record.js';
-import { type Generation, type Generations, predecessorsOf } from '../host/generations.js';
+import type { Generations } from '../host/generations.js';
 import { silentLog } from '../log.js';
 
-/**
- * Whether a drain of this host has begun, and was not taken back, since this process was started, that
- * knows only of older generations. An earlier one does not count: it is what a reload brings the host
- * back from.
- */
-export function isDrainedWithout(own: Generation, generations: Generations): boolean {
-  const sinceMs = systemClock.nowMs() - process.uptime() * 1_000;
-  return predecessorsOf(own, generations).some((older) => {
-    const drain = drainOf(older);
-    return drain !== undefined && drain.startedAtMs >= sinceMs;
-  });
+/** The drains of the host, as a runner has to heed them that brings up a generation. */
+export interface HostHold {
+  /**
+   * The drain that keeps the host out of service: one that somebody began, and that nobody has asked the host
+   * back from, or any that has begun since this runner did. Undefined: the host may serve.
+   */
+  drain(): DrainRecord | undefined;
+  /** The newest drain that a generation which comes up now is not about: {@link Generation.afterDrain}. */
+  afterDrain(): number;
 }
 
-/** The drain of the host that a generation's folder records; undefined: there is none, or it was taken back. */
-export function drainOf(generation: Generation): DrainRecord | undefined {
-  const drain = openGenerationLedger(generation, 'shutdown', silentLog).read();
-  return drain?.result?.outcome === 'cancelled' ? undefined : drain;
+/** Opens the hold; who asked for this runner, and when, is read from its environment. */
+export function openHold(
+  runDir: string,
+  generations: Generations,
+  env: NodeJS.ProcessEnv = process.env,
+): HostHold {
+  const newest = (): DrainRecord | undefined =>
+    openHostLedger({ runDir, live: generations.live(), log: silentLog }).read();
+  const found = newest();
+  // `pm2 resurrect` knows only when the app was last saved: a generation may have been asked for since.
+  const isOver = found !== undefined && found.number <= generations.lastAfterDrain();
+  const isHeld = !isOver && isHeldBy(found, askedAt(env));
+  let after = (found?.number ?? 0) - (isHeld ? 1 : 0);
+  return {
+    drain: () => {
+      const latest = newest();
+      if (!latest || latest.number <= after) return undefined;
+      if (latest.result?.outcome !== 'cancelled' && !latest.isReleased) return latest;
+      after = latest.number;
+      return undefined;
+    },
+    afterDrain: () => after,
+  };
 }

@@ -1,36 +1,52 @@
 import cluster from 'node:cluster';
 import { systemClock } from '../clock.js';
-import { createHostDrain } from '../drain/host-drain.js';
-import { createEnvoyLocator } from '../drain/locate.js';
+import { formatDuration } from '../config/duration.js';
+import { createHostDrain, type HostDrain } from '../drain/host-drain.js';
+import { createEnvoyLocator, hostRecords } from '../drain/locate.js';
+import { type DrainRecord, pruneRecords } from '../drain/record.js';
+import { describeEnded, describeOrigin } from '../drain/state.js';
 import { checkLaunch } from '../envoy/launch.js';
 import { describeExit } from '../envoy/process.js';
 import type { AdminRelay } from '../envoy/relay.js';
-import { Pm2EnvoyError } from '../errors.js';
+import { messageOf, Pm2EnvoyError } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
 import { migrateAcceptQueues } from '../host/accept-queue.js';
+import { forgetFailedStart, noteFailedStart } from '../host/failed-start.js';
 import {
-  type Generation,
   type Generations,
   isAttended,
   openGenerations,
   successorsOf,
 } from '../host/generations.js';
+import { outOfMemoryKills, outOfMemorySince } from '../host/memory.js';
+import { signalProcess } from '../host/process-identity.js';
 import { prepareRunDir } from '../host/run-dir.js';
 import { describeSupervisor, sameSupervisor } from '../host/supervisor.js';
 import type { PluginHost } from '../plugins/api/types.js';
-import { createDrainHost } from '../plugins/drain-host.js';
+import { createHostOrBareOne } from '../plugins/drain-host.js';
 import { drainLimitMs, LIVE_LIMIT_MS } from '../pm2/apps.js';
 import { type App, boot } from '../pm2/boot.js';
+import { loadPm2Client } from '../pm2/daemon.js';
+import { onReopenLogs } from '../pm2/log-signals.js';
 import { openOwnApp } from '../pm2/own-app.js';
+import { namesMeet } from '../pm2/project.js';
 import { onStop } from '../pm2/stop-signals.js';
 import { ownSupervisor } from '../pm2/supervisor.js';
-import { adoptGeneration } from './adopt.js';
-import { drainOf, isDrainedWithout } from './drain-meanwhile.js';
+import { createLazySteering } from '../steering/lazy.js';
+import type { Steering } from '../steering/steering.js';
+import { adoptDrained, adoptGeneration } from './adopt.js';
+import { type HostHold, openHold } from './drain-meanwhile.js';
+import { bringTogether } from './elsewhere.js';
+import { refuseOtherContainer } from './other-container.js';
 import { relayAdmin } from './relay-admin.js';
+import { reopenLogs } from './reopen-logs.js';
 import { type RunningGeneration, startGeneration } from './start.js';
 import { type StopContext, stopGeneration, takeOverFromOlder } from './stop.js';
+import { watchStuck } from './stuck.js';
 
 const SUCCESSOR_WATCH_MS = 1_000;
+/** How often a runner looks whether the host is drained, or brought back, before it has an Envoy that serves. */
+const HOLD_WATCH_MS = 100;
 
 /** The pm2 app `envoy`: owns one generation, and is what pm2 signals in Envoy's place. */
 await boot('envoy', run, { evenMisconfigured: true });
@@ -46,39 +62,56 @@ async function run(app: App): Promise<void> {
   const runDir = prepareRunDir(config.runDir);
   const generations = openGenerations(runDir);
   refuseStrangers(generations, runDir);
-  const { host, pluginError } = await createHostOrBareOne(app);
+  const steering = createLazySteering({ generations, runDir, log });
+  await refuseOtherContainer(runDir);
+  const namesProblem = namesMeet(bringTogether(runDir, log));
+  // A plugin that can't be loaded stops a new generation, but not the drain of the one in service.
+  const { host, pluginError } = await createHostOrBareOne(config, log);
   let relay: AdminRelay | undefined;
+  let stoppedBy = {};
   const context: StopContext = {
     ...createStopContext(app, { runDir, generations, host }),
+    stoppedBy: () => stoppedBy,
     leaveRelay: async () => relay?.close(),
   };
   const starting = new AbortController();
   const stopping = new AbortController();
+  const hold = openHold(runDir, generations);
   let isReady = false;
   let isStopping = false;
   let hasLostPm2 = false;
   app.survivesFaults = () => isStopping;
 
-  const bringing = bringUp(app, {
-    problem: app.configError ?? pluginError,
-    generations,
-    runDir,
-    signal: starting.signal,
-  }).catch(async (error: unknown) => {
-    if (isStopping) return undefined;
-    // Without pm2 nobody would signal this runner either: the old one does no worse.
-    const adopted = hasLostPm2 ? undefined : adoptGeneration(generations, error, log);
-    if (!adopted) throw error;
-    // `pm2 reload` then ends with an error: the instance that it waits for is not there any more.
-    await context.ownApp.removeReplaced();
-    return adopted;
+  const sayReady = (): void => {
+    isReady = true;
+    channel.sayReady();
+  };
+  const problem = app.configError ?? namesProblem ?? pluginError;
+  const bringing = bringUpOrHold(app, {
+    bring: (signal) => bringUp(app, { problem, generations, hold, runDir, steering, signal }),
+    adopt: async (error) => {
+      // Without pm2 nobody would signal this runner either: the old one does no worse.
+      const adopted = hasLostPm2
+        ? undefined
+        : await adoptGeneration({ generations, hold, log }, error);
+      if (!adopted) {
+        if (!starting.signal.aborted) noteFailedStart(runDir, error);
+        throw error;
+      }
+      await steering.adopt(adopted.generation);
+      // `pm2 reload` then ends with an error: the instance that it waits for is not there any more.
+      await context.ownApp.removeReplaced();
+      return adopted;
+    },
+    ...{ generations, hold, sayReady, hostDrain: context.hostDrain },
+    signals: { starting: starting.signal, stopping: stopping.signal },
   });
-  const stop = async (reason: string): Promise<void> => {
+  const stop = async (reason: string, signalledAtMs = Date.now()): Promise<void> => {
     // Signalled again: never 'hurry up'. pm2-runtime repeats SIGINT after 8.8 s by itself.
     if (isStopping) return;
     isStopping = true;
-    const signalledAtMs = Date.now();
     log.info(`${reason}: stopping`);
+    stoppedBy = { detail: reason };
     starting.abort();
     stopping.abort();
     const [running, intent] = await Promise.all([
@@ -89,7 +122,8 @@ async function run(app: App): Promise<void> {
     // pm2 forgets that it was stopping an app that ends before it was ready: 75 tells it not to restart.
     await exit(isReady ? EXIT.done : EXIT.stoppedBeforeLive);
   };
-  onStop((reason) => void stop(reason));
+  onStop((reason, atMs) => void stop(reason, atMs));
+  onReopenLogs(() => void reopenLogs(generations, log));
   channel.onDisconnect(() => {
     hasLostPm2 = true;
     // Nothing is served yet, and nobody would watch over it.
@@ -98,16 +132,35 @@ async function run(app: App): Promise<void> {
 
   const running = await bringing;
   if (!running || isStopping) return;
+  const killsBefore = outOfMemoryKills();
   void running.envoy.exited.then(async (ended) => {
     if (isStopping) return;
     const { number } = running.generation;
-    log.error(`Envoy ${describeExit(ended)} by itself: generation ${number} is gone`);
+    const why = outOfMemorySince(killsBefore);
+    log.error(
+      ended.serves
+        ? `the script that envoy-bin is ${describeExit(ended)}: generation ${number} goes on serving, and the next runner takes over from it`
+        : `Envoy ${describeExit(ended)} by itself${why}: generation ${number} is gone`,
+    );
     await exit(EXIT.unexpected);
   });
+  const watched = { generation: running.generation, afterMs: config.envoyStuckAfterMs };
+  const isDraining = (): boolean => hold.drain() !== undefined;
+  const onStuck = (silentForMs: number): void => {
+    log.error(
+      `Envoy has not answered for ${formatDuration(silentForMs)} (envoy-stuck-after): ending it`,
+    );
+    signalProcess(running.envoy.identity, 'SIGKILL');
+  };
+  void watchStuck({ ...watched, isDraining, onStuck }, stopping.signal);
   const markOrphaned = (): void => {
     if (isStopping) return;
     log.warn('pm2 is gone: Envoy goes on serving until the next runner takes over from it');
-    generations.write({ ...running.generation, orphaned: true });
+    try {
+      generations.write({ ...running.generation, orphaned: true });
+    } catch (error) {
+      log.warn(`that can't be written down: ${messageOf(error)}`);
+    }
     const watch = setInterval(() => {
       if (successorsOf(running.generation, generations).some(({ ready }) => ready)) {
         clearInterval(watch);
@@ -117,41 +170,100 @@ async function run(app: App): Promise<void> {
   };
   if (hasLostPm2) markOrphaned();
   else channel.onDisconnect(markOrphaned);
-  relay = await relayAdmin(app, () => generations.newest()?.adminSocket);
+  relay = await relayAdmin(running.generation.admin, () => generations.newest()?.adminSocket, log);
   if (isStopping) return;
-  const isDrained = isDrainedWithout(running.generation, generations);
-  if (isDrained) {
-    const { number } = running.generation;
-    log.warn(`a drain began while generation ${number} was starting: draining it as well`);
-    void context.hostDrain.drain();
+  const drain = hold.drain();
+  if (drain && !drain.result) {
+    log.warn(`generation ${running.generation.number} is drained with the host`);
   }
-  isReady = true;
-  channel.sayReady();
+  // It is over only once this generation is drained too; who began it is who keeps the host out.
+  if (drain) void context.hostDrain.drain(drain.startedBy ?? undefined);
+  forgetFailedStart(runDir);
+  sayReady();
   channel.showMemoryOf(running.envoy.identity.pid);
   const { version = 'unknown', number: generation } = running.generation;
   channel.showMetrics({ 'envoy version': version, generation });
-  if (!isDrained && cameIntoService(running.generation)) void host.run('start', { goesOn: true });
+  const isInService = !drain && !running.generation.failedReload;
+  if (isInService) void host.run('start', { goesOn: true });
   await takeOverFromOlder(running.generation, context, stopping.signal);
+}
+
+/**
+ * Brings a generation up; leaves a host that is drained as it is, until somebody asks for it. Undefined: this
+ * runner is told to stop.
+ */
+async function bringUpOrHold(
+  { log }: App,
+  parts: {
+    bring: (signal: AbortSignal) => Promise<RunningGeneration>;
+    adopt: (reason: unknown) => Promise<RunningGeneration>;
+    generations: Generations;
+    hold: HostHold;
+    hostDrain: HostDrain;
+    sayReady: () => void;
+    signals: { starting: AbortSignal; stopping: AbortSignal };
+  },
+): Promise<RunningGeneration | undefined> {
+  const { bring, adopt, generations, hold, hostDrain, sayReady, signals } = parts;
+  for (;;) {
+    const drain = hold.drain();
+    if (!drain) {
+      const held = new AbortController();
+      const watch = setInterval(() => hold.drain() && held.abort(), HOLD_WATCH_MS);
+      try {
+        return await bring(AbortSignal.any([signals.starting, held.signal]));
+      } catch (error) {
+        if (signals.stopping.aborted) return undefined;
+        if (!held.signal.aborted || signals.starting.aborted) return await adopt(error);
+        continue;
+      } finally {
+        clearInterval(watch);
+      }
+    }
+    log.warn(`the host is ${describeHeld(drain)}`);
+    const adopted = adoptDrained({ generations, log });
+    if (adopted) return adopted;
+    sayReady();
+    // Its leader may have gone with Envoy.
+    if (!drain.result) void hostDrain.drain();
+    while (hold.drain()) {
+      if (signals.stopping.aborted) return undefined;
+      await systemClock.sleep(HOLD_WATCH_MS, signals.stopping);
+    }
+    log.info('somebody has brought the host back: starting Envoy');
+  }
+}
+
+function describeHeld({ result, startedAt, startedBy }: DrainRecord): string {
+  if (result) return describeEnded(result, startedBy);
+  return `being drained since ${startedAt}${startedBy ? `, by ${describeOrigin(startedBy)}` : ''}`;
 }
 
 /** Starts a generation of this runner's own; what is wrong with the configuration comes out here. */
 async function bringUp(
   { config, log }: App,
-  from: { problem: unknown; generations: Generations; runDir: string; signal: AbortSignal },
+  from: {
+    problem: unknown;
+    generations: Generations;
+    hold: HostHold;
+    runDir: string;
+    steering: Steering;
+    signal: AbortSignal;
+  },
 ): Promise<RunningGeneration> {
-  const { problem, generations, runDir, signal } = from;
+  const { problem, generations, hold, runDir, steering, signal } = from;
   if (problem) throw problem;
   const startedMs = systemClock.nowMs();
   generations.prune();
+  pruneRecords(hostRecords(runDir));
   migrateAcceptQueues(log);
-  const binary = await checkLaunch(config, runDir);
-  const liveLimitMs = Math.max(1_000, LIVE_LIMIT_MS - (systemClock.nowMs() - startedMs));
-  return startGeneration({ binary, config, generations, liveLimitMs, log }, signal);
-}
-
-/** Not one that was adopted, nor one of a host that is being drained: that one is out of service by now. */
-function cameIntoService(generation: Generation): boolean {
-  return !generation.failedReload && drainOf(generation) === undefined;
+  const serving = generations.newest();
+  const { binary, check } = await checkLaunch(config, runDir, { servingPid: serving?.envoy.pid });
+  if (check.kind === 'unchecked') log.warn(`${check.reason}; starting Envoy all the same`);
+  // With nothing that serves, nothing is lost by waiting.
+  const tookMs = serving ? systemClock.nowMs() - startedMs : 0;
+  const liveLimitMs = Math.max(1_000, LIVE_LIMIT_MS - tookMs);
+  return startGeneration({ binary, config, generations, liveLimitMs, steering, log, hold }, signal);
 }
 
 /** Two projects in one run directory would drain each other's Envoy. */
@@ -169,18 +281,6 @@ function refuseStrangers(generations: Generations, runDir: string): void {
     'run-dir-unusable',
     `the run directory ${runDir} is in use by another runner (pid ${stranger.runner.pid}, ${describeSupervisor(stranger.supervisor)}): set run-dir to a folder of this project's own`,
   );
-}
-
-/** A plugin that can't be loaded stops a new generation, but not the drain of the one in service. */
-async function createHostOrBareOne({
-  config,
-  log,
-}: App): Promise<{ host: PluginHost; pluginError: unknown }> {
-  try {
-    return { host: await createDrainHost(config, log), pluginError: undefined };
-  } catch (pluginError) {
-    return { host: await createDrainHost({ ...config, plugins: [] }, log), pluginError };
-  }
 }
 
 /** During a reload pm2 knows the old instance as `_old_N`, and restarts it under this name when it dies. */
@@ -201,5 +301,7 @@ function createStopContext(
   // The runner drains what it finds in the run directory; admin-address is the manager's.
   const locator = createEnvoyLocator({ config: { adminAddress: undefined }, runDir, log });
   const hostDrain = createHostDrain({ locator, config, host, log, limitMs });
-  return { config, generations, hostDrain, host, log, limitMs, ownApp: openOwnApp() };
+  loadPm2Client();
+  const ownApp = openOwnApp({ warn: (message) => log.warn(message) });
+  return { config, runDir, generations, hostDrain, host, log, limitMs, ownApp };
 }

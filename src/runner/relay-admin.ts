@@ -1,22 +1,25 @@
-import { readBootstrapAdmin } from '../envoy/bootstrap.js';
 import { type AdminRelay, startAdminRelay } from '../envoy/relay.js';
 import { messageOf } from '../errors.js';
-import type { App } from '../pm2/boot.js';
+import type { BootstrapAdmin } from '../host/bootstrap-admin.js';
+import type { Log } from '../log.js';
 
 /**
- * Relays the bootstrap's own admin address to the newest generation. One that can't be listened on
- * costs a warning: Envoy serves without it.
+ * Relays the admin address of the bootstrap to the newest generation, with the paths that the bootstrap
+ * allows. One that can't be listened on costs a warning: Envoy serves without it.
+ *
+ * @param admin what the bootstrap of the generation in service says; undefined: that is not known
  */
 export async function relayAdmin(
-  { config, log }: Pick<App, 'config' | 'log'>,
+  admin: BootstrapAdmin | undefined,
   newestSocket: () => string | undefined,
+  log: Log,
 ): Promise<AdminRelay | undefined> {
-  let shown = config.envoyConfig;
+  if (!admin) log.warn("the bootstrap's admin address is not known, so it is not relayed");
+  const { address, allowPaths = [] } = admin ?? {};
+  if (!address) return undefined;
+  const shown = 'path' in address ? address.path : `${address.host}:${address.port}`;
   try {
-    const admin = readBootstrapAdmin(config.envoyConfig);
-    if (!admin || ('port' in admin && admin.port === 0)) return undefined;
-    shown = 'path' in admin ? admin.path : `${admin.host}:${admin.port}`;
-    const relay = await startAdminRelay(admin, newestSocket);
+    const relay = await startAdminRelay({ address, allowPaths }, newestSocket);
     log.debug(`relaying the bootstrap's admin address ${shown}`);
     return relay;
   } catch (error) {

@@ -1,23 +1,37 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { type AdminClient, createAdminClient } from '../admin/client.js';
 import { type Clock, systemClock } from '../clock.js';
 import type { Config } from '../config/config.js';
 import { formatDuration } from '../config/duration.js';
 import { envoyArguments } from '../envoy/arguments.js';
 import { isEnvoy, notAnEnvoy } from '../envoy/bootstrap.js';
+import { notRedeployable, planHandover } from '../envoy/handover.js';
 import { launchOf } from '../envoy/launch.js';
 import { createOutputPipes } from '../envoy/output.js';
-import { describeExit, type EnvoyProcess, startEnvoy, terminateEnvoy } from '../envoy/process.js';
+import {
+  behindWrapper,
+  describeExit,
+  type EnvoyProcess,
+  startEnvoy,
+  terminateEnvoy,
+} from '../envoy/process.js';
+import { type BootstrapFacts, readBootstrap } from '../envoy/read-bootstrap.js';
 import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../errors.js';
+import type { BootstrapAdmin } from '../host/bootstrap-admin.js';
 import {
   bootstrapCopyOf,
   type Generation,
   type GenerationSlot,
   type Generations,
 } from '../host/generations.js';
+import { endFirst, outOfMemoryKills, outOfMemorySince } from '../host/memory.js';
 import { ownIdentity } from '../host/process-identity.js';
+import { keepSocketPaths, recoverSocketPaths } from '../host/socket-paths.js';
 import type { Log } from '../log.js';
 import { ownSupervisor } from '../pm2/supervisor.js';
+import type { Steering } from '../steering/steering.js';
+import type { HostHold } from './drain-meanwhile.js';
+import { endAbandoned, generationInService, prepareProof } from './proof.js';
 
 /** A generation that this runner answers for. */
 export interface RunningGeneration {
@@ -25,15 +39,22 @@ export interface RunningGeneration {
   envoy: EnvoyProcess;
 }
 
-const READY_POLL_MS = 10;
+const READY_POLL_MS = 5;
 const READY_TIMEOUT_MS = 1_000;
+/**
+ * What Envoy takes for a fault of its configuration at its start, but not in a validation: a file of LDS that is
+ * not there. Beside an Envoy in service that is no reason to try again; a first start may be early.
+ */
+const IS_CONFIGURATION = /initializing config/;
 
 /**
- * Starts a generation and waits until it is LIVE.
+ * Starts a generation and waits until it is LIVE and serves what the one in service serves
+ * ({@link prepareProof}). Unix sockets stay with the one in service until then, and for good if it fails.
  *
  * @param binary from {@link checkLaunch}
  * @throws Pm2EnvoyError `envoy-start-failed` when it ends, is not LIVE within `liveLimitMs`, or `signal`
- *   aborts; no Envoy is left then
+ *   aborts before Envoy has opened its listeners; `generation-incomplete`; `listener-not-redeployable` before anything is started. No Envoy is
+ *   left then
  */
 export async function startGeneration(
   options: {
@@ -41,7 +62,10 @@ export async function startGeneration(
     config: Config;
     generations: Generations;
     liveLimitMs: number;
+    /** Left out: UDP packets are not steered. */
+    steering?: Steering;
     log: Log;
+    hold?: HostHold;
     clock?: Clock;
   },
   signal: AbortSignal,
@@ -49,52 +73,161 @@ export async function startGeneration(
   const { binary, config, generations, log, clock = systemClock } = options;
   const startedMs = clock.nowMs();
   if (signal.aborted) throw stoppedEarly();
+  const before = generationInService(generations);
+  if (before) await endAbandoned(before, { generations, log, clock });
+  const facts = await readOrWarn(binary, config, log);
+  const handover = before && (await planHandover(before, facts?.listeners));
+  for (const note of handover?.notes ?? []) log.warn(note);
+  if (handover?.obstacles[0]) throw notRedeployable(handover.obstacles);
   const slot = generations.reserve();
+  // Only now: who drains the host sees the folder, or else its drain is seen here.
+  if (options.hold?.drain()) {
+    rmSync(slot.directory, { recursive: true, force: true });
+    throw stoppedEarly();
+  }
+  const paths = handover?.socketPaths ?? [];
+  if (before) recoverSocketPaths(paths, before.number);
+  const kept = before && keepSocketPaths(paths, { before: before.number, now: slot.number }, log);
+  try {
+    const running = await launch(
+      { ...options, clock, slot, before, bootstrapAdmin: facts?.admin },
+      signal,
+    );
+    kept?.handOver();
+    const { version, number, envoy } = running.generation;
+    const tookMs = clock.nowMs() - startedMs;
+    log.info(
+      { generation: number, envoyPid: envoy.pid, tookMs },
+      `Envoy ${version} is LIVE: generation ${number}, pid ${envoy.pid}`,
+    );
+    return running;
+  } catch (error) {
+    kept?.giveBack();
+    throw error;
+  }
+}
+
+async function launch(
+  options: {
+    binary: string;
+    config: Config;
+    generations: Generations;
+    liveLimitMs: number;
+    steering?: Steering;
+    log: Log;
+    clock: Clock;
+    slot: GenerationSlot;
+    before: Generation | undefined;
+    bootstrapAdmin: BootstrapAdmin | undefined;
+    hold?: HostHold;
+  },
+  signal: AbortSignal,
+): Promise<RunningGeneration> {
+  const { binary, config, generations, steering, log, slot, before, bootstrapAdmin, clock } =
+    options;
   keepBootstrap(config.envoyConfig, slot, log);
+  const proof = await prepareProof(before, { log, clock });
+  const prepared = await steering?.prepare(slot, { bootstrap: config.envoyConfig, binary });
   const pipes = createOutputPipes(slot.directory, log);
   const args = envoyArguments({
-    bootstrap: config.envoyConfig,
+    bootstrap: prepared?.bootstrap ?? config.envoyConfig,
     adminSocket: slot.adminSocket,
+    admin: bootstrapAdmin,
     drainTimeMs: config.envoyDrainTimeMs,
     args: config.envoyArgs,
+    overrides: prepared?.overrides,
   });
-  const envoy = await startEnvoy(binary, args, pipes.stdio)
+  const [command = binary, ...words] = [...(prepared?.launcher ?? []), binary, ...args];
+  const started = await startEnvoy(command, words, pipes.stdio)
     .catch(async (error: unknown) => {
       throw (await isEnvoy(binary)) ? error : notAnEnvoy(binary);
     })
     .finally(pipes.closeChildEnds);
+  // Until it serves, it is the one to go when memory runs out.
+  const isLikeOthers = endFirst(started.identity.pid);
+  const killsBefore = outOfMemoryKills();
   const generation: Generation = {
     ...slot,
-    envoy: envoy.identity,
+    envoy: started.identity,
     runner: ownIdentity(),
     supervisor: ownSupervisor(),
     version: undefined,
     launch: launchOf(binary, config),
+    admin: bootstrapAdmin,
     startedAt: new Date().toISOString(),
     ready: false,
     orphaned: false,
+    ...(options.hold ? { afterDrain: options.hold.afterDrain() } : {}),
   };
-  generations.write(generation);
   const admin = createAdminClient({ kind: 'unix', path: slot.adminSocket }, READY_TIMEOUT_MS);
-  let version: string;
+  // With 10,000 clusters an answer may take a second.
+  const asked = createAdminClient({ kind: 'unix', path: slot.adminSocket });
+  const { complaint, fault } = pipes;
   try {
-    await untilLive({ ...options, clock, envoy, admin }, signal);
-    version = (await admin.serverInfo(signal)).version;
+    writeDown(generation, generations);
+    const candidate = { number: slot.number, admin: asked, complaint };
+    const foresee = (waitedMs: number): Promise<void> => proof.foresee(candidate, waitedMs);
+    await untilLive({ ...options, envoy: started, admin, fault, killsBefore, foresee }, signal);
+    const envoy = behindWrapper(started, slot.adminSocket);
+    await proof.pass({ ...candidate, pid: envoy.identity.pid }, signal);
+    const { version } = await asked.serverInfo(signal);
+    await steering?.takeOver({ ...generation, envoy: envoy.identity });
+    const ready = { ...generation, envoy: envoy.identity, version, ready: true };
+    writeDown(ready, generations);
+    isLikeOthers(envoy.identity.pid);
+    return { generation: ready, envoy };
   } catch (error) {
-    await terminateEnvoy(envoy.identity);
-    throw error;
+    if (!signal.aborted || !(await mayHaveAccepted(admin))) {
+      // A script may have ended before the Envoy that it has started.
+      await terminateEnvoy(started.identity, started.identity.pid);
+      throw error;
+    }
+    log.info(`generation ${slot.number} has opened its listeners: it is drained before it ends`);
+    const version = await admin.serverInfo().then(
+      (info) => info.version,
+      () => 'unknown',
+    );
+    const envoy = behindWrapper(started, slot.adminSocket);
+    const accepting = { ...generation, envoy: envoy.identity, version, ready: true };
+    try {
+      writeDown(accepting, generations);
+    } catch (fault) {
+      log.warn(messageOf(fault));
+    }
+    isLikeOthers();
+    return { generation: accepting, envoy };
   } finally {
     admin.close();
+    asked.close();
   }
-  const ready = { ...generation, version, ready: true };
-  generations.write(ready);
-  const { pid } = envoy.identity;
-  const tookMs = clock.nowMs() - startedMs;
-  log.info(
-    { generation: slot.number, envoyPid: pid, tookMs },
-    `Envoy ${version} is LIVE: generation ${slot.number}, pid ${pid}`,
-  );
-  return { generation: ready, envoy };
+}
+
+/** Nobody would find an Envoy that is not written down. */
+function writeDown(generation: Generation, generations: Generations): void {
+  try {
+    generations.write(generation);
+  } catch (error) {
+    throw new Pm2EnvoyError(
+      'envoy-start-failed',
+      `generation ${generation.number} can't be written down (${messageOf(error)}), so its Envoy is not kept: is there room on the disk of ${generation.directory}?`,
+      { cause: error },
+    );
+  }
+}
+
+/** Envoy serves without it; the bootstrap's admin address is not relayed then, and its listeners are not compared. */
+async function readOrWarn(
+  binary: string,
+  { envoyConfig: bootstrap, envoyArgs: args }: Config,
+  log: Log,
+): Promise<BootstrapFacts | undefined> {
+  try {
+    return await readBootstrap(binary, { bootstrap, args });
+  } catch (error) {
+    if (!(await isEnvoy(binary))) throw notAnEnvoy(binary);
+    log.warn(messageOf(error));
+    return undefined;
+  }
 }
 
 /** For a redeploy to say what changes; Envoy itself reads the user's own file. */
@@ -106,6 +239,15 @@ function keepBootstrap(file: string, slot: GenerationSlot, log: Log): void {
   }
 }
 
+/** Whether ending it now could cut what it has accepted: it is LIVE, though nobody has seen that yet. */
+async function mayHaveAccepted(admin: AdminClient): Promise<boolean> {
+  return admin.state().then(
+    (state) => state === 'LIVE' || state === 'DRAINING',
+    // Envoy answers here before it opens its first listener.
+    () => false,
+  );
+}
+
 function stoppedEarly(): Pm2EnvoyError {
   return new Pm2EnvoyError('envoy-start-failed', 'stopped before Envoy was LIVE');
 }
@@ -115,25 +257,35 @@ async function untilLive(
     binary: string;
     envoy: EnvoyProcess;
     admin: AdminClient;
+    fault(): Promise<string | undefined>;
+    /** Throws as soon as there is no point in waiting. */
+    foresee(waitedMs: number): Promise<void>;
     liveLimitMs: number;
     clock: Clock;
+    /** What the kernel had ended for want of memory before. */
+    killsBefore: number | undefined;
+    before: Generation | undefined;
   },
   signal: AbortSignal,
 ): Promise<void> {
-  const { binary, envoy, admin, liveLimitMs, clock } = watched;
-  const deadlineMs = clock.nowMs() + liveLimitMs;
+  const { binary, envoy, admin, fault, foresee, liveLimitMs, clock } = watched;
+  const startedMs = clock.nowMs();
+  const deadlineMs = startedMs + liveLimitMs;
   let ended: string | undefined;
   void envoy.exited.then((exit) => {
-    ended = describeExit(exit);
+    ended = describeExit(exit) + outOfMemorySince(watched.killsBefore);
   });
   let last = 'its admin interface did not answer';
   while (clock.nowMs() < deadlineMs) {
     if (signal.aborted) throw stoppedEarly();
     if (ended) {
       if (!(await isEnvoy(binary))) throw notAnEnvoy(binary);
+      const reason = await fault();
       throw new Pm2EnvoyError(
-        'envoy-start-failed',
-        `Envoy ${ended} before it was LIVE; its own log says why`,
+        watched.before && reason && IS_CONFIGURATION.test(reason)
+          ? 'bootstrap-invalid'
+          : 'envoy-start-failed',
+        `Envoy ${ended} before it was LIVE: ${reason ?? 'its own log says why'}`,
       );
     }
     try {
@@ -144,6 +296,7 @@ async function untilLive(
     } catch (error) {
       if (!isPm2EnvoyError(error)) throw error;
     }
+    await foresee(clock.nowMs() - startedMs);
     await clock.sleep(READY_POLL_MS, signal);
   }
   throw new Pm2EnvoyError(

@@ -3,7 +3,8 @@ import { type Clock, systemClock, until } from '../clock.js';
 import type { Config } from '../config/config.js';
 import { createDrainer } from '../drain/drainer.js';
 import type { HostDrain } from '../drain/host-drain.js';
-import { openGenerationLedger, targetOf } from '../drain/locate.js';
+import { appliesTo } from '../drain/host-now.js';
+import { openHandoverLedger, openHostLedger, targetOf } from '../drain/locate.js';
 import { terminateEnvoy } from '../envoy/process.js';
 import {
   type Generation,
@@ -11,26 +12,31 @@ import {
   isAttended,
   isLost,
   isRunBy,
+  newestOf,
   predecessorsOf,
   successorsOf,
 } from '../host/generations.js';
 import { isAlive, ownIdentity, sameProcess, signalProcess } from '../host/process-identity.js';
-import type { Log } from '../log.js';
+import { type Log, silentLog } from '../log.js';
 import type { PluginHost } from '../plugins/api/types.js';
 import { LISTEN_TIMEOUT_MS } from '../pm2/apps.js';
 import type { OwnApp, StopIntent } from '../pm2/own-app.js';
+import { udpHandover } from '../steering/layout.js';
 import { followOutput } from './adopt.js';
 import { servesElsewhere } from './elsewhere.js';
 
 /** What ending generations needs. */
 export interface StopContext {
   config: Config;
+  runDir: string;
   generations: Generations;
   hostDrain: HostDrain;
   host: PluginHost;
   log: Log;
   limitMs: number | undefined;
   ownApp: OwnApp;
+  /** What told this runner to stop, for the drain's record. */
+  stoppedBy?: () => { detail?: string };
   /** Stops relaying the bootstrap's admin address; the successor does. */
   leaveRelay(): Promise<void>;
   clock?: Clock;
@@ -74,6 +80,11 @@ export async function stopGeneration(
     await context.leaveRelay();
     return;
   }
+  if (!own && intent === 'reload') {
+    log.info('pm2 has put another runner in this one’s place: leaving the host to it');
+    await context.leaveRelay();
+    return;
+  }
   const successor = own ? await findSuccessor(own, intent, context) : 'none';
   if (own && successor === 'serves') {
     await Promise.all([context.leaveRelay(), handOver(own, context)]);
@@ -81,7 +92,7 @@ export async function stopGeneration(
   }
   if (own && successor === 'missing') {
     log.error(
-      `pm2 reloads, but there is no newer generation: generation ${own.number} goes on serving without a runner; mend the app and start it again`,
+      `pm2 reloads, but there is no newer generation: generation ${own.number} goes on serving without a runner; fix the app and start it again`,
     );
     await context.leaveRelay();
     return;
@@ -92,7 +103,9 @@ export async function stopGeneration(
 /** Drains the host and ends every generation: those without a runner too, and an older runner's. */
 async function drainAndEnd(own: Generation | undefined, context: StopContext): Promise<void> {
   const { generations, hostDrain, host } = context;
-  await hostDrain.drainForGood();
+  const { outcome } = await hostDrain.drainForGood({ kind: 'stop', ...context.stoppedBy?.() });
+  // Somebody has started the app meanwhile, and a newer generation serves.
+  if (outcome === 'cancelled' && own) return handOver(own, context);
   const live = generations.live();
   const left = live.filter(isLeft);
   const limit = own?.number ?? Number.POSITIVE_INFINITY;
@@ -121,25 +134,30 @@ async function endOlder(older: readonly Generation[], context: StopContext): Pro
  * service: its health is not touched.
  */
 export async function handOver(generation: Generation, context: StopContext): Promise<void> {
-  const { config, host, log, limitMs } = context;
+  const { config, generations, host, log, limitMs } = context;
   log.info(`handing over from generation ${generation.number}`);
   const admin = createAdminClient({ kind: 'unix', path: generation.adminSocket });
   // Ending Envoy under a drain of the host that waits for it would make that one 'envoy-gone'.
-  const shutdown = openGenerationLedger(generation, 'shutdown', log).read();
-  const command = shutdown && !shutdown.result ? 'shutdown' : 'handover';
+  if (isHostDraining(generations, context)) {
+    const { outcome } = await context.hostDrain.drain();
+    admin.close();
+    // It was cancelled under way: the hand-over has still to be done.
+    if (outcome === 'cancelled') return handOver(generation, context);
+    return end(generation, context);
+  }
   const drainer = createDrainer({
-    command,
-    targets: [targetOf(generation, admin)],
-    ledger: openGenerationLedger(generation, command, log),
+    command: 'handover',
+    targets: [
+      { ...targetOf(generation, admin), ...udpHandover(generation, context.generations.newest()) },
+    ],
+    ledger: openHandoverLedger(generation, log),
     config,
     host,
     log,
     limitMs,
   });
-  const { outcome } = await drainer.drain();
+  await drainer.drain();
   admin.close();
-  // A drain of the host was taken back under way: the hand-over has still to be done.
-  if (outcome === 'cancelled') return handOver(generation, context);
   await end(generation, context);
   await host.settled();
 }
@@ -211,6 +229,14 @@ async function findSuccessor(
     said = true;
     await clock.sleep(SUCCESSOR_POLL_MS);
   }
+}
+
+/** Whether a drain is under way that takes the newest generation out of service, too. */
+function isHostDraining(generations: Generations, { runDir }: StopContext): boolean {
+  const live = generations.live();
+  const serving = newestOf(live);
+  const drain = openHostLedger({ runDir, live, log: silentLog }).read();
+  return drain !== undefined && !drain.result && serving !== undefined && appliesTo(drain, serving);
 }
 
 function isOwn(generation: Generation): boolean {

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { formatDuration } from '../config/duration.js';
 import { type EndedDrain, endOfShutdown } from '../drain/ends.js';
-import { isSameEnvoy, type Located, openGenerationLedger } from '../drain/locate.js';
-import type { DrainState } from '../drain/state.js';
+import { isSameEnvoy, type Located, openHandoverLedger } from '../drain/locate.js';
+import { type DrainPhase, type DrainState, describeOrigin } from '../drain/state.js';
 import type { Generation } from '../host/generations.js';
 import { silentLog } from '../log.js';
 
@@ -19,8 +19,12 @@ export interface JournalEntry {
 
 /** What has happened lately, whichever process did it: put together from look to look. */
 export interface Journal {
-  /** Compares with the last look. What was there at the first one has not happened now. */
-  note(located: Located | undefined, drain: DrainState): void;
+  /**
+   * Compares with the last look. What was there at the first one has not happened now.
+   *
+   * @param open connections, as far as they were counted lately
+   */
+  note(located: Located | undefined, drain: DrainState, open?: number): void;
   /** The latest entries, oldest first: those after `id`, or all where that is not among them. */
   entries(afterId?: string): readonly JournalEntry[];
   /** Calls `listener` with each new entry; gives what ends that. */
@@ -72,13 +76,13 @@ export function createJournal(
   };
 
   return {
-    note: (located, drain) => {
+    note: (located, drain, open) => {
       const now = see(located, drain);
       for (const ended of [...readEnds(), ...endsBetween(last, now)]) end(ended);
       for (const { generation } of now.generations) {
         if (generation.failedReload) fail(generation.failedReload);
       }
-      if (last) compare(last, now, add);
+      if (last) compare(last, now, open, add);
       last = now;
     },
     entries: (afterId) => {
@@ -121,7 +125,7 @@ function see(located: Located | undefined, drain: DrainState): Seen {
 
 function stateOf(generation: Generation): SeenGeneration['state'] {
   if (!generation.ready) return 'starting';
-  const handover = openGenerationLedger(generation, 'handover', silentLog).read();
+  const handover = openHandoverLedger(generation, silentLog).read();
   return handover ? 'handing over' : 'serving';
 }
 
@@ -138,9 +142,9 @@ function startOf(drain: DrainState): string | undefined {
   return drain.kind === 'draining' ? drain.startedAt : undefined;
 }
 
-function compare(before: Seen, now: Seen, add: Add): void {
+function compare(before: Seen, now: Seen, open: number | undefined, add: Add): void {
   for (const one of now.generations) compareGeneration(before, one, add);
-  compareDrain(before.drain, now.drain, add);
+  compareDrain(before.drain, now.drain, open, add);
   for (const { generation } of before.generations) {
     const isHere = now.generations.some((one) => one.generation.number === generation.number);
     if (!isHere) add('generation', `generation ${generation.number} has ended`);
@@ -155,9 +159,21 @@ function compareGeneration(before: Seen, { generation, state }: SeenGeneration, 
   add('generation', `generation ${number} is ${state}${envoy}`);
 }
 
-function compareDrain(was: DrainState, is: DrainState, add: Add): void {
+function compareDrain(was: DrainState, is: DrainState, open: number | undefined, add: Add): void {
   if (is.kind !== 'draining') return;
-  const isKnown =
-    was.kind === 'draining' && was.startedAt === is.startedAt && was.phase === is.phase;
-  if (!isKnown) add('drain', `the drain is at ${is.phase}`);
+  const isSame = was.kind === 'draining' && was.startedAt === is.startedAt;
+  const by = is.startedBy ? ` by ${describeOrigin(is.startedBy)}` : '';
+  if (!isSame) add('drain', `a drain has begun${by}: Envoy fails its health check`);
+  if (is.phase === 'fail-health' || (isSame && was.phase === is.phase)) return;
+  const count =
+    open === undefined ? '' : `, ${open} ${open === 1 ? 'connection' : 'connections'} open`;
+  add('drain', `${HAPPENED[is.phase]}${count}`);
 }
+
+/** What has happened once a drain is at this phase. */
+const HAPPENED: Readonly<Record<Exclude<DrainPhase, 'fail-health'>, string>> = {
+  delay: 'the health check fails; listeners stay open for load balancers to notice',
+  close: 'the delay is over: closing the listeners',
+  wait: 'listeners closed',
+  finish: 'nothing more is waited for',
+};

@@ -1,15 +1,9 @@
 import type { AdminClient } from '../admin/client.js';
 import type { ServerInfo } from '../admin/server-info.js';
-import {
-  ACCEPTED_FILTER,
-  type ConnectionCount,
-  DETAIL_FILTER,
-  listenerMatcher,
-  readAccepted,
-  readConnections,
-} from '../admin/stats.js';
+import type { ConnectionCount } from '../admin/stats.js';
 import type { Clock } from '../clock.js';
 import { createCadence } from '../drain/cadence.js';
+import type { EnvoyCounter } from '../drain/count.js';
 import type { EnvoyTarget } from '../drain/envoys.js';
 import { messageOf } from '../errors.js';
 import { listConnections } from '../host/sockets.js';
@@ -22,6 +16,8 @@ export interface Look {
   state?: string;
   /** Slow to ask for, so up to ten seconds old; `uptimeSeconds` is as of now. */
   info?: ServerInfo;
+  /** How many listeners are in effect; undefined: it does not say. */
+  listeners?: number;
   /** Undefined: its connections can't be counted. */
   count?: ConnectionCount;
   /** New connections in a second, between the last two looks; undefined: this is the first one. */
@@ -49,11 +45,10 @@ const LIMIT_MS = 2_000;
 /** Creates the looker of one Envoy. */
 export function createLooker(
   target: EnvoyTarget,
-  options: { ignoreListeners: readonly string[]; clock: Clock },
+  options: { counter: EnvoyCounter; clock: Clock },
 ): Looker {
-  const { clock } = options;
+  const { counter, clock } = options;
   const { admin } = target;
-  const isIgnored = listenerMatcher(options.ignoreListeners);
   const cadence = createCadence({ checkIntervalMs: OLDEST_LOOK_MS, checkIntervalMinMs: 0 });
   const askInfo = createInfo(admin, clock);
   const readPeers = createPeerReader(target, clock);
@@ -72,17 +67,18 @@ export function createLooker(
     const at = new Date().toISOString();
     const state = await admin.state(signal);
     const info = await askInfo(signal);
-    const gauges = await admin.stats({ type: 'Gauges', filter: DETAIL_FILTER }, signal);
-    const counters = await admin.stats({ type: 'Counters', filter: ACCEPTED_FILTER }, signal);
-    const reading = readConnections(gauges.stats, isIgnored);
-    const rate = rateOf(readAccepted(counters.stats, isIgnored), clock.nowMs());
-    cadence.noteCost(gauges.tookMs + counters.tookMs);
+    const listeners = await admin.listeners(signal).catch(() => undefined);
+    const counted = await counter.glance({ oldestMs: OLDEST_LOOK_MS }, signal);
+    const accepted = await counter.accepted(signal);
+    const rate = rateOf(accepted.total, clock.nowMs());
+    cadence.noteCost(counted.tookMs + accepted.tookMs);
     return {
       state,
       info,
-      poll: { at, tookMs: Number(gauges.tookMs.toFixed(3)) },
+      poll: { at, tookMs: Number(counted.tookMs.toFixed(3)) },
       peers: await readPeers(signal),
-      ...(reading.kind === 'known' ? { count: reading.count } : {}),
+      ...(listeners ? { listeners: listeners.length } : {}),
+      ...(counted.kind === 'known' ? { count: counted.count } : { error: counted.reason }),
       ...(rate === undefined ? {} : { acceptedPerSecond: rate }),
     };
   };
@@ -131,11 +127,16 @@ function createPeerReader(
     if (!envoy) return unknown('the process of this Envoy is not known (admin-address)');
     if (process.platform !== 'linux') return unknown('only Linux shows them (/proc)');
     if (last && clock.nowMs() < last.untilMs) return last.peers;
-    const ports = await admin.listenerPorts(signal).catch((error: unknown) => messageOf(error));
-    if (typeof ports === 'string') {
-      last = { peers: unknown(ports), untilMs: clock.nowMs() + OLDEST_LOOK_MS };
+    const listeners = await admin.listeners(signal).catch((error: unknown) => messageOf(error));
+    if (typeof listeners === 'string') {
+      last = { peers: unknown(listeners), untilMs: clock.nowMs() + OLDEST_LOOK_MS };
       return last.peers;
     }
+    // Who comes by a unix socket has no address to show.
+    const ports = listeners
+      .flatMap(({ addresses }) => addresses)
+      .filter(({ kind }) => kind === 'ip')
+      .map(({ text }) => Number(text.slice(text.lastIndexOf(':') + 1)));
     const startedMs = performance.now();
     const connections = listConnections(envoy.pid, ports);
     cadence.noteCost(performance.now() - startedMs);

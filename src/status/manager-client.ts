@@ -1,9 +1,15 @@
 import axios, { isAxiosError } from 'axios';
+import { formatAdminAddress } from '../admin/address.js';
 import type { Config } from '../config/config.js';
 import { createTokenSource } from '../config/token.js';
-import type { DrainResult } from '../drain/state.js';
+import { CALLER_HEADER, type DrainResult } from '../drain/state.js';
 import { messageOf, Pm2EnvoyError } from '../errors.js';
 import { readEndpoint } from '../host/endpoint.js';
+import { openGenerations } from '../host/generations.js';
+import { HOST_HEADER, hostNames } from '../host/instance.js';
+import type { ProcessIdentity } from '../host/process-identity.js';
+import { userName } from '../host/user.js';
+import { untilSilent } from './silence.js';
 import type { Status } from './status.js';
 import { readStatusAnswer } from './status-answer.js';
 
@@ -19,6 +25,8 @@ export interface ManagerClient {
    * @throws Pm2EnvoyError also `not-resumable`, and `admin-failed` when Envoy does not obey
    */
   resume(): Promise<{ resumed: boolean; drain: DrainResult | null }>;
+  /** The manager's process, once a call has found that it hangs: whatever it leads, others must lead. */
+  hung(): ProcessIdentity | undefined;
 }
 
 interface ResumeBody {
@@ -34,14 +42,15 @@ const CONNECT_SLACK_MS = 30_000;
 
 /**
  * Finds the manager: where it has written itself down in the run directory, else where the
- * configuration has it serve. Calls reject with `manager-unreachable`, `manager-refused` (403) or
- * `manager-answer` (something else than a manager's answer).
+ * configuration has it serve. Calls reject with `manager-unreachable` (also when it hangs, after seconds,
+ * and when it is another host's), `manager-refused` (403) or `manager-answer` (something else than a
+ * manager's answer).
  */
 export function createManagerClient(config: Config, runDir: string): ManagerClient {
-  const { address, port } = readEndpoint(runDir) ?? {
-    address: config.serveAddress,
-    port: config.servePort,
-  };
+  const known = readEndpoint(runDir);
+  const { address, port } = known ?? { address: config.serveAddress, port: config.servePort };
+  const host = known ? undefined : ownHost(config, runDir);
+  let isHung = false;
   const url = `http://${reachable(address)}:${port}`;
   const readToken = createTokenSource(config);
   const call = async (
@@ -51,21 +60,39 @@ export function createManagerClient(config: Config, runDir: string): ManagerClie
   ): Promise<unknown> => {
     const limit = AbortSignal.timeout(limitMs);
     const token = readToken();
+    const over = new AbortController();
+    const silence = new AbortController();
+    let silent: string | undefined;
+    void untilSilent({ url, process: known?.process }, over.signal).then((said) => {
+      silent = said;
+      if (said) silence.abort();
+    });
     try {
       const reply = await axios.request<unknown>({
         method,
         url: `${url}${path}`,
         proxy: false,
         maxRedirects: 0,
-        signal: signal ? AbortSignal.any([signal, limit]) : limit,
+        signal: AbortSignal.any([...(signal ? [signal] : []), limit, silence.signal]),
         validateStatus: () => true,
-        ...(token ? { headers: { authorization: `Bearer ${token}` } } : {}),
+        headers: {
+          [CALLER_HEADER]: `cli ${userName()}`,
+          ...(token ? { authorization: `Bearer ${token}` } : {}),
+          ...(host ? { [HOST_HEADER]: host } : {}),
+        },
       });
-      if (reply.status === 403) throw refused(url, reply.data);
+      if (reply.status === 403) throw refused(url, reply.data, token !== undefined);
+      if (reply.status === 421) throw anotherHosts(url, reply.data);
       if (reply.status === 503) throw busy(url, reply.data);
       return reply.data;
     } catch (error) {
       if (error instanceof Pm2EnvoyError) throw error;
+      isHung ||= silent !== undefined;
+      if (silent) {
+        throw new Pm2EnvoyError('manager-unreachable', `the manager at ${url} ${silent}`, {
+          cause: error,
+        });
+      }
       const reason = isAxiosError(error) ? (error.code ?? error.message) : messageOf(error);
       const isLate = signal?.aborted || limit.aborted;
       throw new Pm2EnvoyError(
@@ -75,10 +102,13 @@ export function createManagerClient(config: Config, runDir: string): ManagerClie
           cause: error,
         },
       );
+    } finally {
+      over.abort();
     }
   };
   return {
     url,
+    hung: () => (isHung ? known?.process : undefined),
     shutdown: async () => {
       const body = await call(['POST', '/shutdown'], config.drainTimeoutMs + CONNECT_SLACK_MS);
       if (!isDrainResult(body)) throw strange(url, body);
@@ -102,6 +132,16 @@ export function createManagerClient(config: Config, runDir: string): ManagerClie
   };
 }
 
+/**
+ * The host that this command means, where no live manager is written down: undefined where that may be any,
+ * as for root who drains what another user runs.
+ */
+function ownHost({ adminAddress, runDir: configured }: Config, runDir: string): string | undefined {
+  if (adminAddress) return hostNames(runDir, formatAdminAddress(adminAddress))[0];
+  if (configured === undefined && openGenerations(runDir).live().length === 0) return undefined;
+  return hostNames(runDir, undefined)[0] ?? 'none';
+}
+
 /** A manager that serves on all addresses is called on loopback: only there it trusts us. */
 function reachable(address: string): string {
   if (address === '0.0.0.0') return '127.0.0.1';
@@ -109,11 +149,25 @@ function reachable(address: string): string {
   return address.includes(':') ? `[${address}]` : address;
 }
 
-function refused(url: string, body: unknown): Pm2EnvoyError {
+function refused(url: string, body: unknown, hasToken: boolean): Pm2EnvoyError {
   const said = errorOf(body)?.message;
+  const reason =
+    typeof said === 'string' ? said.split(': call it on a loopback')[0] : 'it says no more';
+  const remedy = hasToken
+    ? 'the token here (shutdown-token, shutdown-token-file) is another one than the manager has'
+    : 'set PM2_ENVOY_SHUTDOWN_TOKEN (or shutdown-token-file) here as the manager has it';
   return new Pm2EnvoyError(
     'manager-refused',
-    `the manager at ${url} refused (403): ${typeof said === 'string' ? said : 'it says no more'}`,
+    `the manager at ${url} refused (403): ${reason}; ${remedy}`,
+  );
+}
+
+/** Two projects have the same serve-port, and the other one's manager has it. */
+function anotherHosts(url: string, body: unknown): Pm2EnvoyError {
+  const said = errorOf(body)?.message;
+  return new Pm2EnvoyError(
+    'manager-unreachable',
+    `the manager at ${url} is another project's (${typeof said === 'string' ? said : 'it says no more'})`,
   );
 }
 

@@ -52,12 +52,14 @@ function keyOf(status: Status): string {
   const { timeLeftMs, paceLeftMs, lastPoll, envoy, oldestPeers, ...rest } = status;
   const { uptimeSeconds, ...lasting } = envoy ?? {};
   const peers = oldestPeers?.map(({ peer, local }) => `${peer} ${local}`);
-  const generations = rest.generations.map(({ deadline, ...one }) => one);
+  const generations = rest.generations.map(({ deadline, paceLeftMs: _, ...one }) => one);
   const { deadline, ...others } = rest;
   return JSON.stringify([others, lasting, peers, generations]);
 }
 
 function isQuiet({ phase, outcome, generations }: Status): boolean {
   const isDraining = phase !== 'idle' && outcome === null;
-  return !isDraining && generations.every(({ state }) => state === 'serving');
+  return (
+    !isDraining && generations.every(({ state }) => state === 'serving' || state === 'drained')
+  );
 }

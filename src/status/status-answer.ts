@@ -1,19 +1,32 @@
+import type { DrainOrigin, DrainOriginKind } from '../drain/state.js';
 import { NO_DRAIN, type Status } from './status.js';
 
 /** What a manager of an earlier version does not say. */
 const UNSAID: Partial<Status> = {
   ...NO_DRAIN,
+  timers: null,
   orphanedDrain: false,
+  abandonedDrain: false,
   connections: null,
   activeRequests: null,
+  holding: null,
   newConnectionsPerSecond: null,
   paceLeftMs: null,
   oldestPeers: null,
   oldestPeersNote: null,
   envoy: null,
   generations: [],
+  failedStart: null,
   lastPoll: null,
   lastError: null,
+  settings: {
+    version: '',
+    bootstrap: null,
+    checkDelayMs: 0,
+    drainTimeoutMs: 0,
+    drainUntil: 'connections',
+    minOpenConnections: 0,
+  },
 };
 
 /**
@@ -24,15 +37,38 @@ export function readStatusAnswer(body: unknown): Status | undefined {
   if (!isObject(body) || typeof body['phase'] !== 'string') return undefined;
   const unsaid = Object.entries(UNSAID).filter(([name]) => body[name] === undefined);
   const status: Record<string, unknown> = { ...body, ...Object.fromEntries(unsaid) };
-  const { envoy, connections, generations, oldestPeers } = status;
+  const { envoy, connections, generations, oldestPeers, failedStart, settings, steps, timers } =
+    status;
   const isStatus =
     (envoy === null || isObject(envoy)) &&
+    (failedStart === null || isObject(failedStart)) &&
+    (timers === null || isObject(timers)) &&
+    isObject(settings) &&
     (connections === null || isCount(connections)) &&
     isListOfObjects(generations) &&
+    isListOfObjects(steps) &&
     (oldestPeers === null || isListOfObjects(oldestPeers)) &&
     NUMBERS.every((name) => status[name] === null || typeof status[name] === 'number') &&
     TEXTS.every((name) => status[name] === null || typeof status[name] === 'string');
-  return isStatus ? (status as unknown as Status) : undefined;
+  if (!isStatus) return undefined;
+  // A later version may know of others.
+  const startedBy = isOrigin(status['startedBy']) ? status['startedBy'] : null;
+  return { ...(status as unknown as Status), startedBy };
+}
+
+/** {@link DrainOriginKind} */
+const ORIGINS: Readonly<Record<DrainOriginKind, true>> = {
+  http: true,
+  cli: true,
+  trigger: true,
+  signal: true,
+  'orphaned-drain': true,
+  stop: true,
+  unknown: true,
+};
+
+function isOrigin(value: unknown): value is DrainOrigin {
+  return isObject(value) && typeof value['kind'] === 'string' && value['kind'] in ORIGINS;
 }
 
 const NUMBERS: readonly (keyof Status)[] = [
@@ -43,11 +79,14 @@ const NUMBERS: readonly (keyof Status)[] = [
   'activeRequests',
   'newConnectionsPerSecond',
   'paceLeftMs',
+  'holding',
+  'checkDelayMs',
 ];
 const TEXTS: readonly (keyof Status)[] = [
   'outcome',
   'startedAt',
   'deadline',
+  'listenersCloseAt',
   'oldestPeersNote',
   'lastError',
 ];

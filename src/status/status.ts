@@ -2,15 +2,29 @@ import type { AdminClient } from '../admin/client.js';
 import { busyOf, type ConnectionCount, sumConnections } from '../admin/stats.js';
 import { type Clock, systemClock } from '../clock.js';
 import type { Config } from '../config/config.js';
+import type { DrainTimes } from '../config/grace-period.js';
+import { type Timeline, timelineOf } from '../config/timeline.js';
+import { type Counters, createCounters } from '../drain/count.js';
 import type { EnvoyTarget } from '../drain/envoys.js';
 import type { HostDrain } from '../drain/host-drain.js';
-import { type EnvoyLocator, type Located, openGenerationLedger } from '../drain/locate.js';
-import type { DrainOutcome, DrainPhase, DrainState } from '../drain/state.js';
-import { isAttended } from '../host/generations.js';
+import { type EnvoyLocator, type Located, openHandoverLedger } from '../drain/locate.js';
+import type {
+  DrainCourse,
+  DrainOrigin,
+  DrainOutcome,
+  DrainPhase,
+  DrainProgress,
+  DrainState,
+  DrainStep,
+} from '../drain/state.js';
+import type { FailedStart } from '../host/failed-start.js';
+import { type Generation, isAttended } from '../host/generations.js';
 import { silentLog } from '../log.js';
+import { packageVersion } from '../package-root.js';
 import { shareInFlight } from '../share.js';
+import { readSteering, type SteeringState } from '../steering/layout.js';
 import { createLooker, type Look, type Looker } from './look.js';
-import { createPace, type PacePoint } from './pace.js';
+import { createPace, type Pace, type PacePoint } from './pace.js';
 import { mergePeers, type Peer } from './peers.js';
 
 /** The body of `GET /status`. */
@@ -24,14 +38,31 @@ export interface Status {
   deadline: string | null;
   timeLeftMs: number | null;
   connectionsAtStart: number | null;
+  /** When the drain entered each of its phases; empty without one. */
+  steps: DrainStep[];
+  /** `check-delay` of the drain; null without one. */
+  checkDelayMs: number | null;
+  /** Who began the drain; null without one. */
+  startedBy: DrainOrigin | null;
+  /** When the listeners close: at the end of `check-delay` at the latest. Null outside of the delay. */
+  listenersCloseAt: string | null;
   /** How long the drain took, and what was open at its end; null before that. */
   durationMs: number | null;
   connectionsLeft: number | null;
+  /** When a drain's connections are cut at the latest, and by which timer; null: not known. */
+  timers: Timeline | null;
   /** Envoy is DRAINING although no drain of pm2-envoy's runs. */
   orphanedDrain: boolean;
+  /** A drain is under way, but no process leads it: nothing waits for its deadline. */
+  abandonedDrain: boolean;
   /** Null: they can't be counted right now. */
   connections: Pick<ConnectionCount, 'open' | 'byListener' | 'byKind'> | null;
   activeRequests: number | null;
+  /**
+   * What a drain waits for until it is at `min-open-connections`: open connections, or with `drain-until`
+   * `requests` what is busy. Null: it can't be counted right now.
+   */
+  holding: number | null;
   /** Between the last two looks; null: there was one only. */
   newConnectionsPerSecond: number | null;
   /** When the drain will be done if connections go on ending as they did lately; null: can't be told. */
@@ -42,17 +73,37 @@ export interface Status {
   envoy: EnvoyStatus | null;
   /** Every Envoy of this host that pm2-envoy started, oldest first; `connections` is their sum. */
   generations: GenerationStatus[];
+  /** Why there is no Envoy that serves: the runner's latest start has failed. Null while one serves. */
+  failedStart: FailedStart | null;
   lastPoll: { at: string; tookMs: number } | null;
   lastError: string | null;
+  /** Of the process that says all this. */
+  settings: StatusSettings;
+}
+
+/** What a drain and what is shown of it depend on. */
+export interface StatusSettings {
+  /** Of pm2-envoy. */
+  version: string;
+  /** Null: Envoy is somebody else's. */
+  bootstrap: string | null;
+  checkDelayMs: number;
+  drainTimeoutMs: number;
+  drainUntil: Config['drainUntil'];
+  minOpenConnections: number;
 }
 
 /** The Envoy in service. */
 export interface EnvoyStatus {
   /** Null: it does not answer. */
   state: string | null;
+  /** Since when it has not answered, as ISO 8601; null: it does, or has not been asked. */
+  silentSince: string | null;
   version: string | null;
   uptimeSeconds: number | null;
   concurrency: number | null;
+  /** Listeners in effect: with none it serves nothing, LIVE or not. Null: it does not say. */
+  listeners: number | null;
   admin: string;
   /** Null for an Envoy that pm2-envoy did not start. */
   pid: number | null;
@@ -62,8 +113,11 @@ export interface EnvoyStatus {
 /** One generation. */
 export interface GenerationStatus {
   number: number;
-  /** `handing-over`: a newer one serves, and this one's connections are waited for. */
-  state: 'starting' | 'serving' | 'handing-over';
+  /**
+   * `handing-over`: a newer one serves, and this one's connections are waited for. `draining`, `drained`: the
+   * host is, and it with it.
+   */
+  state: 'starting' | 'serving' | 'handing-over' | 'draining' | 'drained';
   /** Null until it has been LIVE. */
   version: string | null;
   pid: number;
@@ -75,8 +129,23 @@ export interface GenerationStatus {
   connections: number | null;
   /** When a hand-over cuts what is left, as ISO 8601; null without one. */
   deadline: string | null;
+  /** When its hand-over will be done if connections go on ending as they did lately; null: can't be told. */
+  paceLeftMs: number | null;
   /** Why the latest attempt to replace it failed. */
   failedReload: { at: string; reason: string } | null;
+  /** Its HTTP/3 and UDP; null: its bootstrap has no UDP listeners. */
+  udp: GenerationUdp | null;
+}
+
+/** HTTP/3 and UDP of one generation. */
+export interface GenerationUdp {
+  /** `steered`: each packet reaches its generation, so a hand-over loses nothing. */
+  state: SteeringState;
+  /** Why it is unsteered. */
+  reason: string | null;
+  /** Open HTTP/3 connections and UDP sessions; null: they can't be counted right now. */
+  http3: number | null;
+  sessions: number | null;
 }
 
 /** What a status says of the drain where there is none. */
@@ -89,6 +158,10 @@ export const NO_DRAIN: Pick<
   | 'connectionsAtStart'
   | 'durationMs'
   | 'connectionsLeft'
+  | 'listenersCloseAt'
+  | 'steps'
+  | 'checkDelayMs'
+  | 'startedBy'
 > = {
   outcome: null,
   startedAt: null,
@@ -97,6 +170,10 @@ export const NO_DRAIN: Pick<
   connectionsAtStart: null,
   durationMs: null,
   connectionsLeft: null,
+  listenersCloseAt: null,
+  steps: [],
+  checkDelayMs: null,
+  startedBy: null,
 };
 
 /** Reads the status of this host, again and again. */
@@ -112,41 +189,66 @@ export interface StatusReader {
   history(): readonly PacePoint[];
 }
 
+/** What of the configuration is needed. */
+export type StatusConfig = Pick<
+  Config,
+  | 'ignoreListeners'
+  | 'drainUntil'
+  | 'minOpenConnections'
+  | 'checkDelayMs'
+  | 'drainTimeoutMs'
+  | 'envoyConfig'
+  | 'adminAddress'
+>;
+
 /** Creates the reader; it remembers what rates and paces are made of. */
 export function createStatusReader(options: {
-  config: Pick<Config, 'ignoreListeners' | 'drainUntil' | 'minOpenConnections'>;
+  config: StatusConfig & DrainTimes;
   locator: EnvoyLocator;
   hostDrain: HostDrain;
+  readFailedStart?: () => FailedStart | undefined;
+  /** What is wrong with this process itself; the last error where there is no other. */
+  standingError?: string;
   /** Told which Envoys and which drain each reading has found. */
-  onLook?: (located: Located | undefined, drain: DrainState) => void;
+  onLook?: (located: Located | undefined, drain: DrainState, open?: number) => void;
+  /** Shared with whoever else counts in this process. */
+  counters?: Counters;
+  /** pm2's, for the process that reads; left out: what follows from the configuration. */
+  killTimeoutMs?: number | undefined;
   clock?: Clock;
 }): StatusReader {
-  const { config, locator, hostDrain, onLook, clock = systemClock } = options;
+  const { config, locator, hostDrain, readFailedStart, onLook, clock = systemClock } = options;
+  const { counters = createCounters({ ignoreListeners: config.ignoreListeners, clock }) } = options;
   /** Of what the drain waits for, and of everything: with drain-until requests that is not the same. */
   const pace = createPace();
   const opened = createPace();
   let lookers = new Map<AdminClient, Looker>();
+  const settings = settingsOf(config);
+  const silence = createSilence();
+  const paceOf = createPaces(clock);
 
   const lookersOf = (targets: readonly EnvoyTarget[]): Looker[] => {
-    const { ignoreListeners } = config;
-    const make = (target: EnvoyTarget): Looker => createLooker(target, { ignoreListeners, clock });
+    const make = (target: EnvoyTarget): Looker =>
+      createLooker(target, { counter: counters.of(target), clock });
     lookers = new Map(targets.map((one) => [one.admin, lookers.get(one.admin) ?? make(one)]));
     return [...lookers.values()];
   };
   /** Milliseconds until the drain is done, as connections end now. */
   const paceLeftMs = (sum: ConnectionCount | undefined, phase: Status['phase']): number | null => {
     if (!sum) return null;
-    const toEnd = config.drainUntil === 'requests' ? busyOf(sum) : sum.open;
-    pace.note({ atMs: clock.nowMs(), open: toEnd });
+    pace.note({ atMs: clock.nowMs(), open: holdingOf(sum, config) });
     opened.note({ atMs: clock.nowMs(), open: sum.open });
     const leftMs = phase === 'wait' ? pace.msUntil(config.minOpenConnections) : undefined;
     return leftMs === undefined ? null : Math.round(leftMs);
   };
 
+  const readFailure = (): FailedStart | null => readFailedStart?.() ?? null;
   /** Which Envoys there are. Told right away: another look may be told of later ones meanwhile. */
   const locate = async (): Promise<Located | undefined> => {
     const located = await locator.locate();
-    onLook?.(located, hostDrain.state(located));
+    const lately = opened.points().at(-1);
+    const isFresh = lately && clock.nowMs() - lately.atMs < FRESH_MS;
+    onLook?.(located, hostDrain.state(located), isFresh ? lately.open : undefined);
     return located;
   };
   const describeAll = (located: Located | undefined, looks: readonly Look[]): Status => {
@@ -155,21 +257,31 @@ export function createStatusReader(options: {
     const newest = located && looks[targets.indexOf(located.newest)];
     const counts = serving.map(({ count }) => count).filter((count) => count !== undefined);
     const sum = located && counts.length === serving.length ? sumConnections(counts) : undefined;
-    const drain = drainPart(hostDrain.state(located), clock);
+    const state = hostDrain.state(located);
+    const drain = drainPart(state, clock);
+    const hostState = hostStateOf(state);
     return {
       ...drain,
+      timers: timelineOf(config, options.killTimeoutMs),
       orphanedDrain: drain.phase === 'idle' && newest?.state === 'DRAINING',
+      abandonedDrain:
+        drain.phase !== 'idle' && drain.outcome === null && !hostDrain.isUnderWay(located),
       connections: sum ? pickCount(sum) : null,
       activeRequests: sum?.activeRequests ?? null,
+      holding: sum ? holdingOf(sum, config) : null,
       newConnectionsPerSecond: sumRates(serving),
       paceLeftMs: paceLeftMs(sum, drain.phase),
       ...peersPart(serving),
-      envoy: located ? describe(located, newest) : null,
+      envoy: located
+        ? { ...describe(located, newest), silentSince: silence(located, newest) }
+        : null,
       generations: targets.flatMap((target, index) =>
-        describeGeneration(target, looks[index]?.count, clock),
+        describeGeneration(target, { count: looks[index]?.count, hostState, paceOf, clock }),
       ),
+      failedStart: located?.generation?.ready === false || !located ? readFailure() : null,
       lastPoll: serving.at(-1)?.poll ?? null,
-      lastError: hostDrain.current()?.lastError() ?? newest?.error ?? null,
+      settings,
+      lastError: hostDrain.current()?.lastError() ?? newest?.error ?? options.standingError ?? null,
     };
   };
 
@@ -190,6 +302,9 @@ export function createStatusReader(options: {
   };
   return { read: shareInFlight(read), peek, history: opened.points };
 }
+
+/** A count that is older is not of now. */
+const FRESH_MS = 2_000;
 
 const NOT_ASKED: Look = { peers: { kind: 'unknown', reason: 'Envoy was not asked' } };
 
@@ -214,28 +329,55 @@ export function isStarting(target: EnvoyTarget | undefined): boolean {
   return target?.generation?.ready === false;
 }
 
+/** What a drain of the host makes of every generation that has listeners. */
+type HostState = 'draining' | 'drained' | undefined;
+
+function hostStateOf(drain: DrainState): HostState {
+  if (drain.kind === 'draining') return 'draining';
+  if (drain.kind === 'idle' || drain.result.outcome === 'cancelled') return undefined;
+  return drain.result.outcome === 'drained' ? 'drained' : 'draining';
+}
+
 function describeGeneration(
   { generation }: EnvoyTarget,
-  count: ConnectionCount | undefined,
-  clock: Clock,
+  known: {
+    count: ConnectionCount | undefined;
+    hostState: HostState;
+    paceOf: Paces;
+    clock: Clock;
+  },
 ): GenerationStatus[] {
   if (!generation) return [];
+  const { count, hostState, paceOf, clock } = known;
   const { number, ready, version, envoy, runner, startedAt, failedReload } = generation;
-  const handover = openGenerationLedger(generation, 'handover', silentLog).read();
+  const handover = openHandoverLedger(generation, silentLog).read();
   const leftMs = handover ? Math.max(0, handover.deadlineMs - clock.nowMs()) : undefined;
   return [
     {
       number,
-      state: !ready ? 'starting' : handover ? 'handing-over' : 'serving',
+      state: !ready ? 'starting' : handover ? 'handing-over' : (hostState ?? 'serving'),
       version: version ?? null,
       pid: envoy.pid,
       runnerPid: isAttended(generation) ? runner.pid : null,
       startedAt,
       connections: count?.open ?? null,
       deadline: leftMs === undefined ? null : new Date(Date.now() + leftMs).toISOString(),
-      failedReload: failedReload ?? null,
+      paceLeftMs: handover ? paceOf(generation, count?.open) : null,
+      failedReload: failedReload ? { at: failedReload.at, reason: failedReload.reason } : null,
+      udp: describeUdp(generation, count),
     },
   ];
+}
+
+function describeUdp(
+  generation: Generation,
+  count: ConnectionCount | undefined,
+): GenerationUdp | null {
+  const record = readSteering(generation);
+  if (!record) return null;
+  const { state, reason = null } = record;
+  const { http3 = null, udp = null } = count?.byKind ?? {};
+  return { state, reason, http3, sessions: udp };
 }
 
 function drainPart(state: DrainState, clock: Clock): Pick<Status, 'phase' | keyof typeof NO_DRAIN> {
@@ -246,24 +388,92 @@ function drainPart(state: DrainState, clock: Clock): Pick<Status, 'phase' | keyo
       const { phase, startedAt, deadlineMs, connectionsAtStart } = state;
       const timeLeftMs = Math.max(0, deadlineMs - clock.nowMs());
       const deadline = new Date(Date.now() + timeLeftMs).toISOString();
-      return { ...NO_DRAIN, phase, startedAt, deadline, timeLeftMs, connectionsAtStart };
+      const drain = { phase, startedAt, deadline, timeLeftMs, connectionsAtStart };
+      return { ...NO_DRAIN, ...drain, ...coursePart(state), listenersCloseAt: closeAt(state) };
     }
     case 'ended':
-      return { ...NO_DRAIN, ...state.result };
+      return { ...NO_DRAIN, ...state.result, ...coursePart(state) };
   }
+}
+
+/** `quiet-period` may end the delay earlier. */
+function closeAt({
+  phase,
+  steps = [],
+  checkDelayMs,
+}: DrainProgress & Partial<DrainCourse>): string | null {
+  const since = steps.find((step) => step.phase === 'delay')?.at;
+  if (phase !== 'delay' || since === undefined || typeof checkDelayMs !== 'number') return null;
+  const atMs = Date.parse(since) + checkDelayMs;
+  return Number.isNaN(atMs) ? null : new Date(atMs).toISOString();
+}
+
+function coursePart({
+  steps = [],
+  checkDelayMs = null,
+  startedBy = null,
+}: Partial<DrainCourse>): Pick<Status, 'steps' | 'checkDelayMs' | 'startedBy'> {
+  return { steps: [...steps], checkDelayMs, startedBy };
 }
 
 function pickCount({ open, byListener, byKind }: ConnectionCount): Status['connections'] {
   return { open, byListener, byKind };
 }
 
-function describe({ newest, generation }: Located, look: Look | undefined): EnvoyStatus {
+function settingsOf(config: StatusConfig): StatusSettings {
+  const { adminAddress, envoyConfig } = config;
+  const { checkDelayMs, drainTimeoutMs, drainUntil, minOpenConnections } = config;
+  return {
+    version: packageVersion(),
+    bootstrap: adminAddress ? null : envoyConfig,
+    ...{ checkDelayMs, drainTimeoutMs, drainUntil, minOpenConnections },
+  };
+}
+
+function holdingOf(count: ConnectionCount, { drainUntil }: StatusConfig): number {
+  return drainUntil === 'requests' ? busyOf(count) : count.open;
+}
+
+/** Remembers since when the Envoy in service has not answered. */
+function createSilence(): (located: Located, look: Look | undefined) => string | null {
+  let since: { admin: AdminClient; at: string } | undefined;
+  return ({ newest }, look) => {
+    if (look?.error === undefined) {
+      // One that was not asked says nothing either way.
+      if (look?.state !== undefined) since = undefined;
+      return null;
+    }
+    if (since?.admin !== newest.admin)
+      since = { admin: newest.admin, at: new Date().toISOString() };
+    return since.at;
+  };
+}
+
+/** Milliseconds until a generation is empty, as its connections end now. */
+type Paces = (generation: Generation, open: number | undefined) => number | null;
+
+function createPaces(clock: Clock): Paces {
+  let last: { number: number; pace: Pace } | undefined;
+  return ({ number }, open) => {
+    if (open === undefined) return null;
+    if (last?.number !== number) last = { number, pace: createPace() };
+    last.pace.note({ atMs: clock.nowMs(), open });
+    const leftMs = last.pace.msUntil(0);
+    return leftMs === undefined ? null : Math.round(leftMs);
+  };
+}
+
+function describe(
+  { newest, generation }: Located,
+  look: Look | undefined,
+): Omit<EnvoyStatus, 'silentSince'> {
   const { version, uptimeSeconds, concurrency } = look?.info ?? {};
   return {
     state: look?.state ?? null,
     version: version ?? null,
     uptimeSeconds: uptimeSeconds ?? null,
     concurrency: concurrency ?? null,
+    listeners: look?.listeners ?? null,
     admin: newest.admin.address,
     pid: generation?.envoy.pid ?? null,
     generation: generation?.number ?? null,

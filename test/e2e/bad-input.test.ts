@@ -99,6 +99,8 @@ describe('bad input is refused with one line and exit code 78', { concurrency: 3
       assert.equal(code, 78);
       assert.equal(lines.length, 1, lines.join('\n'));
       assert.match(lines[0] ?? '', /Envoy refuses the bootstrap file .*nonsense/);
+      assert.equal(lines[0]?.match(/envoy\.yaml/g)?.length, 1, 'the file is named once');
+      assert.doesNotMatch(lines[0]?.split('Envoy refuses')[1] ?? '', / {2}/);
     }));
 
   it('a busy serve-port', () =>
@@ -176,6 +178,12 @@ const MISTYPED: readonly [string, number, RegExp][] = [
   ['statsu --wach', 2, /unknown command 'statsu' \(Did you mean status\?\)$/],
   ['envoy instal', 2, /unknown command 'instal' \(Did you mean install\?\)$/],
   ['frobnicate', 2, /unknown command 'frobnicate'$/],
+  ['drain', 2, /unknown command 'drain'; `pm2-envoy shutdown` drains/],
+  ['stop', 2, /unknown command 'stop'; `pm2 stop envoy` drains and stops/],
+  ['reload', 2, /unknown command 'reload'; `pm2-envoy redeploy` checks first/],
+  ['start', 2, /unknown command 'start'; `pm2 start ecosystem.config.js`/],
+  ['restart', 2, /unknown command 'restart'; `pm2-envoy redeploy`/],
+  ['-v', 2, /unknown option '-v' \(Did you mean --version\?\)$/],
   ['help shutdwn', 2, /unknown command 'shutdwn' \(Did you mean shutdown\?\)$/],
   ['help envoy instal', 2, /unknown command 'instal' \(Did you mean install\?\)$/],
   ['shutdwn --help', 2, /unknown command 'shutdwn' \(Did you mean shutdown\?\)$/],
@@ -217,6 +225,27 @@ describe('a command line that is mistyped', { concurrency: 2 }, () => {
       }));
   }
 
+  it('a command of a plugin that can’t be loaded ends in 2, and says why there is none', () =>
+    withPrepared({ plugins: ['./nowhere.js'] }, async (pm2) => {
+      const { code, stderr } = await pm2.cli('hello');
+      assert.equal(code, 2);
+      assert.match(stderr, /^pm2-envoy: unknown command 'hello'\n/);
+      assert.match(stderr, /\nno plugin was loaded: plugin .*nowhere\.js can't be loaded/);
+    }));
+
+  it('a version that is not pinned ends in 2, and says which there are', () =>
+    withPrepared({}, async (pm2) => {
+      const { code, stderr } = await pm2.cli('envoy', 'install', '1.2.3');
+      assert.equal(code, 2);
+      assert.match(stderr, /^pm2-envoy: Envoy "1\.2\.3" is not pinned; there are 1\.40\.0, /);
+    }));
+
+  it('a configuration file that is not there is named once', () =>
+    withPrepared({}, async (pm2) => {
+      const { stderr } = await pm2.cli('status', '--config', '/nowhere.json');
+      assert.equal(stderr.match(/nowhere\.json/g)?.length, 1, stderr);
+    }));
+
   it('without a command ends in 2 with the help, on stderr', () =>
     withPrepared({}, async (pm2) => {
       for (const [words, usage] of [
@@ -252,8 +281,13 @@ describe('--help', () => {
         assert.match(stdout, new RegExp(`^Usage: pm2-envoy ${command}`));
         for (const line of stdout.split('\n')) assert.ok(line.length <= 80, line);
         const [own = '', settings] = stdout.split('\nSettings');
-        assert.ok(own.split('\n').length <= 25, own);
+        assert.ok(own.split('\n').length <= 32, own);
+        // The same for every command: one has them.
+        assert.equal(settings !== undefined, command === 'config');
         if (settings) assert.match(settings, /--check-delay <duration>/);
+        if (command !== '' && command !== 'envoy') {
+          assert.match(stdout, /\nExamples:\n( {2}pm2-envoy .*\n){2}\nExit codes:\n {2}0 /);
+        }
         const asked = await pm2.cli('help', ...words);
         assert.equal(asked.stdout, stdout);
       }));
@@ -261,6 +295,20 @@ describe('--help', () => {
 });
 
 describe('bad input leaves an Envoy that runs as it is', () => {
+  it('a plugin that is refused at a reload of both apps: probes and drains go on without plugins', () =>
+    withPrepared({}, async (pm2) => {
+      await pm2.start();
+      const settings = { ...pm2.settings, plugins: ['./nowhere.js'] };
+      writeFileSync(pm2.env['PM2_ENVOY_CONFIG'] ?? '', JSON.stringify(settings));
+      await pm2.pm2('restart', 'envoy-manager');
+      await eventually('/readyz', async () => (await pm2.http('GET', '/readyz')).status === 200);
+      const { lastError } = JSON.parse((await pm2.http('GET', '/status')).body);
+      assert.match(lastError, /plugin .*nowhere\.js can't be loaded/);
+      assert.match(pm2.log('envoy-manager'), /Envoy is in service: going on without plugins/);
+      assert.equal((await request(pm2.ports.http)).status, 200);
+      assert.equal(JSON.parse((await pm2.http('POST', '/shutdown')).body).outcome, 'drained');
+    }));
+
   it('a restart of the manager with a wrong configuration', () =>
     withPrepared({}, async (pm2) => {
       await pm2.start();

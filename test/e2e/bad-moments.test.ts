@@ -55,7 +55,7 @@ describe('stopped, killed or called at a bad moment', { concurrency: 2 }, () => 
     ));
 
   it('a manager killed -9 in a drain that nobody else follows: the next one ends it', () =>
-    withPm2({ 'check-delay': '2s' }, async (pm2) => {
+    withPm2({ 'check-delay': '5s' }, async (pm2) => {
       const caller = pm2.http('POST', '/shutdown').catch(() => undefined);
       await eventually('the delay', async () => (await statusOf(pm2)).phase === 'delay');
       process.kill(await pm2.pidOf('envoy-manager'), 'SIGKILL');

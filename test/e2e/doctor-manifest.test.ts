@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { makeFolder } from '../support/folder.js';
 
+const DEPLOY = resolve(import.meta.dirname, '../../deploy');
 const CLI = resolve(import.meta.dirname, '../../bin/pm2-envoy.js');
 /** As `kubectl kustomize` prints it: several documents, keys in alphabetical order. */
 const MANIFEST = `apiVersion: v1
@@ -72,7 +73,7 @@ describe('pm2-envoy doctor --manifest', () => {
     const short = MANIFEST.replace('GracePeriodSeconds: 330', 'GracePeriodSeconds: 60');
     const { code, stdout } = doctor(short, '-');
     assert.match(stdout, /^PROBLEM timers +Deployment edge: a grace period of 1m may end before/m);
-    assert.match(stdout, /-> make it at least 5m30s, or drain-timeout at most 30s/);
+    assert.match(stdout, /-> make it at least 5m30s, or drain-timeout at most 45s/);
     assert.equal(code, 1);
     const json = doctor(short, '-', '--json');
     assert.equal(JSON.parse(json.stdout).findings[0].level, 'problem');
@@ -96,11 +97,22 @@ describe('pm2-envoy doctor --manifest', () => {
     }
   });
 
+  it('reads what other platforms are written in, each with a parser that is loaded for it', () => {
+    for (const file of ['nomad/pm2-envoy.nomad.hcl', 'fly/fly.toml', 'compose/compose.yaml']) {
+      const { code, stdout } = doctor('', resolve(DEPLOY, file), '--grace-period', '2m');
+      assert.match(
+        stdout,
+        /^ok +timers .*a grace period of 2m covers .*\n(.*\n)*0 problems, 0 warn/m,
+      );
+      assert.equal(code, 0);
+    }
+  });
+
   it('says what is wrong with a call', () => {
     for (const [result, code, says] of [
       [doctor('', '/nowhere/edge.yaml'), 78, /--manifest: \/nowhere\/edge.yaml can't be read/],
       [doctor('a: b: c\n', '-'), 78, /--manifest: it is not valid YAML: .* at line 1, column 4$/m],
-      [doctor(MANIFEST, '-', '--grace-period', '1m'), 78, /--manifest and --grace-period are both/],
+      [doctor(MANIFEST, '-', '--grace-period', '1'), 78, /--grace-period: "1" .*did you mean "1s"/],
       [doctor(MANIFEST, '-', '--drain-timeout', '60'), 78, /did you mean "60s"/],
       [doctor(MANIFEST, '-', '--config', '/nowhere'), 78, /configuration file .* can't be read/],
       [doctor(MANIFEST), 2, /option '--manifest <file>' argument missing/],

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { isAlive } from '../../src/host/process-identity.js';
-import { cluster, writeBootstrap } from '../support/bootstrap.js';
+import { cluster, httpTo, listener, writeBootstrap } from '../support/bootstrap.js';
 import { startTestEnvoy } from '../support/envoy.js';
 import { preparePm2, withPm2 } from '../support/pm2.js';
 import { eventually } from '../support/wait.js';
@@ -35,7 +35,7 @@ describe('pm2-envoy doctor', { concurrency: 2 }, () => {
       assert.match((await pm2.cli('doctor', '--grace-period', '2m')).stdout, /2m covers/);
       const short = await pm2.cli('doctor', '--grace-period', '45s');
       assert.match(short.stdout, /warning timers +a grace period of 45s may end/);
-      assert.match(short.stdout, /-> make it at least 1m10s, or drain-timeout at most 15s/);
+      assert.match(short.stdout, /-> make it at least 54s, or drain-timeout at most 33\.75s/);
       assert.equal(short.code, 0);
       const wrong = await pm2.cli('doctor', '--grace-period', '45');
       assert.equal(wrong.code, 78);
@@ -74,9 +74,12 @@ describe('pm2-envoy doctor', { concurrency: 2 }, () => {
   it('finds a bootstrap that the next reload would refuse', () =>
     withPm2({}, async (pm2) => {
       writeFileSync(join(pm2.folder, 'envoy.yaml'), 'nonsense: 1\n');
-      const { code, stdout } = await pm2.cli('doctor');
+      const { code, stdout } = await pm2.cli('doctor', '--validate');
       assert.equal(code, 1);
       assert.match(stdout, /PROBLEM configuration +Envoy refuses the bootstrap file/);
+      // Not asked for, it does not start another Envoy beside the one that serves.
+      const unasked = await pm2.cli('doctor');
+      assert.match(unasked.stdout, /^ok +configuration +valid; Envoy .* was not asked about/m);
     }));
 
   it('finds options that a plugin will refuse', () =>
@@ -108,6 +111,29 @@ describe('pm2-envoy doctor', { concurrency: 2 }, () => {
       assert.match((await pm2.cli('doctor')).stdout, /PROBLEM envoy +generation 1 does not answer/);
       process.kill(generation.envoy.pid, 'SIGCONT');
       assert.equal(isAlive(generation.envoy), true, 'the doctor only looks');
+    }));
+
+  it('finds another Envoy on the same port, which nobody else would notice', () =>
+    withPm2({}, async (pm2) => {
+      const other = await startTestEnvoy({
+        bootstrap: {
+          static_resources: {
+            listeners: [listener('web', pm2.ports.http, httpTo('http'))],
+            clusters: [cluster('http', pm2.backend.httpPort)],
+          },
+        },
+      });
+      try {
+        const { stdout } = await pm2.cli('doctor');
+        assert.match(
+          stdout,
+          new RegExp(
+            `PROBLEM envoy +another program \\(pid ${other.pid}\\) listens on port ${pm2.ports.http} as well`,
+          ),
+        );
+      } finally {
+        await other.stop();
+      }
     }));
 
   it('says what an Envoy waits for that is still starting', () =>
@@ -152,7 +178,9 @@ describe('pm2-envoy doctor', { concurrency: 2 }, () => {
       const { code, stdout } = await pm2.cli('doctor');
       assert.equal(code, 1);
       assert.match(stdout, /no daemon listens there/);
-      assert.match(stdout, /no Envoy runs/);
+      // One finding and one remedy: there is nothing more to say of an Envoy.
+      assert.match(stdout, /-> `pm2 start ecosystem.config.js`/);
+      assert.doesNotMatch(stdout, /^\S+ +envoy /m);
     } finally {
       await pm2.stop();
     }

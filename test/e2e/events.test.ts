@@ -64,7 +64,9 @@ describe('GET /events', { concurrency: 2 }, () => {
       );
       const count = stream.of('status').length;
       const answer = pm2.http('POST', '/shutdown');
-      await eventually('the wait', () => texts(stream).includes('the drain is at wait'));
+      await eventually('the wait', () =>
+        texts(stream).some((text) => text.startsWith('listeners closed')),
+      );
       const now = await eventually('who holds it', () => {
         const last = stream.of('status').at(-1);
         return last.phase === 'wait' && last.oldestPeers?.length > 0 && last;

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { startBackend } from '../support/backend.js';
@@ -35,6 +35,32 @@ describe('npm start', { concurrency: 2 }, () => {
       await eventually('no process to be left', () => pidsWith(folder).length === 0);
     }));
 
+  it('runs in a folder with a space, with a pm2 of its own whatever PM2_HOME says, and without its noise', () =>
+    withTerminal({}, async ({ terminal, output, ports, folder }) => {
+      await eventually('what to try', () => output().includes('Envoy serves.'), 90_000);
+      assert.match(output(), new RegExp(`curl http://127\\.0\\.0\\.1:${ports.http}/`));
+      assert.equal(existsSync(join(folder, 'pm2')), false, 'the pm2 of the shell is left alone');
+      const slow = request(ports.http, '/slow?ms=4000');
+      await eventually('a later request', async () => (await request(ports.http)).status === 200);
+      terminal.stdin?.write('\u0003');
+      await eventually('the progress', () => /wait: \d+ of \d+ open/.test(output()), 30_000);
+      assert.equal((await slow).body, 'slow and whole');
+      await ended(terminal);
+      assert.doesNotMatch(output(), /failed to kill/);
+      assert.match(output(), /everything has ended \(exit code 0\)/);
+    }));
+
+  it('with the port of a listener taken ends at once, says which and how to find who', () =>
+    withTerminal({ isListenerTaken: true }, async ({ terminal, output, folder }) => {
+      await ended(terminal);
+      assert.notEqual(terminal.exitCode, 0);
+      assert.match(
+        output().replaceAll(/\s+/g, ' '),
+        /Envoy’s listener can't listen on 127\.0\.0\.1 port \d+ \(another program uses it\): end that program \(`ss -ltnp/,
+      );
+      assert.deepEqual(pidsWith(folder), []);
+    }));
+
   it('with a bootstrap that Envoy refuses ends at once, says why, and starts nothing', () =>
     withTerminal({ bootstrap: 'static_resources: 1\n' }, async ({ terminal, output, folder }) => {
       await ended(terminal);
@@ -47,17 +73,30 @@ describe('npm start', { concurrency: 2 }, () => {
     withTerminal({ isPortTaken: true }, async ({ terminal, output, folder }) => {
       await ended(terminal);
       assert.notEqual(terminal.exitCode, 0);
-      assert.match(output(), /can't listen on 127\.0\.0\.1 port \d+ \(another program uses it\)/);
+      assert.match(
+        output(),
+        /the manager can't listen on 127\.0\.0\.1 port \d+ \(another program uses it\)/,
+      );
       assert.deepEqual(pidsWith(folder), []);
     }));
 
   it('a second time in the same folder is refused, and leaves the first one alone', () =>
-    withTerminal({}, async ({ output, ports, again }) => {
+    withTerminal({}, async ({ output, ports, folder, again }) => {
       await eventually('what to try', () => output().includes('Envoy serves.'), 60_000);
       const second = again();
       await ended(second.terminal);
       assert.notEqual(second.terminal.exitCode, 0);
       assert.match(second.output(), /Envoy runs already \(generation 1, pid \d+/);
+      // With settings that do not meet: its pm2 is the same.
+      const [serve = 0] = await freePorts(1);
+      const third = again({
+        PM2_ENVOY_RUN_DIR: join(folder, 'run3'),
+        PM2_ENVOY_SERVE_PORT: String(serve),
+        PM2_ENVOY_ENVOY_CONFIG: join(folder, 'other.yaml'),
+      });
+      await ended(third.terminal);
+      assert.notEqual(third.terminal.exitCode, 0);
+      assert.match(third.output(), /pm2 runs already in .*\.pm2 \(envoy, pid \d+; envoy-manager/);
       assert.equal((await request(ports.http)).status, 200);
       assert.doesNotMatch(output(), /draining/);
     }));
@@ -69,12 +108,12 @@ interface Terminal {
   ports: { http: number; tcp: number };
   folder: string;
   /** Runs it once more, with the same settings. */
-  again(): Pick<Terminal, 'terminal' | 'output'>;
+  again(env?: NodeJS.ProcessEnv): Pick<Terminal, 'terminal' | 'output'>;
 }
 
 /** Runs `npm start` in a real pseudo-terminal (util-linux's script), as a person would. */
 async function withTerminal(
-  options: { bootstrap?: string; isPortTaken?: boolean },
+  options: { bootstrap?: string; isPortTaken?: boolean; isListenerTaken?: boolean },
   use: (terminal: Terminal) => Promise<void>,
 ): Promise<void> {
   const envoy = envoyBinary();
@@ -83,17 +122,21 @@ async function withTerminal(
   const [http = 0, tcp = 0, serve = 0] = await freePorts(3);
   const bootstrap = join(folder.path, 'envoy.yaml');
   if (options.bootstrap) writeFileSync(bootstrap, options.bootstrap);
-  else writeBootstrap(bootstrap, { http, tcp }, backend);
-  mkdirSync(join(folder.path, 'pm2'));
+  else if (options.isListenerTaken) {
+    writeBootstrap(bootstrap, { http: backend.httpPort, tcp }, backend);
+  } else writeBootstrap(bootstrap, { http, tcp }, backend);
+  const checkout = copyCheckout(folder.path);
+  if (!options.bootstrap) cpSync(bootstrap, join(folder.path, 'other.yaml'));
   const servePort = options.isPortTaken ? backend.httpPort : serve;
-  const start = () =>
-    inTerminal('npm start', {
+  const start = (more: NodeJS.ProcessEnv = {}) =>
+    inTerminal('npm start', checkout, {
       ...process.env,
       ENVOY_BIN: envoy,
       PM2_HOME: join(folder.path, 'pm2'),
       PM2_ENVOY_SERVE_PORT: String(servePort),
       PM2_ENVOY_RUN_DIR: join(folder.path, 'run'),
       PM2_ENVOY_ENVOY_CONFIG: bootstrap,
+      ...more,
     });
   try {
     await use({ ...start(), ports: { http, tcp }, folder: folder.path, again: start });
@@ -110,12 +153,24 @@ async function withTerminal(
   }
 }
 
+/** What `npm ci` leaves, in a folder with a space: each start has a pm2 of its checkout's. */
+function copyCheckout(folder: string): string {
+  const checkout = join(folder, 'my checkout');
+  mkdirSync(checkout);
+  for (const name of ['assets', 'bin', 'config', 'dist', 'ecosystem.config.js', 'package.json']) {
+    cpSync(join(ROOT, name), join(checkout, name), { recursive: true });
+  }
+  symlinkSync(join(ROOT, 'node_modules'), join(checkout, 'node_modules'));
+  return checkout;
+}
+
 function inTerminal(
   command: string,
+  cwd: string,
   env: NodeJS.ProcessEnv,
 ): Pick<Terminal, 'terminal' | 'output'> {
   const terminal = spawn('script', ['-qefc', command, '/dev/null'], {
-    cwd: ROOT,
+    cwd,
     env,
     stdio: ['pipe', 'pipe', 'pipe'],
   });

@@ -1,6 +1,4 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { chmodSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { after, before, describe, it } from 'node:test';
@@ -9,6 +7,7 @@ import { writeBootstrap } from '../support/bootstrap.js';
 import { holdTcp, request } from '../support/clients.js';
 import { envoyBinary } from '../support/envoy.js';
 import { preparePm2, statusOf, type TestPm2, withPm2 } from '../support/pm2.js';
+import { startProcess } from '../support/process.js';
 import { eventually } from '../support/wait.js';
 
 const ROOT = resolve(import.meta.dirname, '../..');
@@ -116,7 +115,7 @@ describe('pm2-envoy redeploy', { concurrency: 3 }, () => {
       {
         what: 'a version that is not pinned',
         args: ['--envoy', '1.2.3'],
-        code: 1,
+        code: 2,
         says: /Envoy "1\.2\.3" is not pinned; there are 1\.40\.0, /,
       },
       {
@@ -506,33 +505,4 @@ async function withApps(
     },
     false,
   );
-}
-
-interface Started {
-  child: ReturnType<typeof spawn>;
-  /** stdout and stderr so far. */
-  output(): string;
-  /** Resolves to the exit code. */
-  ended: Promise<number | null>;
-}
-
-function startProcess(
-  { env, folder }: TestPm2,
-  file: string,
-  args: readonly string[],
-  where: { env: NodeJS.ProcessEnv; cwd: string } = { env, cwd: folder },
-): Started {
-  const child = spawn(file, args, { ...where, stdio: 'pipe' });
-  let text = '';
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.on('data', (chunk: Buffer) => {
-      text += chunk;
-    });
-  }
-  const ended = once(child, 'close', { signal: AbortSignal.timeout(60_000) });
-  return {
-    child,
-    output: () => text,
-    ended: ended.then(([code]) => (typeof code === 'number' ? code : null)),
-  };
 }

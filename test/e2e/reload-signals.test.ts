@@ -99,7 +99,7 @@ describe('a reload in which something fails leaves one generation in service', {
             'one generation that is attended',
             () => {
               const [first, ...others] = pm2.generations();
-              const isStaying = first && !existsSync(join(first.directory, 'handover.json'));
+              const isStaying = first && !existsSync(join(first.directory, 'handover-1-1.json'));
               return others.length === 0 && isStaying && first.ready && isAttended(first);
             },
             40_000,
@@ -173,7 +173,7 @@ async function inTheMiddle(
         case 'starting':
           return newEnvoy() > 0;
         case 'handing over':
-          return existsSync(join(old.directory, 'handover.json'));
+          return existsSync(join(old.directory, 'handover-1-1.json'));
       }
     });
     const newRunner = async (): Promise<number> => {

@@ -67,7 +67,9 @@ describe('pm2 reload envoy', { concurrency: 2 }, () => {
       const elsewhere = join(pm2.folder, 'run2');
       change(pm2, { 'run-dir': elsewhere });
       const reloaded = pm2.pm2('reload', 'envoy');
-      await eventually('the hand-over', () => existsSync(join(before.directory, 'handover.json')));
+      await eventually('the hand-over', () =>
+        existsSync(join(before.directory, 'handover-1-1.json')),
+      );
       await held.echo('still here');
       assert.equal((await request(pm2.ports.http)).status, 200);
       held.close();

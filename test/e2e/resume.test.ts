@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { createAdminClient } from '../../src/admin/client.js';
 import { holdTcp, request } from '../support/clients.js';
@@ -18,7 +20,7 @@ async function failHealthBehindOurBack(pm2: TestPm2): Promise<void> {
 
 describe('pm2-envoy resume', { concurrency: 2 }, () => {
   it('takes a drain back in its delay: waiters are told, Envoy serves on, and can be drained again', () =>
-    withPm2({ 'check-delay': '5s' }, async (pm2) => {
+    withPm2({ 'check-delay': '12s' }, async (pm2) => {
       const held = await holdTcp(pm2.ports.tcp);
       // First the one that takes long to start: after the resume it would begin a drain of its own.
       const command = pm2.cli('shutdown');
@@ -67,6 +69,41 @@ describe('pm2-envoy resume', { concurrency: 2 }, () => {
       assert.equal((await request(pm2.ports.http)).status, 200);
     }));
 
+  it('tells no plugin of it when Envoy did not pass its health check', () =>
+    withPm2(
+      { 'check-delay': '30s', 'drain-timeout': '2m' },
+      async (pm2) => {
+        const notes = join(pm2.folder, 'notes');
+        const plugin = join(pm2.folder, 'note.mjs');
+        writeFileSync(
+          plugin,
+          `import { appendFileSync } from 'node:fs';
+        const note = ({ event }) => appendFileSync(${JSON.stringify(notes)}, event + ' ');
+        export default class Note {
+          hooks = { 'before:resume:pass-health': note, 'after:resume:pass-health': note };
+        }`,
+        );
+        const settings = { ...pm2.settings, plugins: [plugin] };
+        writeFileSync(String(pm2.env['PM2_ENVOY_CONFIG']), JSON.stringify(settings));
+        await pm2.start();
+        const caller = pm2.http('POST', '/shutdown');
+        await atPhase(pm2, 'delay');
+        const pid = pm2.generations()[0]?.envoy.pid ?? 0;
+        process.kill(pid, 'SIGSTOP');
+        const refused = await pm2.http('DELETE', '/shutdown');
+        assert.equal(refused.status, 502, refused.body);
+        assert.equal(readFileSync(notes, 'utf8'), 'pass-health ');
+        process.kill(pid, 'SIGCONT');
+        await caller;
+        const back = await eventually('it to be taken back', async () => {
+          const answer = await pm2.http('DELETE', '/shutdown');
+          return answer.status === 200 && answer;
+        });
+        assert.equal(back.status, 200);
+      },
+      false,
+    ));
+
   it('does nothing where nothing is under way', () =>
     withPm2({}, async (pm2) => {
       const { code, stdout } = await pm2.cli('resume', '--json');
@@ -94,7 +131,8 @@ describe('pm2-envoy resume', { concurrency: 2 }, () => {
     withPm2({ 'check-delay': '3s' }, async (pm2) => {
       const held = await holdTcp(pm2.ports.tcp);
       const stopping = pm2.pm2('stop', 'envoy');
-      await atPhase(pm2, 'delay');
+      // In its delay, or on a slow machine after it: it is refused in both.
+      await eventually('the drain', async () => (await statusOf(pm2)).phase !== 'idle');
       assert.equal((await pm2.cli('resume')).code, 4);
       await held.echo('still here');
       held.close();

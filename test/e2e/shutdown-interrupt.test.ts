@@ -62,9 +62,14 @@ describe('pm2-envoy shutdown without the manager, at Ctrl-C', { concurrency: 2 }
       });
       assert.equal((await pm2.cli('resume')).code, 4);
       const before = JSON.parse((await pm2.cli('status', '--json')).stdout);
+      assert.equal(before.abandonedDrain, true);
+      assert.match((await pm2.cli('status')).stdout, /nobody goes on with it/);
       const again = pm2.cli('shutdown', '--json');
       await letPass(1_500);
-      const { deadline, startedAt } = JSON.parse((await pm2.cli('status', '--json')).stdout);
+      const { deadline, startedAt, abandonedDrain } = JSON.parse(
+        (await pm2.cli('status', '--json')).stdout,
+      );
+      assert.equal(abandonedDrain, false);
       assert.equal(startedAt, before.startedAt);
       assert.ok(Math.abs(Date.parse(deadline) - Date.parse(before.deadline)) < 50);
       held.close();

@@ -13,30 +13,25 @@ const atPhase = (pm2: TestPm2, phase: string) =>
 
 describe('pm2-envoy shutdown on a terminal', { concurrency: 2 }, () => {
   it('shows phase after phase, what holds the drain, and how it ended', () =>
-    withPm2({ 'check-delay': '3s' }, async (pm2) => {
+    withPm2({ 'check-delay': '6s' }, async (pm2) => {
       const held = await holdFour(pm2.ports);
       await inTerminal(pm2, ['shutdown'], async (terminal) => {
-        await terminal.shows(/^ {2}▸ delay +<?\ds, at most \ds more$/);
+        await terminal.shows(
+          /^ {2}▸ delay +<?\ds(, listeners close in \ds; until then: `pm2-envoy resume`)?$/,
+        );
         const rows = await terminal.shows(/^ {2}▸ wait/);
         assert.match(
           rows[0] ?? '',
           /^Draining generation 1 \(Envoy 1\.40\.0\) since \d\d:\d\d:\d\d, for /,
         );
-        assert.deepEqual(
-          rows.slice(1, 4).map((row) => row.trim().split(/ +/)),
-          [
-            ['✓', 'fail-health', '<1s'],
-            ['✓', 'delay', '3s'],
-            ['✓', 'close', '<1s'],
-          ],
+        assert.match(
+          rows.slice(1, 4).join(),
+          /✓ fail-health +<?1s,.*✓ delay +[678]s,.*✓ close +<?1s/,
         );
         const text = rows.join('\n');
         assert.match(text, /^ {2}░{40} {2}0 of 4 connections gone, 4 left$/m);
         assert.match(text, /^deadline {5}in \d+s, at \d\d:\d\d:\d\d$/m);
-        assert.match(
-          text,
-          /^connections {2}4 open \(1 http1, 3 tcp, 1 websocket\), 1 active request$/m,
-        );
+        assert.match(text, /^connections {2}4 open \(3 tcp, 1 websocket\), 1 active request$/m);
         assert.match(text, new RegExp(`^ {7}3 {2}127\\.0\\.0\\.1_${pm2.ports.tcp}$`, 'm'));
         assert.match(
           text,
@@ -66,7 +61,7 @@ describe('pm2-envoy shutdown on a terminal', { concurrency: 2 }, () => {
     { width: 120, height: 30 },
   ];
   it('fits into any terminal, with nothing left over of what was shown before', () =>
-    withPm2({ 'check-delay': '2s' }, async (pm2) => {
+    withPm2({ 'check-delay': '5s' }, async (pm2) => {
       const held = await holdFour(pm2.ports);
       const shown = SIZES.map((size) =>
         inTerminal(

@@ -55,7 +55,7 @@ describe('POST /shutdown', { concurrency: 2 }, () => {
     }));
 
   it('serves new connections until the listeners close, and refuses them then', () =>
-    withPm2({ 'check-delay': '2s' }, async (pm2) => {
+    withPm2({ 'check-delay': '5s' }, async (pm2) => {
       const held = await holdTcp(pm2.ports.tcp);
       const answer = pm2.http('POST', '/shutdown');
       await eventually('the delay', async () => (await statusOf(pm2)).phase === 'delay');

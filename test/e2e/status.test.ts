@@ -28,7 +28,9 @@ describe('GET /status and pm2-envoy status', { concurrency: 2 }, () => {
       assert.deepEqual(rest, {
         ...{ number: 1, state: 'handing-over', version: '1.40.0', connections: 1 },
         ...{ pid: first.envoy.pid, runnerPid: first.runner.pid, startedAt: first.startedAt },
+        paceLeftMs: null,
         failedReload: null,
+        udp: null,
       });
       const leftMs = Date.parse(deadline) - Date.now();
       assert.ok(leftMs > 0 && leftMs <= 40_000, `the deadline is in ${leftMs} ms`);

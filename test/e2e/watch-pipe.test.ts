@@ -162,7 +162,7 @@ describe('pm2-envoy status with another manager', { concurrency: 3 }, () => {
       'a manager that wants another token',
       () => ({ status: 403, body: { error: { code: 'refused', message: 'wrong token' } } }),
       77,
-      /^pm2-envoy: the manager at \S+ refused \(403\): wrong token\n$/,
+      /^pm2-envoy: the manager at \S+ refused \(403\): wrong token; set PM2_ENVOY_SHUTDOWN_TOKEN .*\n$/,
     ],
   ];
   for (const [what, answer, code, says] of REFUSED) {
@@ -223,7 +223,7 @@ describe('pm2-envoy status with another manager', { concurrency: 3 }, () => {
 
 describe('pm2-envoy shutdown in a pipe', { concurrency: 2 }, () => {
   it('prints a line for each phase with its time on stderr, and the result on stdout', () =>
-    withPm2({ 'check-delay': '2s' }, async (pm2) => {
+    withPm2({ 'check-delay': '5s' }, async (pm2) => {
       const held = await holdTcp(pm2.ports.tcp);
       const draining = start(pm2, 'shutdown');
       await eventually('wait', () => /wait: 1 of 1 open/.test(draining.notes()));
@@ -231,13 +231,17 @@ describe('pm2-envoy shutdown in a pipe', { concurrency: 2 }, () => {
       assert.equal(await draining.ended, 0);
       const notes = draining.notes().trimEnd().split('\n');
       assert.deepEqual(
-        notes.slice(0, -1).map((line) => textOf(line).split(':')[0]),
+        // `close` is over before the next look, but not on a busy machine.
+        notes
+          .slice(0, -1)
+          .map((line) => textOf(line).split(':')[0])
+          .filter((phase) => phase !== 'close'),
         ['delay', 'wait', 'finish'],
         notes.join('\n'),
       );
       for (const line of notes.slice(0, -1)) assert.match(line, TIME);
       assert.match(notes[0] ?? '', / delay: 1 of 1 open \(1 tcp\); at most \d+s left/);
-      assert.match(notes[2] ?? '', / finish: drained, 0 of 1 open$/);
+      assert.match(notes.at(-2) ?? '', / finish: drained, 0 of 1 open$/);
       assert.match(draining.lines().join('\n'), /^drained after [\d.]+s, 0 connections left$/);
     }));
 

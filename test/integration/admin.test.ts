@@ -46,7 +46,7 @@ for (const name of ['ENVOY_BIN', 'OLDER_ENVOY_BIN'] as const) {
         });
         assert.equal(busy.open, 3);
         assert.deepEqual(busy.byKind, {
-          http1: 2,
+          http1: 1,
           http2: 0,
           http3: 0,
           tcp: 1,

@@ -1,30 +1,39 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
+import { isBuiltin } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { makeFolder } from '../support/folder.js';
 
 const DIST = resolve(import.meta.dirname, '../../dist');
 
-/** Everything that an app loads when it starts: its file, what that imports, and `main` itself. */
-function loadedAtStart(app: string): string {
+/** What a file and all that it imports at once have in them, and which packages they name. */
+function loadedBy(files: readonly string[]): { text: string; packages: string[] } {
   const seen = new Map<string, string>();
+  const packages: string[] = [];
   const load = (file: string): void => {
     if (seen.has(file)) return;
     const text = readFileSync(file, 'utf8');
     seen.set(file, text);
     // Static imports: bundled code has them at its beginning, and writes a dynamic one as import("…").
-    for (const [, path = ''] of text.matchAll(/(?:^|;|\n)import(?:[^;"()]*from)?"(\.[^"]+)"/g)) {
-      load(join(dirname(file), path));
+    for (const [, path = ''] of text.matchAll(/(?:^|;|\n)import(?:[^;"()]*from)?"([^"]+)"/g)) {
+      if (path.startsWith('.')) load(join(dirname(file), path));
+      else if (!isBuiltin(path)) packages.push(path);
     }
   };
+  for (const file of files) load(file);
+  return { text: [...seen.values()].join('\n'), packages };
+}
+
+/** Everything that an app loads when it starts: its file, what that imports, and `main` itself. */
+function loadedAtStart(app: string): string {
   const entry = join(DIST, 'apps', `${app}.js`);
-  const [, main = ''] = /import\("(\.[^"]+)"\)/.exec(readFileSync(entry, 'utf8')) ?? [];
-  assert.ok(main, 'the app imports its main module');
-  load(entry);
-  load(join(DIST, 'apps', main));
-  return [...seen.values()].join('\n');
+  const entered = readFileSync(entry, 'utf8');
+  const imported = [...entered.matchAll(/import\("(\.[^"]+)"\)/g)].map(([, path = '']) => path);
+  assert.equal(imported.length, 2, 'the app imports what catches signals, and its main module');
+  assert.doesNotMatch(entered, /import[{*"]/, 'whatever else is missing, this file can be loaded');
+  return loadedBy([entry, ...imported.map((path) => join(DIST, 'apps', path))]).text;
 }
 
 /** Says so when a name of Node's own fetch is looked at, which has Node load it. */
@@ -47,6 +56,15 @@ function outputOf(app: string): string {
   return stdout;
 }
 
+describe('the bundled command line', () => {
+  it('is one program: a command runs for a moment, and loading is most of it', () => {
+    const { text, packages } = loadedBy([join(DIST, 'cli', 'main.js')]);
+    assert.deepEqual(packages, []);
+    const kB = Math.round(text.length / 1_000);
+    assert.ok(kB < 620, `it loads ${kB} kB`);
+  });
+});
+
 describe('the bundled apps', () => {
   it('load at start what they always need, and no more', () => {
     const [manager, runner] = [loadedAtStart('manager'), loadedAtStart('runner')];
@@ -65,7 +83,7 @@ describe('the bundled apps', () => {
   it('are no larger than they were, by more than a library', () => {
     const kB = (app: string): number => Math.round(loadedAtStart(app).length / 1_000);
     assert.ok(kB('manager') < 660, `the manager loads ${kB('manager')} kB`);
-    assert.ok(kB('runner') < 420, `the runner loads ${kB('runner')} kB`);
+    assert.ok(kB('runner') < 330, `the runner loads ${kB('runner')} kB`);
   });
 
   it('do not have Node load its own fetch, which takes 5 MiB', () => {

@@ -4,9 +4,9 @@ import { join, relative, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { parseDocument } from 'yaml';
 import { parseDuration } from '../../src/config/duration.js';
+import { AFTER_DRAIN_MS } from '../../src/config/grace-period.js';
 import { loadConfig } from '../../src/config/load.js';
 import { isKey, type Key, specOf, variableOf } from '../../src/config/schema.js';
-import { AFTER_DRAIN_MS } from '../../src/pm2/apps.js';
 import {
   blocksOf,
   markdownFiles,

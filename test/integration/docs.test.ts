@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { pathToFileURL } from 'node:url';
@@ -19,6 +19,7 @@ import { stubDrain } from '../support/drain.js';
 import { makeFolder } from '../support/folder.js';
 import {
   block,
+  blocksOf,
   callsIn,
   headings,
   linksIn,
@@ -96,9 +97,38 @@ describe('README.md', () => {
   });
 });
 
+describe('the ecosystem files that the README shows', () => {
+  for (const [index, name] of ['ecosystem.config.cjs', 'ecosystem.config.mjs'].entries()) {
+    it(`give pm2 its apps: ${name}`, () => {
+      const folder = makeFolder();
+      try {
+        mkdirSync(join(folder.path, 'node_modules'));
+        symlinkSync(ROOT, join(folder.path, 'node_modules', 'pm2-envoy'));
+        const file = join(folder.path, name);
+        writeFileSync(file, blocksOf(read('README.md'), 'js')[index] ?? '');
+        // As pm2 reads both kinds.
+        const script = `console.log(JSON.stringify(require(${JSON.stringify(file)}).apps))`;
+        const apps = JSON.parse(
+          execFileSync(process.execPath, ['-e', script], { encoding: 'utf8' }),
+        ) as { name: string; cwd?: string }[];
+        assert.deepEqual(
+          apps.map((app) => [app.name, app.cwd]),
+          [
+            ['envoy', folder.path],
+            ['envoy-manager', folder.path],
+            ['my-app', undefined],
+          ],
+        );
+      } finally {
+        folder.remove();
+      }
+    });
+  }
+});
+
 describe('every page', () => {
-  // A decision also names what was not chosen, and the README's commands have a test of their own.
-  const current = PAGES.filter((path) => /^docs\/[^/]+$/.test(path));
+  // A decision also names what was not chosen.
+  const current = PAGES.filter((path) => /^(docs\/[^/]+|README\.md)$/.test(path));
   const callers = current.filter((path) => callsIn(read(path)).length > 0);
 
   it('that is about a task calls pm2-envoy', () => {
@@ -278,7 +308,9 @@ function assertCall(call: string): void {
   assert.ok(helpOf([]).includes(name), call);
   const isGroup = sub !== undefined && helpOf([name]).includes(sub);
   const help = helpTextOf(isGroup ? [name, sub] : [name]);
-  for (const [flag] of rest.matchAll(/--[a-z-]+/g)) assert.ok(help.includes(` ${flag} `), call);
+  // What every command takes stands in one place.
+  const all = help + helpTextOf(['config']);
+  for (const [flag] of rest.matchAll(/--[a-z-]+/g)) assert.ok(all.includes(` ${flag} `), call);
 }
 
 /** Commands that the help names, of the program or of a group of commands. */

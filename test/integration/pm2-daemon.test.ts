@@ -175,7 +175,7 @@ describe('openPm2Daemon where there is no pm2', { concurrency: 4 }, () => {
     withServer(
       () => undefined,
       async (folder) => {
-        const app = openOwnApp({ pm_id: '0', PM2_HOME: folder });
+        const app = openOwnApp({ env: { pm_id: '0', PM2_HOME: folder } });
         const fromMs = performance.now();
         const answers = await Promise.all([
           app.stopIntent(Date.now()),
@@ -206,6 +206,7 @@ const UNKNOWN = {
   status: 'unknown',
   createdAtMs: 0,
   startedAtMs: 0,
+  script: '',
   cwd: '',
   env: {},
   args: [],

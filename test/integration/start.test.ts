@@ -2,9 +2,10 @@ import assert from 'node:assert/strict';
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { systemClock } from '../../src/clock.js';
 import type { Config } from '../../src/config/config.js';
 import { loadConfig } from '../../src/config/load.js';
-import { checkLaunch } from '../../src/envoy/launch.js';
+import { type CheckedLaunch, checkLaunch } from '../../src/envoy/launch.js';
 import { terminateEnvoy } from '../../src/envoy/process.js';
 import { type ErrorCode, isPm2EnvoyError } from '../../src/errors.js';
 import { bootstrapCopyOf, type Generations, openGenerations } from '../../src/host/generations.js';
@@ -13,7 +14,7 @@ import { silentLog } from '../../src/log.js';
 import { type RunningGeneration, startGeneration } from '../../src/runner/start.js';
 import { startBackend } from '../support/backend.js';
 import { writeBootstrap } from '../support/bootstrap.js';
-import { request } from '../support/clients.js';
+import { holdTcp, request } from '../support/clients.js';
 import { envoyBinary } from '../support/envoy.js';
 import { makeFolder } from '../support/folder.js';
 import { pidsWith } from '../support/pm2.js';
@@ -100,7 +101,7 @@ describe('startGeneration', { concurrency: 3 }, () => {
       instead: 'sleep 0.2; exit 3',
       limitMs: 30_000,
       code: 'envoy-start-failed',
-      says: /^Envoy exited with code 3 before it was LIVE; its own log says why$/,
+      says: /^Envoy exited with code 3 before it was LIVE: its own log says why$/,
     },
   ] as const) {
     it(`gives up one that ${what}, and leaves none`, () =>
@@ -111,6 +112,33 @@ describe('startGeneration', { concurrency: 3 }, () => {
         chmodSync(binary, 0o755);
         await rejects(start(binary, limitMs), { code, says });
         assert.deepEqual(generations.live(), []);
+      }));
+  }
+
+  for (const [what, isFullAt] of [
+    ['it has started', 1],
+    ['is LIVE', 2],
+  ] as const) {
+    it(`leaves no Envoy when the disk is full once ${what}`, () =>
+      withStage(async ({ config, generations, folder }) => {
+        let written = 0;
+        const full: Generations = {
+          ...generations,
+          write: (generation) => {
+            written += 1;
+            if (written >= isFullAt) throw new Error('ENOSPC: no space left on device, write');
+            generations.write(generation);
+          },
+        };
+        const options = { binary: envoyBinary(), config, generations: full, liveLimitMs: 30_000 };
+        await rejects(
+          startGeneration({ ...options, log: silentLog }, new AbortController().signal),
+          {
+            code: 'envoy-start-failed',
+            says: /^generation 1 can't be written down \(ENOSPC: .*\), so its Envoy is not kept/,
+          },
+        );
+        await eventually('no Envoy to be left', () => pidsWith(folder).length === 0);
       }));
   }
 
@@ -128,15 +156,38 @@ describe('startGeneration', { concurrency: 3 }, () => {
       },
       ({ clusters }) => clusters.push(...NEVER_LIVE),
     ));
+
+  it('leaves one to be drained that has accepted a connection before anybody has seen it LIVE', () =>
+    withStage(async ({ config, generations, tcp }) => {
+      const stopping = new AbortController();
+      // A look takes until the test has its connection.
+      let look = (): void => undefined;
+      const looked = new Promise<void>((done) => {
+        look = done;
+      });
+      const clock = { nowMs: systemClock.nowMs, sleep: () => looked };
+      const options = { binary: envoyBinary(), config, generations, liveLimitMs: 60_000 };
+      const starting = startGeneration({ ...options, log: silentLog, clock }, stopping.signal);
+      const held = await eventually('a connection', () => holdTcp(tcp), 60_000);
+      stopping.abort();
+      look();
+      const { generation, envoy } = await starting;
+      assert.equal(generation.ready, true);
+      await held.echo('still here');
+      held.close();
+      assert.equal(await terminateEnvoy(envoy.identity), true);
+    }));
 });
 
 describe('checkLaunch', () => {
   it('has Envoy look for the files of a bootstrap in the folder of the app that asks', () =>
     withStage(
       async ({ config, folder }) => {
-        const checked = (cwd: string): Promise<string> => checkLaunch(config, folder, { cwd });
+        const checked = (cwd: string): Promise<CheckedLaunch> =>
+          checkLaunch(config, folder, { cwd });
         writeFileSync(join(folder, 'body.txt'), 'hello');
-        assert.equal(await checked(folder), envoyBinary());
+        const valid = { binary: envoyBinary(), check: { kind: 'valid' } };
+        assert.deepEqual(await checked(folder), valid);
         await rejects(checked('/'), {
           code: 'bootstrap-invalid',
           says: /body\.txt does not exist/,
@@ -168,8 +219,9 @@ interface Stage {
   config: Config;
   folder: string;
   generations: Generations;
-  /** The HTTP port of the bootstrap. */
+  /** The HTTP and the TCP port of the bootstrap. */
   port: number;
+  tcp: number;
   start(binary: string, liveLimitMs: number): Promise<RunningGeneration>;
   stop(): void;
 }
@@ -198,7 +250,7 @@ async function withStage(
   const stopping = new AbortController();
   try {
     await use({
-      ...{ config, folder, generations, port: http, stop: () => stopping.abort() },
+      ...{ config, folder, generations, port: http, tcp, stop: () => stopping.abort() },
       start: (binary, liveLimitMs) =>
         startGeneration(
           { binary, config, generations, liveLimitMs, log: silentLog },

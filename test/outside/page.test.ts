@@ -27,7 +27,7 @@ describe('the page in a real browser', () => {
   after(() => browser?.close());
 
   it('shows an Envoy in service, and a drain from its beginning to its end', () =>
-    withPm2({ 'check-delay': '2s' }, (pm2) =>
+    withPm2({ 'check-delay': '5s' }, (pm2) =>
       withPage(browser, { url: urlOf(pm2) }, async (opened) => {
         const { page, reads, press, focused } = opened;
         await reads('#headline', /^In service/);
@@ -44,7 +44,7 @@ describe('the page in a real browser', () => {
             `127\\.0\\.0\\.1_${pm2.ports.http}\\s+2\\s+127\\.0\\.0\\.1_${pm2.ports.tcp}\\s+1`,
           ),
         );
-        await reads('#kinds', /HTTP\/1\s+2[\s\S]*TCP\s+1\s+WebSocket in HTTP\s+1/);
+        await reads('#kinds', /HTTP\/1\s+1[\s\S]*TCP\s+1\s+WebSocket\s+1/);
         const peer = new RegExp(
           `127\\.0\\.0\\.1:\\d+\\s+127\\.0\\.0\\.1:${pm2.ports.tcp}\\s+\\d+s`,
         );
@@ -55,7 +55,10 @@ describe('the page in a real browser', () => {
         // By the keyboard alone: the question, no, and then yes.
         await opened.tabTo('shutdown');
         await press('Enter');
-        await reads('#confirm', /Shut down this host\?[\s\S]*Open connections: 3\./);
+        await reads(
+          '#confirm',
+          /Drain Envoy on .*\?[\s\S]*Open connections: 3\.[\s\S]*You can cancel for 5s/,
+        );
         assert.equal(await focused(), 'confirm-no');
         await press('Escape');
         assert.equal(await page.isVisible('#confirm'), false);
@@ -70,7 +73,7 @@ describe('the page in a real browser', () => {
         assert.equal(await opened.isPressable('shutdown'), false);
         await reads('#headline', /^Draining: waiting for open connections/);
         await reads('#chart', /drain begins\s*listeners closed/);
-        await reads('#log', /the drain is at wait/);
+        await reads('#log', /listeners closed/);
         const before = await lineOf(opened);
         held.pop()?.close();
         await reads('#facts', /Open connections\s+2 of 3 at the start/);
@@ -97,7 +100,7 @@ describe('the page in a real browser', () => {
         await reads('#headline', /^Draining: waiting for load balancers/);
         await opened.tabTo('resume');
         await press('Enter');
-        await reads('#answer', /Taken back: Envoy passes its health check again\.$/);
+        await reads('#answer', /Cancelled: Envoy passes its health check again\.$/);
         await reads('#headline', /^In service/);
         assert.equal((await answer).status, 409);
         await reads('#log', /the drain was taken back/);

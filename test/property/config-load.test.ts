@@ -52,6 +52,16 @@ const list = fc
       )
       .map((text) => ({ json, text })),
   );
+const args = fc
+  .constantFrom<string[]>([], ['--cpuset-threads'], ['-l', 'off', '--concurrency', '2'])
+  .chain((json) =>
+    fc
+      .constantFrom(
+        JSON.stringify(json),
+        ...(json.length > 1 ? [json.join(' '), ` ${json.join(', ')} `, json.join(',')] : []),
+      )
+      .map((text) => ({ json, text })),
+  );
 const plugins = fc
   .array(
     fc.oneof(
@@ -63,8 +73,8 @@ const plugins = fc
   .map((value) => JSON.stringify(value))
   .map((text) => ({ json: JSON.parse(text) as unknown, text }));
 
-/** Without the other way to give the token, which excludes this one. */
-type ValidKey = Exclude<Key, 'shutdown-token-file'>;
+/** Without the other way to give the token, and without what others follow from. */
+type ValidKey = Exclude<Key, 'shutdown-token-file' | 'grace-period'>;
 
 /** Values that are fine together whichever source each comes from, the defaults included. */
 const VALID: Readonly<Record<ValidKey, fc.Arbitrary<{ json: unknown; text: string }>>> = {
@@ -77,6 +87,7 @@ const VALID: Readonly<Record<ValidKey, fc.Arbitrary<{ json: unknown; text: strin
   'serve-address': sameAsText('127.0.0.1', '0.0.0.0', '::1', '::'),
   'drain-timeout': sameAsText('61s', '5m', '2h'),
   'drain-until': sameAsText('connections', 'requests'),
+  'drain-listeners': sameAsText('all', 'inbound'),
   'ignore-listeners': list,
   'shutdown-token': sameAsText('horse', 'battery').map(({ json }) => ({
     json,
@@ -84,9 +95,10 @@ const VALID: Readonly<Record<ValidKey, fc.Arbitrary<{ json: unknown; text: strin
   })),
   'envoy-bin': sameAsText('/bin/envoy', 'envoy', '~/e n v o y'),
   'envoy-config': sameAsText('envoy.yaml', '/etc/envoy.json'),
-  'envoy-args': list.filter(({ json }) => !json.some((arg) => arg.startsWith('-'))),
+  'envoy-args': args,
   'envoy-drain-time': sameAsText('1s', '10m'),
   'envoy-lost-after': sameAsText('0s', '1h'),
+  'envoy-stuck-after': sameAsText('0s', '1h'),
   'orphaned-drain': sameAsText('report', 'resume', 'shutdown'),
   'admin-address': sameAsText('http://127.0.0.1:9901', 'unix:/run/admin.sock'),
   'run-dir': sameAsText('run', '/run/x'),
@@ -99,7 +111,7 @@ const VALID: Readonly<Record<ValidKey, fc.Arbitrary<{ json: unknown; text: strin
 const WRONG = fc.constantFrom<unknown>(true, -1, 1.5, 'no\nway', {}, [[]], { a: 1 }, [1], '{', '');
 
 /** Formats that take any text that is not empty. */
-const TAKES_TEXT: readonly string[] = ['token', 'path', 'list', 'plugins'];
+const TAKES_TEXT: readonly string[] = ['token', 'path', 'list', 'arguments', 'plugins'];
 
 const validEntry: fc.Arbitrary<Entry> = fc
   .constantFrom(...(Object.keys(VALID) as ValidKey[]))

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
@@ -25,7 +25,9 @@ import { damaged } from './damage.js';
 import { drainHost } from './drain-host.js';
 
 const NOW_MS = 1_000_000;
-const file = join(makeTempFolder(), 'shutdown.json');
+const base = join(makeTempFolder(), 'host');
+const file = `${base}-1-1.json`;
+const resultFile = `${base}-1.result.json`;
 const config = { ...drainConfig, checkDelayMs: 1_000, drainTimeoutMs: 8_000 };
 const me = ownIdentity();
 const another = identify(process.ppid) ?? assert.fail('who has started this?');
@@ -50,10 +52,19 @@ const record: fc.Arbitrary<DrainRecord> = fc
     }),
   );
 
-const content = fc.oneof(
-  record.map((record) => JSON.stringify(record)),
-  { weight: 3, arbitrary: record.chain(damaged) },
-);
+/** What the file of a record holds, and that of its result, if there is one. */
+type Content = [string | Uint8Array, string | Uint8Array | undefined];
+
+const content: fc.Arbitrary<Content> = record.chain(({ result, ...record }) => {
+  const written = { version: 1, ...record };
+  const ended = result && { ...result, startedAtMs: record.startedAtMs };
+  return fc.tuple(soundOrDamaged(written), ended ? soundOrDamaged(ended) : fc.constant(undefined));
+});
+
+function soundOrDamaged(valid: object): fc.Arbitrary<string | Uint8Array> {
+  const sound = fc.constant(JSON.stringify(valid));
+  return fc.oneof({ weight: 2, arbitrary: sound }, { weight: 3, arbitrary: damaged(valid) });
+}
 
 /** Of a generation; or of an Envoy at `admin-address`, which may not say when it started. */
 const foreign = fc.option(
@@ -63,7 +74,7 @@ const foreign = fc.option(
 
 function open(foreign?: { envoyStartedAtMs: number | undefined }) {
   const { log } = createFakeLog();
-  return openLedger({ file, log, self: me, ...(foreign ? { foreign } : {}) });
+  return openLedger({ base, log, self: me, ...(foreign ? { foreign } : {}) });
 }
 
 describe('openLedger over any file', () => {
@@ -72,7 +83,7 @@ describe('openLedger over any file', () => {
       fc.property(content, (content) => {
         put(content);
         const found = open().read();
-        assert.deepEqual(found, isSound(readJson(file)) ? readJson(file) : undefined);
+        assert.deepEqual(found, whole(readJson(file), readJson(resultFile)));
       }),
       1_000,
     );
@@ -87,12 +98,14 @@ describe('openLedger over any file', () => {
         const { record, lead } = open(foreign).claim(fresh, NOW_MS);
         assert.equal(open(foreign).read() !== undefined, true);
         if (before) {
-          assert.deepEqual({ ...record, leader: null }, { ...before, leader: null });
+          const { ledSinceMs: _, ...joined } = record;
+          const { ledSinceMs: __, ...first } = before;
+          assert.deepEqual({ ...joined, leader: null, term: 1 }, { ...first, leader: null });
+          assert.ok(record.term === 1 || lead);
         } else {
-          assert.deepEqual(
-            { record, lead },
-            { record: { ...fresh, ...startOf(foreign) }, lead: true },
-          );
+          assert.deepEqual({ record, lead }, { record: { ...fresh, number: 2 }, lead: true });
+          assert.deepEqual(open(foreign).read(), { ...record, ...startOf(foreign) });
+          assert.ok(existsSync(file), 'what was there is left alone');
         }
         if (record.result) assert.equal(lead, false, 'an ended drain is run again');
       }),
@@ -148,10 +161,22 @@ describe('createDrainer over any file', () => {
   });
 });
 
-/** Writes the first record; later ones and decisions, which lie beside it, go. */
-function put(content: Parameters<typeof writeFileSync>[1]): void {
+/** Writes the first record; what else was there goes. */
+function put([record, result]: Content): void {
   for (const name of readdirSync(dirname(file))) rmSync(join(dirname(file), name));
-  writeFileSync(file, content);
+  writeFileSync(file, record);
+  if (result !== undefined) writeFileSync(resultFile, result);
+}
+
+/** What the two files come to. */
+function whole(json: unknown, ended: unknown): object | undefined {
+  const { version, ...record } = membersOf(json);
+  const its = /^[0-9a-f]{8}(?=:\d+$)/.exec(String(membersOf(record['leader'])['startTime']))?.[0];
+  const isOfBoot = its === undefined || me.startTime.startsWith(its);
+  if (version !== 1 || !isSound(record) || !isOfBoot) return undefined;
+  const { startedAtMs, ...result } = membersOf(ended);
+  const isEnded = startedAtMs === record['startedAtMs'] && isSoundResult(result);
+  return { ...record, number: 1, term: 1, ...(isEnded ? { result } : {}) };
 }
 
 /** A drain that was taken back is not joined. */
@@ -160,18 +185,11 @@ function joinable(found: DrainRecord | undefined): DrainRecord | undefined {
 }
 
 /** What a record has to be, member by member. */
-function isSound(json: unknown): boolean {
-  const isNumber = (value: unknown): value is number => Number.isFinite(value);
-  const isTime = (value: unknown): boolean => value === undefined || isNumber(value);
-  const isCount = (value: unknown): boolean => value === null || (isNumber(value) && value >= 0);
-  const isPhase = (value: unknown): boolean => SHUTDOWN_EVENTS.some((event) => event === value);
-  const membersOf = (value: unknown): Record<string, unknown> =>
-    typeof value === 'object' && value !== null ? { ...value } : {};
-  const record = membersOf(json);
-  const leader = membersOf(record['leader']);
-  const result = membersOf(record['result']);
-  const { startedAtMs, deadlineMs } = record;
+function isSound(record: Record<string, unknown>): boolean {
+  const { startedAtMs, deadlineMs, envoys, steps, startedBy, checkDelayMs } = record;
   if (!isNumber(startedAtMs) || !isNumber(deadlineMs)) return false;
+  const isStep = (step: unknown): boolean =>
+    isPhase(membersOf(step)['phase']) && typeof membersOf(step)['at'] === 'string';
   return (
     isPhase(record['phase']) &&
     typeof record['startedAt'] === 'string' &&
@@ -180,17 +198,51 @@ function isSound(json: unknown): boolean {
     isTime(record['delayStartedAtMs']) &&
     isTime(record['envoyStartedAtMs']) &&
     isCount(record['connectionsAtStart']) &&
-    Number.isInteger(leader['pid']) &&
-    typeof leader['startTime'] === 'string' &&
-    (record['result'] === undefined ||
-      (OUTCOMES.some((outcome) => outcome === result['outcome']) &&
-        isPhase(result['phase']) &&
-        typeof result['startedAt'] === 'string' &&
-        isCount(result['durationMs']) &&
-        result['durationMs'] !== null &&
-        isCount(result['connectionsAtStart']) &&
-        isCount(result['connectionsLeft'])))
+    isProcess(record['leader']) &&
+    Array.isArray(envoys) &&
+    envoys.every(isProcess) &&
+    Array.isArray(steps) &&
+    steps.every(isStep) &&
+    isCount(checkDelayMs) &&
+    (startedBy === null || typeof membersOf(startedBy)['kind'] === 'string')
   );
+}
+
+function isSoundResult(result: Record<string, unknown>): boolean {
+  return (
+    OUTCOMES.some((outcome) => outcome === result['outcome']) &&
+    isPhase(result['phase']) &&
+    typeof result['startedAt'] === 'string' &&
+    isCount(result['durationMs']) &&
+    result['durationMs'] !== null &&
+    isCount(result['connectionsAtStart']) &&
+    isCount(result['connectionsLeft'])
+  );
+}
+
+function membersOf(value: unknown): Record<string, unknown> {
+  return typeof value === 'object' && value !== null ? { ...value } : {};
+}
+
+function isNumber(value: unknown): value is number {
+  return Number.isFinite(value);
+}
+
+function isTime(value: unknown): boolean {
+  return value === undefined || isNumber(value);
+}
+
+function isCount(value: unknown): boolean {
+  return value === null || (isNumber(value) && value >= 0);
+}
+
+function isPhase(value: unknown): boolean {
+  return SHUTDOWN_EVENTS.some((event) => event === value);
+}
+
+function isProcess(value: unknown): boolean {
+  const { pid, startTime } = membersOf(value);
+  return Number.isInteger(pid) && typeof startTime === 'string';
 }
 
 function startOf(foreign: { envoyStartedAtMs: number | undefined } | undefined): object {

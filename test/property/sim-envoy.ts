@@ -1,4 +1,5 @@
 import type { AdminClient, StatsQuery } from '../../src/admin/client.js';
+import type { Generation } from '../../src/host/generations.js';
 import { adminError } from '../unit/fakes.js';
 import type { SimClock } from './sim-clock.js';
 import type { SimProcess } from './sim-machine.js';
@@ -15,6 +16,8 @@ export interface SimEnvoy {
   busy: number;
   accepted: number;
   mode: AdminMode;
+  /** How the run directory has it; undefined for one at admin-address. */
+  generation: Generation | undefined;
   /** When its health check was failed and its listeners closed, first. */
   failedAtMs: number | undefined;
   closedAtMs: number | undefined;
@@ -95,12 +98,18 @@ export function createSimAdmin(options: {
       call({ signal, drains: true }, (envoy) => {
         envoy.failedAtMs ??= clock.nowMs();
       }),
-    passHealthCheck: (signal) => call({ signal }, () => undefined),
+    passHealthCheck: (signal) =>
+      call({ signal }, (envoy) => {
+        envoy.failedAtMs = undefined;
+      }),
     askClientsToLeave: (signal) => call({ signal, drains: true }, () => undefined),
+    reopenLogs: async () => undefined,
     closeListeners: (signal) =>
       call({ signal, drains: true }, (envoy) => {
         envoy.closedAtMs ??= clock.nowMs();
       }),
+    askInboundToLeave: (signal) => call({ signal, drains: true }, () => undefined),
+    closeInbound: (signal) => call({ signal, drains: true }, () => undefined),
     serverInfo: (signal) =>
       call({ signal }, ({ startedAtMs }) => {
         const uptimeSeconds = Math.floor((clock.nowMs() - startedAtMs) / 1_000);
@@ -113,9 +122,19 @@ export function createSimAdmin(options: {
         };
       }),
     stats: look,
-    state: (signal) => call({ signal }, () => 'LIVE'),
+    state: (signal) =>
+      call({ signal }, ({ failedAtMs, generation }) => {
+        if (generation?.ready === false) return 'INITIALIZING';
+        return failedAtMs === undefined ? 'LIVE' : 'DRAINING';
+      }),
     hasListeners: (signal) => call({ signal }, () => true),
+    hasClosedListeners: (signal) => call({ signal }, ({ closedAtMs }) => closedAtMs !== undefined),
     listenerPorts: (signal) => call({ signal }, () => [10_000]),
+    listeners: (signal) =>
+      call({ signal }, () => [
+        { name: 'web', addresses: [{ kind: 'ip', text: '127.0.0.1:10000' }] },
+      ]),
+    listenerConfigs: (signal) => call({ signal }, () => []),
     close: () => undefined,
   };
 }

@@ -114,6 +114,8 @@ function patchFs(
     linkSync: fs.linkSync,
     renameSync: fs.renameSync,
     rmSync: fs.rmSync,
+    mkdirSync: fs.mkdirSync,
+    readdirSync: fs.readdirSync,
   };
   const platform = process.platform;
   const isOurs = (path: unknown): path is string =>
@@ -146,6 +148,16 @@ function patchFs(
     rmSync: (path: string, ...rest: unknown[]) => {
       if (!isOurs(path)) return Reflect.apply(original.rmSync, fs, [path, ...rest]);
       files().delete(path);
+    },
+    // Folders are there as soon as something is in them.
+    mkdirSync: (path: string, ...rest: unknown[]) => {
+      if (!isOurs(path)) return Reflect.apply(original.mkdirSync, fs, [path, ...rest]);
+      if (machineOf().isFull) fail('ENOSPC', path);
+    },
+    readdirSync: (path: string, ...rest: unknown[]) => {
+      if (!isOurs(path)) return Reflect.apply(original.readdirSync, fs, [path, ...rest]);
+      const within = [...files().keys()].filter((file) => file.startsWith(`${path}/`));
+      return [...new Set(within.map((file) => file.slice(path.length + 1).split('/')[0]))];
     },
   };
   Object.assign(fs, patched);

@@ -111,6 +111,7 @@ export function cluster(name: string, port: number): unknown {
   };
 }
 
-function address(port: number, host = '127.0.0.1'): unknown {
+/** A TCP address. */
+export function address(port: number, host = '127.0.0.1'): unknown {
   return { socket_address: { address: host, port_value: port } };
 }

@@ -24,7 +24,9 @@ export interface TestEnvoy {
 }
 
 /** The Envoy that tests run; there is no going without. */
-export function envoyBinary(name: 'ENVOY_BIN' | 'OLDER_ENVOY_BIN' = 'ENVOY_BIN'): string {
+export function envoyBinary(
+  name: 'ENVOY_BIN' | 'OLDER_ENVOY_BIN' | 'OLDEST_ENVOY_BIN' = 'ENVOY_BIN',
+): string {
   const path = process.env[name];
   if (!path) throw new Error(`${name} is not set: run the tests by npm test`);
   return path;

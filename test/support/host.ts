@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import {
   closeSync,
   existsSync,
@@ -10,7 +10,7 @@ import {
 } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { createAdminClient } from '../../src/admin/client.js';
-import { openGenerationLedger } from '../../src/drain/locate.js';
+import { openHostLedger } from '../../src/drain/locate.js';
 import type { DrainRecord } from '../../src/drain/record.js';
 import { envoyArguments } from '../../src/envoy/arguments.js';
 import { type Generation, openGenerations } from '../../src/host/generations.js';
@@ -61,6 +61,13 @@ export interface TestHost {
   startApp(app: 'manager' | 'runner', how?: Launch): Promise<TestProcess>;
   /** Starts an Envoy as a runner would, which this process answers for. */
   startGeneration(): Promise<TestGeneration>;
+  /** Runs the command line with the host's configuration; never rejects. */
+  cli(
+    args: readonly string[],
+    env?: Readonly<Record<string, string>>,
+  ): Promise<{ code: number; stdout: string; stderr: string }>;
+  /** The ports of an Envoy, by its admin socket. */
+  portsOf(adminSocket: string): Promise<BootstrapPorts>;
   /** Where the manager serves that was started last. */
   url(): string;
   /** The manager's answer. */
@@ -128,7 +135,7 @@ export async function prepareHost(settings: Record<string, unknown> = {}): Promi
     return proxy;
   };
   const recordOf = (generation: Generation) => (): DrainRecord | undefined =>
-    openGenerationLedger(generation, 'shutdown', silentLog).read();
+    openHostLedger({ runDir, live: [generation], log: silentLog }).read();
 
   return {
     folder: folder.path,
@@ -204,6 +211,15 @@ export async function prepareHost(settings: Record<string, unknown> = {}): Promi
       generations.write(generation);
       return { envoy, proxy, generation, ports, record: recordOf(generation) };
     },
+    cli: (args, more = {}) =>
+      new Promise((done) => {
+        const command = [join(ROOT, 'bin/pm2-envoy.js'), ...args];
+        const limits = { env: { ...env, ...more }, timeout: START_LIMIT_MS };
+        execFile(process.execPath, command, limits, (error, stdout, stderr) =>
+          done({ code: error ? Number(error.code ?? -1) : 0, stdout, stderr }),
+        );
+      }),
+    portsOf,
     url: () => base,
     http: async (method, path) => {
       const reply = await fetch(`${base}${path}`, { method });

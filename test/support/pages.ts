@@ -101,10 +101,10 @@ export function slugOf(heading: string): string {
 
 /** What the page has a reader type: `pm2-envoy …` in code spans, and in blocks where a command begins. */
 export function callsIn(page: string): string[] {
-  const spans = [...proseOf(page).matchAll(/`(?:npx )?pm2-envoy ([a-z][^`]*)`/g)];
+  const spans = [...proseOf(page).matchAll(/`(?:npx (?:--no )?)?pm2-envoy ([a-z][^`]*)`/g)];
   const blocks = [...page.matchAll(/^```[\s\S]*?^```/gm)].map(([text]) => text).join('\n');
   const lines = blocks.matchAll(
-    /(?:^|\$ |&& |; |\| |-- |exec [\w-]+ )(?:[A-Z_0-9]+=\S+ )*(?:npx )?pm2-envoy ([a-z].*)$/gm,
+    /(?:^|\$ |&& |; |\| |-- |exec [\w-]+ )(?:[A-Z_0-9]+=\S+ )*(?:npx (?:--no )?)?pm2-envoy ([a-z].*)$/gm,
   );
   const hooks = blocks.matchAll(/\[pm2-envoy, ([a-z][^\]]*)\]/g);
   return [

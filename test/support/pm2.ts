@@ -26,6 +26,10 @@ export interface TestPm2 {
   folder: string;
   backend: Backend;
   env: NodeJS.ProcessEnv;
+  /** The ecosystem file that {@link TestPm2.start} starts. */
+  ecosystem: string;
+  /** The command line's script. */
+  cliPath: string;
   /** What the configuration file holds; written anew by whoever changes it. */
   settings: Record<string, unknown>;
   /** Runs a pm2 command; rejects when it fails. */
@@ -120,6 +124,8 @@ export async function preparePm2(
     folder: folder.path,
     backend,
     env,
+    ecosystem,
+    cliPath: CLI,
     settings: allSettings,
     pm2,
     runtime: () => {

@@ -21,6 +21,14 @@ export async function eventually<T>(
   }
 }
 
+/** The same for what starts processes: on a machine that is busy that takes long. */
+export function patiently<T>(
+  what: string,
+  check: () => T | undefined | false | Promise<T | undefined | false>,
+): Promise<T> {
+  return eventually(what, check, 60_000);
+}
+
 /** Lets `ms` pass while something under test goes on; never to wait for a result. */
 export function letPass(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));

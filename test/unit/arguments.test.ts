@@ -1,11 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import {
-  type EnvoyLaunch,
-  envoyArguments,
-  reservedArgument,
-  validateArguments,
-} from '../../src/envoy/arguments.js';
+import { type EnvoyLaunch, envoyArguments, validateArguments } from '../../src/envoy/arguments.js';
+import { argumentFaults } from '../../src/envoy/user-arguments.js';
 
 const launch: EnvoyLaunch = {
   bootstrap: '/etc/envoy/my envoy.yaml',
@@ -25,13 +21,21 @@ describe('envoyArguments', () => {
     assert.deepEqual(args.slice(-2), ['--concurrency', '2']);
   });
 
-  it('overrides nothing but the admin address, with a socket of mode 0600 in decimal', () => {
+  it('overrides the admin address, with a socket of mode 0600 in decimal that no limit holds for', () => {
     const yaml: unknown = JSON.parse(valueAfter(envoyArguments(launch), '--config-yaml') ?? '');
     assert.deepEqual(yaml, {
       admin: {
         address: { pipe: { path: '/run/pm2-envoy/generations/3/admin.sock', mode: 384 } },
+        ignore_global_conn_limit: true,
       },
     });
+  });
+
+  it('allows every path where the bootstrap allows some only', () => {
+    const allowPaths = [{ kind: 'exact', text: '/ready', ignoreCase: false }] as const;
+    const args = envoyArguments({ ...launch, admin: { address: undefined, allowPaths } });
+    const { admin } = JSON.parse(valueAfter(args, '--config-yaml') ?? '');
+    assert.deepEqual(admin.allow_paths, [{ prefix: '/' }]);
   });
 
   it('keeps a socket path with quotes in one piece', () => {
@@ -62,7 +66,7 @@ describe('validateArguments', () => {
   });
 });
 
-describe('reservedArgument', () => {
+describe('argumentFaults', () => {
   for (const argument of [
     '-c',
     '--config-path',
@@ -71,6 +75,7 @@ describe('reservedArgument', () => {
     '--mode',
     '--mode=validate',
     '--drain-time-s=5',
+    '--drain-time-s 5',
     '--disable-hot-restart',
     '--base-id',
     '--restart-epoch=1',
@@ -78,25 +83,57 @@ describe('reservedArgument', () => {
     '--base-id-path',
     '--parent-shutdown-time-s',
   ]) {
-    it(`gives a reason for ${argument}`, () => {
-      assert.match(reservedArgument(argument) ?? '', /\w{3}/);
+    it(`says that ${argument} is pm2-envoy's own, and what to do`, () => {
+      assert.match(argumentFaults([argument])[0]?.fault ?? '', /is pm2-envoy's own: \w\w/);
     });
   }
 
-  for (const argument of [
-    '--concurrency',
-    '--concurrency=2',
-    '2',
-    '',
-    '--drain-strategy',
-    '--log-level=debug',
-    '--config',
-    '--mode-x',
-    '--component-log-level',
-    'value=--mode',
+  for (const [args, fault] of [
+    [
+      ['--log-level debug'],
+      /^"--log-level debug" is more than one argument: write \["--log-level","debug"\]$/,
+    ],
+    [['--log-level=debug'], /write \["--log-level","debug"\]$/],
+    [['-l debug --concurrency 2'], /write \["-l","debug","--concurrency","2"\]$/],
+    [
+      ['--component-log-level upstream:debug,http:trace'],
+      /write \["--component-log-level","upstream:debug,http:trace"\]$/,
+    ],
+    [['--concurrency,2'], /write \["--concurrency","2"\]$/],
+    [['-l', 'loud'], /^"-l" is followed by "loud", no log level of Envoy's: trace, debug, /],
+    [['-l', 'info', '--log-level', 'debug'], /^"--log-level" is there twice/],
+    [['--cpuset-threads', '--cpuset-threads'], /twice/],
+    [['--concurrency'], /^"--concurrency" has no value after it$/],
+    [['--concurrency', 'two'], /, no number of threads/],
+    [['--concurrency', '-1'], /, no number of threads/],
+    [['2'], /^"2" belongs to no option/],
+    [
+      ['--component-log-level', 'upstream:debug', 'http:trace'],
+      /^"http:trace" belongs to no option: .* where one of them has a comma\)$/,
+    ],
+    [['--version'], /makes Envoy print something and end/],
+  ] as const) {
+    it(`finds what is wrong in ${args.join(' | ')}`, () => {
+      const faults = argumentFaults(args).map(
+        (one) => `${JSON.stringify(one.argument)} ${one.fault}`,
+      );
+      assert.equal(faults.length, 1, faults.join('\n'));
+      assert.match(faults[0] ?? '', fault);
+    });
+  }
+
+  for (const args of [
+    [],
+    ['--concurrency', '2', '-l', 'off'],
+    ['--log-format', '[%T] %v, -l', '--drain-strategy', 'immediate'],
+    ['--stats-tag', 'a:b', '--stats-tag', 'c:d'],
+    ['--component-log-level', 'upstream:debug,http:trace'],
+    ['--of-a-later-envoy', '3', '--cpuset-threads'],
+    ['--of-a-later-envoy', '--another=5', '--mode-x'],
+    ['--', 'ignored'],
   ]) {
-    it(`leaves ${JSON.stringify(argument)} to the user`, () => {
-      assert.equal(reservedArgument(argument), undefined);
+    it(`takes ${args.join(' | ') || 'none'}`, () => {
+      assert.deepEqual(argumentFaults(args), []);
     });
   }
 });

@@ -16,7 +16,7 @@ function terminal(part: Partial<Terminal> = {}): Terminal {
 function lookOf(...statuses: readonly Status[]): Look {
   const status = statuses.at(-1) ?? statusWith();
   const seen = statuses.reduce<Look['seen']>((before, one) => see(before, one), undefined);
-  return { status, seen, checkDelayMs: 10_000 };
+  return { status, seen };
 }
 
 const PEERS: Status['oldestPeers'] = [
@@ -176,11 +176,61 @@ describe('drainView', () => {
     assert.equal(lines[7], 'oldest       10.0.0.7:51234 to 10.0.0.1:10000, seen for 5m12s');
   });
 
-  it('says how long the delay lasts at most, where nothing speaks against it', () => {
-    const at = (elapsedMs: number): string | undefined =>
-      drainView(lookOf(draining('delay', 100), draining('delay', elapsedMs)), terminal())[2];
-    assert.equal(at(3_100), '  ▸ delay        3s, at most 7s more');
-    assert.equal(at(30_100), '  ▸ delay        30s');
+  it('says when the listeners close, and what can be done until then', () => {
+    const close = { listenersCloseAt: '2026-11-22T20:34:51.000Z' };
+    const at = (elapsedMs: number, width = 80): string | undefined => {
+      const looks = [draining('delay', 100, close), draining('delay', elapsedMs, close)];
+      return drainView(lookOf(...looks), terminal({ width }))[2];
+    };
+    const long = '  ▸ delay        3s, listeners close in 7s; until then: `pm2-envoy resume`';
+    assert.equal(at(3_100), long);
+    assert.equal(at(3_100, 50), '  ▸ delay        3s, listeners close in 7s');
+    const unknown = drainView(lookOf(draining('delay', 30_100)), terminal())[2];
+    assert.equal(unknown?.trimEnd(), '  ▸ delay');
+  });
+
+  it('says who began it, and how long each phase took although nobody looked', () => {
+    const part = {
+      startedBy: { kind: 'http', detail: '10.0.0.7' },
+      steps: [
+        { phase: 'fail-health', at: '2026-11-22T20:34:41.000Z' },
+        { phase: 'delay', at: '2026-11-22T20:34:43.000Z' },
+        { phase: 'close', at: '2026-11-22T20:34:51.000Z' },
+        { phase: 'wait', at: '2026-11-22T20:34:51.100Z' },
+      ],
+    } as const;
+    const lines = drainView(lookOf({ ...WAITING, ...part, steps: [...part.steps] }), terminal());
+    assert.deepEqual(lines.slice(1, 6), [
+      'by           an HTTP request from 10.0.0.7',
+      '  ✓ fail-health  2s',
+      '  ✓ delay        8s',
+      '  ✓ close        <1s',
+      '  ▸ wait         1m2s',
+    ]);
+  });
+
+  it('says of a drain that waits for requests alone what holds it, and what does not', () => {
+    const { settings } = statusWith();
+    const requests = { settings: { ...settings, drainUntil: 'requests' as const } };
+    const looks = [3, 1].map((holding) =>
+      draining('wait', 10_000, {
+        ...requests,
+        connections: openOn({ a: 7 }, { http1: 7 }),
+        activeRequests: holding,
+        holding,
+      }),
+    );
+    const bar = (look: Look): string | undefined =>
+      drainView(look, terminal()).find((line) => /█/.test(line));
+    assert.equal(
+      bar(lookOf(...looks))?.replace(/[█░]+/, '#'),
+      '  #  1 request left; 6 idle connections do not hold it',
+    );
+    const over = ended('drained', { ...requests, connectionsLeft: 7, holding: 0 });
+    assert.match(
+      bar(lookOf(...looks, over)) ?? '',
+      /█+ {2}0 requests left; 7 idle connections left$/,
+    );
   });
 
   it('says that nothing ends, once that has lasted', () => {

@@ -1,11 +1,16 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { createDrainer } from '../../src/drain/drainer.js';
-import { type DrainLedger, openLedger } from '../../src/drain/record.js';
+import {
+  type DrainLedger,
+  type DrainRecord,
+  openLedger,
+  readNewest,
+} from '../../src/drain/record.js';
 import type { DrainConfig } from '../../src/drain/run.js';
 import type { DrainCommand } from '../../src/drain/state.js';
 import { identify, ownIdentity } from '../../src/host/process-identity.js';
@@ -37,7 +42,7 @@ function setUp(
     config?: Partial<DrainConfig>;
     command?: DrainCommand;
     host?: Pick<PluginHost, 'run'>;
-    file?: string;
+    base?: string;
     ledger?: DrainLedger;
     limitMs?: number;
   } = {},
@@ -45,11 +50,11 @@ function setUp(
   const envoy = options.envoy ?? createFakeEnvoy(3);
   const clock = createFakeClock();
   const fakeLog = createFakeLog();
-  const file = options.file ?? join(makeTempFolder(), 'shutdown.json');
+  const base = options.base ?? join(makeTempFolder(), 'drain');
   const drainer = createDrainer({
     command: options.command ?? 'shutdown',
     targets: [targetOf(envoy)],
-    ledger: options.ledger ?? openLedger({ file, log: fakeLog.log }),
+    ledger: options.ledger ?? openLedger({ base, log: fakeLog.log }),
     config: { ...drainConfig, ...options.config },
     host: options.host ?? drainSteps,
     log: fakeLog.log,
@@ -61,11 +66,11 @@ function setUp(
     envoy,
     clock,
     fakeLog,
-    file,
+    base,
     drainer,
     startMs,
     passedMs: () => clock.nowMs() - startMs,
-    record: (): Record<string, unknown> => JSON.parse(readFileSync(file, 'utf8')),
+    record: (): Partial<DrainRecord> => readNewest(base) ?? {},
   };
 }
 
@@ -200,7 +205,10 @@ describe('createDrainer state', () => {
     assert.equal(state.kind === 'draining' && state.deadlineMs, startMs + 60_000);
     const result = await promise;
     assert.deepEqual(seen, ['fail-health', 'delay', 'close', 'wait', 'finish']);
-    assert.deepEqual(drainer.state(), { kind: 'ended', result });
+    const ended = drainer.state();
+    assert.equal(ended.kind === 'ended' && ended.result, result);
+    assert.deepEqual(ended.kind === 'ended' && ended.steps?.map(({ phase }) => phase), seen);
+    assert.deepEqual(ended.kind === 'ended' && ended.startedBy, { kind: 'unknown' });
     assert.equal(drainer.current()?.outcome, 'drained');
   });
 });
@@ -222,12 +230,12 @@ describe('createDrainer with a record that is there already', () => {
   });
 
   it('gives the result of a drain that has ended at once, without calling Envoy', async () => {
-    const file = join(makeTempFolder(), 'shutdown.json');
-    const ledger = openLedger({ file, log: createFakeLog().log });
+    const base = join(makeTempFolder(), 'drain');
+    const ledger = openLedger({ base, log: createFakeLog().log });
     const result = makeResult({ outcome: 'timeout', connectionsLeft: 9 });
     ledger.claim(makeRecord(900_000), 900_000);
-    ledger.update(makeRecord(900_000, { phase: 'finish', result }));
-    const { drainer, envoy, passedMs } = setUp({ file });
+    ledger.finish(makeRecord(900_000), result);
+    const { drainer, envoy, passedMs } = setUp({ base });
     assert.deepEqual(await drainer.drain(), result);
     assert.deepEqual(envoy.calls, []);
     assert.equal(passedMs(), 0);
@@ -239,13 +247,13 @@ describe('createDrainer with a record that is there already', () => {
     children.push(child);
     await once(child, 'spawn');
     const leader = identify(child.pid ?? 0) ?? assert.fail();
-    const file = join(makeTempFolder(), 'shutdown.json');
-    const theirs = openLedger({ file, self: leader, log: createFakeLog().log });
+    const base = join(makeTempFolder(), 'drain');
+    const theirs = openLedger({ base, self: leader, log: createFakeLog().log });
     const first = makeRecord(1_000_000 - 5_000, { leader, phase: 'wait', connectionsAtStart: 8 });
     theirs.claim(first, 1_000_000);
-    const { drainer, envoy, clock, startMs, passedMs } = setUp({ file });
+    const { drainer, envoy, clock, startMs, passedMs } = setUp({ base });
     clock.at(startMs + 4_000, () => {
-      theirs.update({ ...first, phase: 'finish', result: makeResult({ connectionsAtStart: 8 }) });
+      theirs.finish(first, makeResult({ connectionsAtStart: 8 }));
     });
     const promise = drainer.drain();
     const state = drainer.state();
@@ -258,8 +266,8 @@ describe('createDrainer with a record that is there already', () => {
   });
 
   it('takes over when the leader dies: from its phase, with its deadline', async () => {
-    const file = join(makeTempFolder(), 'shutdown.json');
-    const dead = openLedger({ file, self: deadIdentity, log: createFakeLog().log });
+    const base = join(makeTempFolder(), 'drain');
+    const dead = openLedger({ base, self: deadIdentity, log: createFakeLog().log });
     dead.claim(
       makeRecord(1_000_000 - 50_000, {
         leader: deadIdentity,
@@ -269,7 +277,7 @@ describe('createDrainer with a record that is there already', () => {
       }),
       1_000_000,
     );
-    const { drainer, envoy, passedMs, record } = setUp({ file });
+    const { drainer, envoy, passedMs, record } = setUp({ base });
     const result = await drainer.drain();
     assert.equal(result.outcome, 'timeout');
     assert.equal(result.connectionsAtStart, 8);
@@ -283,29 +291,17 @@ describe('createDrainer with a record that is there already', () => {
 
   it('looks at Envoy again where the leader died between the last event and the result', async () => {
     for (const open of [0, 3]) {
-      const file = join(makeTempFolder(), 'shutdown.json');
-      const dead = openLedger({ file, self: deadIdentity, log: createFakeLog().log });
+      const base = join(makeTempFolder(), 'drain');
+      const dead = openLedger({ base, self: deadIdentity, log: createFakeLog().log });
       dead.claim(
         makeRecord(1_000_000 - 30_000, { leader: deadIdentity, phase: 'finish' }),
         1_000_000,
       );
-      const { drainer } = setUp({ file, envoy: createFakeEnvoy(open) });
+      const { drainer } = setUp({ base, envoy: createFakeEnvoy(open) });
       const { outcome, connectionsLeft } = await drainer.drain();
       assert.equal(outcome, open === 0 ? 'drained' : 'timeout');
       assert.equal(connectionsLeft, open);
     }
-  });
-
-  it('ends with its own result where another process has taken over, and leaves the record to it', async () => {
-    const { drainer, clock, envoy, startMs, file, record } = setUp();
-    const other = { pid: process.ppid, startTime: 'other' };
-    clock.at(startMs + 12_000, () => {
-      writeFileSync(file, JSON.stringify({ ...record(), leader: other }));
-    });
-    clock.at(startMs + 20_000, () => setOpen(envoy, 0));
-    assert.equal((await drainer.drain()).outcome, 'drained');
-    assert.deepEqual(record()['leader'], other);
-    assert.equal(record()['result'], undefined);
   });
 
   it('steps down for a process that has taken over and runs, and gives its result', async () => {
@@ -313,10 +309,11 @@ describe('createDrainer with a record that is there already', () => {
     children.push(child);
     await once(child, 'spawn');
     const leader = identify(child.pid ?? 0) ?? assert.fail();
-    const { drainer, clock, envoy, startMs, file, record } = setUp();
+    const { drainer, clock, envoy, startMs, base, record } = setUp();
     let calls = 0;
     clock.at(startMs + 2_000, () => {
-      writeFileSync(file, JSON.stringify({ ...record(), leader }));
+      const taken = { ...record(), leader, term: 2, version: 1 };
+      writeFileSync(`${base}-1-2.json`, JSON.stringify(taken));
     });
     clock.at(startMs + 3_000, () => {
       calls = envoy.calls.length;
@@ -324,7 +321,7 @@ describe('createDrainer with a record that is there already', () => {
     });
     const result = makeResult({ outcome: 'timeout', connectionsLeft: 9 });
     clock.at(startMs + 15_000, () => {
-      writeFileSync(file, JSON.stringify({ ...record(), phase: 'finish', result }));
+      writeFileSync(`${base}-1.result.json`, JSON.stringify({ ...result, startedAtMs: startMs }));
     });
     assert.deepEqual(await drainer.drain(), result);
     assert.equal(envoy.calls.length, calls);
@@ -332,19 +329,31 @@ describe('createDrainer with a record that is there already', () => {
     assert.ok(clock.nowMs() < startMs + 15_200);
   });
 
-  it('leads on by its own deadline where somebody has begun another drain in its place', async () => {
-    const { drainer, clock, startMs, file, passedMs } = setUp();
-    clock.at(startMs + 12_000, () => {
-      const leader = identify(process.ppid) ?? assert.fail();
-      writeFileSync(file, JSON.stringify(makeRecord(clock.nowMs(), { leader })));
+  it('joins a later drain of the same Envoys, which another process has begun', async () => {
+    const child = spawn('sleep', ['60'], { stdio: 'ignore' });
+    children.push(child);
+    await once(child, 'spawn');
+    const leader = identify(child.pid ?? 0) ?? assert.fail();
+    const { drainer, clock, startMs, base } = setUp();
+    const theirs = openLedger({
+      base,
+      self: leader,
+      log: createFakeLog().log,
+      covers: () => false,
     });
-    assert.equal((await drainer.drain()).outcome, 'timeout');
-    assert.equal(passedMs(), 60_000);
+    const later = makeRecord(startMs + 12_000, { leader });
+    clock.at(startMs + 12_000, () => {
+      theirs.claim(later, clock.nowMs());
+    });
+    clock.at(startMs + 20_000, () => {
+      theirs.finish(later, makeResult({ connectionsAtStart: 8 }));
+    });
+    assert.equal((await drainer.drain()).connectionsAtStart, 8);
   });
 
   it('drains where no record can be written', async () => {
     const { drainer, fakeLog, envoy } = setUp({
-      file: '/nowhere/shutdown.json',
+      base: '/proc/nowhere/drain',
       envoy: createFakeEnvoy(0),
     });
     assert.equal((await drainer.drain()).outcome, 'drained');

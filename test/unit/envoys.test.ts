@@ -157,8 +157,8 @@ describe('createEnvoys sample', () => {
 });
 
 describe('createEnvoys sample with hidden gauges', () => {
-  it('falls back to http gauges and says so once', async () => {
-    const envoy = createFakeEnvoy(4);
+  it('falls back to http gauges where the process is not known, and says so once', async () => {
+    const envoy = createFakeEnvoy(4, { foreign: true });
     hide(envoy, 'listener.');
     const { envoys, fakeLog } = setUp([envoy]);
     for (let i = 0; i < 3; i += 1) {
@@ -170,22 +170,25 @@ describe('createEnvoys sample with hidden gauges', () => {
   });
 
   it('counts UDP sessions beside http gauges', async () => {
-    const envoy = createFakeEnvoy();
+    const envoy = createFakeEnvoy(0, { foreign: true });
     hide(envoy, 'listener.');
     envoy.gauges['udp.dns.downstream_sess_active'] = 4;
     const sample = await setUp([envoy]).envoys.sample();
     assert.equal(sample.kind === 'known' && sample.open, 4);
   });
 
-  it('takes the time of both calls for the cost of a fallback', async () => {
-    const envoy = createFakeEnvoy(3);
+  it('is unknown where the process is not known and there are TCP proxies, which have no other gauge', async () => {
+    const envoy = createFakeEnvoy(4, { foreign: true });
     hide(envoy, 'listener.');
-    envoy.tookMs = 10;
+    envoy.counters['tcp.ingress.downstream_cx_total'] = 0;
     const sample = await setUp([envoy]).envoys.sample();
-    assert.equal(sample.kind === 'known' && sample.tookMs, 20);
+    assert.match(
+      sample.kind === 'unknown' ? sample.reason : '',
+      /its TCP proxies have no other gauge/,
+    );
   });
 
-  it('falls back to the sockets of the process where http gauges are hidden too', async () => {
+  it('counts the sockets of the process, whether http gauges are hidden too or not', async () => {
     const envoy = createFakeEnvoy(4);
     hide(envoy, 'listener.', 'http.');
     const { envoys, fakeLog } = setUp([envoy]);
@@ -213,6 +216,7 @@ describe('createEnvoys sample with hidden gauges', () => {
   it('takes admin’s own listener alone for an Envoy that was never touched', async () => {
     const envoy = createFakeEnvoy();
     envoy.gauges = { 'listener.admin.downstream_cx_active': 1 };
+    envoy.admin.listeners = async () => [];
     const { envoys, fakeLog } = setUp([envoy]);
     const sample = await envoys.sample();
     assert.equal(sample.kind === 'known' && sample.open, 0);

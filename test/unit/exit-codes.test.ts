@@ -30,6 +30,7 @@ describe('exitCodeOf', () => {
     ['config-invalid', 78],
     ['bootstrap-invalid', 78],
     ['plugin-invalid', 78],
+    ['plugin-timeout', 1],
     ['manager-refused', 77],
     ['manager-unreachable', 5],
     ['pm2-unreachable', 5],

@@ -87,10 +87,14 @@ export interface FakeEnvoy {
   closeFault: Error | undefined;
   statsFault: Error | undefined;
   ports: number[];
+  /** What its counter says of its listeners. */
+  isClosed: boolean;
   process: { pid: number; startTime: string } | undefined;
   /** Ends it as a process: its admin is gone as well. */
   die(): void;
 }
+
+const WEB = { name: 'web', addresses: [{ kind: 'ip', text: '127.0.0.1:10000' }] } as const;
 
 /** An Envoy with one HTTP listener `web`; its process is this one, which lives for sure. */
 export function createFakeEnvoy(open = 0, options: { foreign?: boolean } = {}): FakeEnvoy {
@@ -118,6 +122,7 @@ export function createFakeEnvoy(open = 0, options: { foreign?: boolean } = {}): 
     closeFault: undefined,
     statsFault: undefined,
     ports: [],
+    isClosed: false,
     process: options.foreign ? undefined : { ...ownIdentity() },
     die: () => {
       if (envoy.process) envoy.process.startTime = 'another life';
@@ -143,9 +148,22 @@ export function createFakeEnvoy(open = 0, options: { foreign?: boolean } = {}): 
           () => envoy.closeFault,
           () => undefined,
         ),
+      reopenLogs: async () => undefined,
       closeListeners: () =>
         ask(
           'close',
+          () => envoy.closeFault,
+          () => undefined,
+        ),
+      askInboundToLeave: () =>
+        ask(
+          'leave inbound',
+          () => envoy.closeFault,
+          () => undefined,
+        ),
+      closeInbound: () =>
+        ask(
+          'close inbound',
           () => envoy.closeFault,
           () => undefined,
         ),
@@ -156,6 +174,13 @@ export function createFakeEnvoy(open = 0, options: { foreign?: boolean } = {}): 
           () => 'LIVE',
         ),
       hasListeners: async () => envoy.ports.length > 0,
+      listeners: () =>
+        ask(
+          'ports',
+          () => undefined,
+          () => [WEB],
+        ),
+      hasClosedListeners: async () => envoy.isClosed,
       serverInfo: () =>
         ask(
           'info',
@@ -180,6 +205,7 @@ export function createFakeEnvoy(open = 0, options: { foreign?: boolean } = {}): 
           () => undefined,
           () => envoy.ports,
         ),
+      listenerConfigs: async () => [],
       close: () => undefined,
     },
   };
@@ -210,6 +236,7 @@ export const drainConfig: DrainConfig = {
   minOpenConnections: 0,
   drainTimeoutMs: 60_000,
   drainUntil: 'connections',
+  drainListeners: 'all',
   ignoreListeners: [],
 };
 
@@ -241,6 +268,7 @@ export function makeRecord(nowMs: number, more: Partial<DrainRecord> = {}): Drai
     deadlineMs: nowMs + 60_000,
     connectionsAtStart: null,
     leader: ownIdentity(),
+    ...{ number: 1, term: 1, envoys: [], steps: [], checkDelayMs: null, startedBy: null },
     ...more,
   };
 }
@@ -260,10 +288,20 @@ export function makeResult(more: Partial<DrainResult> = {}): DrainResult {
 /** The status of a host without an Envoy. */
 export const idleStatus: Status = {
   ...{ phase: 'idle', outcome: null, startedAt: null, deadline: null, timeLeftMs: null },
-  ...{ connectionsAtStart: null, durationMs: null, connectionsLeft: null, orphanedDrain: false },
+  ...{ connectionsAtStart: null, durationMs: null, connectionsLeft: null },
+  ...{ orphanedDrain: false, abandonedDrain: false },
   ...{ connections: null, activeRequests: null, newConnectionsPerSecond: null, paceLeftMs: null },
   ...{ oldestPeers: [], oldestPeersNote: null, lastPoll: null, lastError: null },
-  ...{ envoy: null, generations: [] },
+  ...{ envoy: null, generations: [], failedStart: null, holding: null, listenersCloseAt: null },
+  ...{ steps: [], checkDelayMs: null, startedBy: null, timers: null },
+  settings: {
+    version: '0.1.0',
+    bootstrap: null,
+    checkDelayMs: 60_000,
+    drainTimeoutMs: 300_000,
+    drainUntil: 'connections',
+    minOpenConnections: 0,
+  },
 };
 
 /** An app of pm2's that is online, with the settings of envoyApps(). */
@@ -274,7 +312,9 @@ export function makePm2Process(more: Partial<Pm2Process> = {}): Pm2Process {
     pid: 0,
     status: 'online',
     createdAtMs: 0,
+    restarts: 0,
     startedAtMs: 0,
+    script: '/app.js',
     cwd: '/',
     env: {},
     args: [],
@@ -286,6 +326,7 @@ export function makePm2Process(more: Partial<Pm2Process> = {}): Pm2Process {
       treekill: false,
       pmx: false,
       stopExitCodes: [75, 78],
+      autorestart: true,
     },
     ...more,
   };

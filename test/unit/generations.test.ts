@@ -323,7 +323,7 @@ describe('successorsOf', () => {
     ['several, oldest first', [{}, { ready: false }], [2, 3]],
     ['none whose Envoy has ended', [ended], []],
     ['none whose runner has died', [{ runner: deadIdentity }], []],
-    ['none whose runner has lost pm2', [{ orphaned: true }], []],
+    ['also one whose runner has lost pm2: it serves', [{ orphaned: true }], [2]],
   ] as [string, Partial<Generation>[], number[]][]) {
     it(`lists ${what}`, () => assert.deepEqual(successors(...made), numbers));
   }

@@ -29,6 +29,9 @@ async function said(
     read: () => record,
     claim: () => assert.fail('it only looks'),
     isLeader: () => false,
+    finish: () => assert.fail('it only looks'),
+    release: () => false,
+    isWritable: () => true,
     update: () => undefined,
   };
   await sayGoesOn({ ledger, targets: [targetOf(envoy)] }, { config: drainConfig, log, clock });

@@ -41,8 +41,11 @@ function locatedWith(more: Partial<Generation> = {}): Located {
   };
   const newest = { ...targetOf(createFakeEnvoy()), generation };
   return {
-    ...{ targets: [newest], newest, generation, latest: ownIdentity() },
-    ledger: openLedger({ file: `${directory}/shutdown.json`, log: silentLog }),
+    ...{ targets: [newest], newest, generation },
+    ledger: openLedger({ base: `${directory}/drain`, log: silentLog }),
+    applies: () => true,
+    covers: () => true,
+    now: undefined,
     envoyStartedAtMs: undefined,
   };
 }

@@ -4,12 +4,14 @@ import type { ResumeResult } from '../../src/drain/state.js';
 import { silentLog } from '../../src/log.js';
 import { type ManagerActions, registerActions } from '../../src/manager/actions.js';
 import { NO_DRAIN, type Status } from '../../src/status/status.js';
-import { makeResult } from './fakes.js';
+import { idleStatus, makeResult } from './fakes.js';
 
 const status: Status = {
   phase: 'idle',
   ...NO_DRAIN,
+  timers: null,
   orphanedDrain: false,
+  abandonedDrain: false,
   connections: {
     open: 2,
     byListener: { web: 2 },
@@ -23,15 +25,20 @@ const status: Status = {
   envoy: {
     version: '1.40.0',
     state: 'LIVE',
+    silentSince: null,
     uptimeSeconds: 5,
     concurrency: 2,
+    listeners: 2,
     admin: 'unix:/run/admin.sock',
     pid: 77,
     generation: 3,
   },
   generations: [],
+  failedStart: null,
   lastPoll: null,
   lastError: null,
+  holding: 1,
+  settings: idleStatus.settings,
 };
 
 function setUp(now: { status?: Status; isEnding?: boolean } = {}): {

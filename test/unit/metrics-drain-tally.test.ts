@@ -14,7 +14,10 @@ const drained = (second: number): EndedDrain => ended(second, makeResult());
 
 function setUp() {
   const file = join(makeTempFolder(), 'counted.json');
-  return { file, open: () => createDrainTally({ file, log: silentLog }) };
+  return {
+    file,
+    open: () => createDrainTally({ file, drainUntil: 'connections', log: silentLog }),
+  };
 }
 
 /** The value of the sample with this name and these labels. */
@@ -115,7 +118,11 @@ describe('createDrainTally', () => {
 
   it('says once that it can’t write, and counts on', () => {
     const { log, of } = createFakeLog();
-    const tally = createDrainTally({ file: '/does/not/exist/counted.json', log });
+    const tally = createDrainTally({
+      file: '/does/not/exist/counted.json',
+      drainUntil: 'connections',
+      log,
+    });
     for (const second of [1, 2, 2]) tally.noteEnd(drained(second));
     assert.equal(drainsOf(tally), 2);
     assert.equal(of('warn').length, 1);

@@ -16,7 +16,11 @@ function setUp(read: () => Promise<Status>) {
     config: { drainTimeoutMs: 300_000 },
     status: { read, peek: async () => ({ ...idleStatus, phase: 'delay' }) },
     calls,
-    drains: createDrainTally({ file: '/does/not/exist', log: silentLog }),
+    drains: createDrainTally({
+      file: '/does/not/exist',
+      drainUntil: 'connections',
+      log: silentLog,
+    }),
     host: { hookNames: ['shutdown:close'], failures },
     clock,
   });

@@ -9,7 +9,8 @@ const IN_30_S = '2026-01-01T00:00:30.000Z';
 
 const generation: GenerationStatus = {
   ...{ number: 1, state: 'serving', version: '1.40.0', pid: 1, runnerPid: 1 },
-  ...{ startedAt: '', connections: 0, deadline: null, failedReload: null },
+  ...{ startedAt: '', connections: 0, deadline: null, paceLeftMs: null, failedReload: null },
+  udp: null,
 };
 
 /** A host without a drain, with one Envoy that answers. */
@@ -22,7 +23,14 @@ const idle: Status = {
   },
   ...{ activeRequests: 1, newConnectionsPerSecond: 4.5 },
   envoy: {
-    ...{ state: 'LIVE', version: '1.40.0', uptimeSeconds: 7, concurrency: 2 },
+    ...{
+      state: 'LIVE',
+      silentSince: null,
+      version: '1.40.0',
+      uptimeSeconds: 7,
+      concurrency: 2,
+      listeners: 2,
+    },
     ...{ admin: '', pid: 1, generation: 1 },
   },
   generations: [generation],
@@ -102,6 +110,8 @@ describe('statusSamples', () => {
       'generations{starting} 0',
       'generations{serving} 1',
       'generations{handing-over} 2',
+      'generations{draining} 0',
+      'generations{drained} 0',
     ]);
     const [first] = status.generations;
     const uncounted = { ...first, connections: null } as GenerationStatus;

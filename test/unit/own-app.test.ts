@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { Pm2EnvoyError } from '../../src/errors.js';
 import type { Pm2Daemon, Pm2Process } from '../../src/pm2/daemon.js';
 import { type OwnApp, openOwnApp, type StopIntent } from '../../src/pm2/own-app.js';
-import { makePm2Process } from './fakes.js';
+import { createFakeClock, makePm2Process } from './fakes.js';
 
 /** When the signal came. */
 const SIGNAL_MS = 1_800_000_000_000;
@@ -45,7 +45,7 @@ function daemonWith(apps: readonly Pm2Process[] | undefined): FakeDaemon {
 }
 
 function ownAppOf(daemon: Pm2Daemon, env: NodeJS.ProcessEnv = { pm_id: '0' }): OwnApp {
-  return openOwnApp(env, daemon);
+  return openOwnApp({ env, daemon, isPm2There: () => false });
 }
 
 describe('openOwnApp stopIntent', () => {
@@ -108,6 +108,43 @@ describe('openOwnApp stopIntent', () => {
   it('is reload for an instance that another one has replaced', async () => {
     const { daemon } = daemonWith([appWith({ pid: process.pid + 1, startedAtMs: SIGNAL_MS })]);
     assert.equal(await ownAppOf(daemon).stopIntent(SIGNAL_MS), 'reload');
+  });
+});
+
+describe('openOwnApp with a pm2 that is there, and does not answer', () => {
+  const openWith = (failures: number) => {
+    const clock = createFakeClock(0);
+    const said: string[] = [];
+    let asked = 0;
+    const { daemon } = daemonWith([appWith({ pid: process.pid + 1 })]);
+    const own = openOwnApp({
+      env: { pm_id: '0' },
+      daemon: {
+        ...daemon,
+        processes: async () => {
+          asked += 1;
+          if (asked <= failures) throw new Pm2EnvoyError('pm2-unreachable', 'no answer');
+          return daemon.processes();
+        },
+      },
+      isPm2There: () => true,
+      warn: (message) => void said.push(message),
+      clock,
+    });
+    return { own, said, clock };
+  };
+
+  it('asks again: being busy is not being gone', async () => {
+    const { own, said } = openWith(3);
+    assert.equal(await own.stopIntent(SIGNAL_MS), 'reload');
+    assert.deepEqual(said, []);
+  });
+
+  it('gives up after seconds, says so, and then it is a stop', async () => {
+    const { own, said, clock } = openWith(Number.POSITIVE_INFINITY);
+    assert.equal(await own.stopIntent(SIGNAL_MS), 'stop');
+    assert.ok(clock.nowMs() < 10_000, `after ${clock.nowMs()} ms`);
+    assert.deepEqual(said, ["what pm2 is about can't be asked: no answer"]);
   });
 });
 

@@ -107,9 +107,11 @@ describe('createPacing', () => {
   ): { pacing: Pacing; clock: FakeClock; restMs(toGo: number): Promise<number> } {
     const clock = createFakeClock();
     const startMs = clock.nowMs() + 10_000;
+    const budget = createBudget(clock.nowMs);
     const pacing = createPacing({
       config,
       clock,
+      budget,
       openFiles: () => files(clock.nowMs() - startMs),
       rest: (ms) => (ms > 0 ? clock.sleep(ms) : Promise.resolve()),
       isOver: () => false,
@@ -118,6 +120,7 @@ describe('createPacing', () => {
     clock.advance(10_000);
     const ask = (): void => {
       pacing.begin();
+      budget.spend(poll.tookMs);
       pacing.note(poll);
     };
     ask();

@@ -67,6 +67,13 @@ describe('questionOf', () => {
     assert.match(questionOf(makeState()), /^Open connections: 12\. /);
     assert.match(questionOf(makeState({ connections: null })), /^Open connections: unknown\. /);
   });
+
+  it('says for how long it can be cancelled', () => {
+    assert.match(questionOf(makeState()), /You can cancel for 10s; then its listeners close/);
+    const { settings } = makeStatus();
+    const now = { settings: { ...settings, checkDelayMs: 0 } };
+    assert.match(questionOf(makeState(now)), /close at once: you can’t cancel it/);
+  });
 });
 
 describe('describeAnswer', () => {
@@ -87,9 +94,9 @@ describe('describeAnswer', () => {
       makeResult({ outcome: 'admin-unreachable', connectionsLeft: null }),
       /unknown connections left\. See `pm2 logs envoy`/,
     ],
-    [409, makeResult({ outcome: 'cancelled' }), /taken back: Envoy stays in service/],
-    [200, { resumed: true, drain: null }, /^Taken back/],
-    [200, { resumed: false, drain: null }, /no drain to take back/],
+    [409, makeResult({ outcome: 'cancelled' }), /cancelled: Envoy stays in service/],
+    [200, { resumed: true, drain: null }, /^Cancelled: Envoy passes/],
+    [200, { resumed: false, drain: null }, /no drain to cancel/],
     [
       403,
       error('/shutdown is for this host itself'),

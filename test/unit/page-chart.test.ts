@@ -43,7 +43,7 @@ describe('renderChart', () => {
     const spans = read([NOW_MS - 30_000, 40], [NOW_MS - 25_000, 60], [NOW_MS - 20_000, 12]);
     assert.match(
       draw(spans),
-      /role="img" aria-label="Open connections in the last 1m: 40 at first, 60 at most, 12 at last"/,
+      /role="img" width="640" height="208" aria-label="Open connections in the last 1m: 40 at first, 60 at most, 12 at last"/,
     );
   });
 
@@ -72,7 +72,9 @@ describe('renderChart', () => {
 
   it('shadows the time without readings, up to now', () => {
     const spans = read([NOW_MS - 30_000, 5], [NOW_MS - 18_000, 5], [NOW_MS - 12_000, 5]);
-    const gaps = [...draw(spans).matchAll(/class="gap" x="([\d.]+)" width="([\d.]+)"/g)];
+    const gaps = [
+      ...draw(spans).matchAll(/class="gap" fill="#ddd" x="([\d.]+)" width="([\d.]+)"/g),
+    ];
     assert.deepEqual(
       gaps.map(([, x, width]) => [Number(x), Number(width)]),
       [

@@ -34,9 +34,11 @@ describe('renderDocument', () => {
       oldestPeers: [{ peer: HOSTILE, local: HOSTILE, generation: HOSTILE as never, seenForMs: 1 }],
       envoy: {
         state: HOSTILE,
+        silentSince: null,
         version: HOSTILE,
         uptimeSeconds: 1,
         concurrency: HOSTILE as never,
+        listeners: 2,
         admin: HOSTILE,
         pid: null,
         generation: null,

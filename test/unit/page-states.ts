@@ -11,13 +11,16 @@ export function makeStatus(changed: Partial<Status> = {}): Status {
   return {
     phase: 'idle',
     ...NO_DRAIN,
+    timers: null,
     orphanedDrain: false,
+    abandonedDrain: false,
     connections: {
       open: 12,
       byListener: { edge_http: 4, edge_https: 8 },
-      byKind: { http1: 9, http2: 2, http3: 0, tcp: 1, websocket: 3, udp: 0 },
+      byKind: { http1: 6, http2: 2, http3: 0, tcp: 1, websocket: 3, udp: 0 },
     },
     activeRequests: 5,
+    holding: 12,
     newConnectionsPerSecond: 1.5,
     paceLeftMs: null,
     oldestPeers: [
@@ -26,16 +29,27 @@ export function makeStatus(changed: Partial<Status> = {}): Status {
     oldestPeersNote: null,
     envoy: {
       state: 'LIVE',
+      silentSince: null,
       version: '1.40.0',
       uptimeSeconds: 3_725,
       concurrency: 4,
+      listeners: 2,
       admin: 'unix:/run/pm2-envoy/generations/3/admin.sock',
       pid: 4711,
       generation: 3,
     },
     generations: [makeGeneration()],
+    failedStart: null,
     lastPoll: { at: '2026-11-24T14:03:19.900Z', tookMs: 1.234 },
     lastError: null,
+    settings: {
+      version: '0.1.0',
+      bootstrap: '/etc/envoy.yaml',
+      checkDelayMs: 10_000,
+      drainTimeoutMs: 300_000,
+      drainUntil: 'connections',
+      minOpenConnections: 0,
+    },
     ...changed,
   };
 }
@@ -50,7 +64,9 @@ export function makeGeneration(changed: Partial<GenerationStatus> = {}): Generat
     startedAt: '2026-11-24T13:01:15.000Z',
     connections: 12,
     deadline: null,
+    paceLeftMs: null,
     failedReload: null,
+    udp: null,
     ...changed,
   };
 }
@@ -84,7 +100,7 @@ export function makeState(
 /** What a person reads of it. */
 export function textOf(html: string): string {
   return html
-    .replace(/<\/?(b|i|code|span|time)\b[^>]*>/g, '')
+    .replace(/<\/?(b|i|code|span|time|wbr)\b[^>]*>/g, '')
     .replace(/<[^>]*>/g, ' ')
     .replace(/\s+/g, ' ')
     .trim();

@@ -32,6 +32,10 @@ describe('the headline', () => {
   const situations: readonly [Changes, RegExp][] = [
     [{}, /^In service$/],
     [{ envoy: null }, /^There is no Envoy$/],
+    [
+      { envoy: null, failedStart: { at: '', since: '', count: 3, reason: 'Address in use' } },
+      /^There is no Envoy: it does not start$/,
+    ],
     [{ orphanedDrain: true }, /^Out of service, without a drain$/],
     [
       { generations: [makeGeneration({ state: 'handing-over' }), makeGeneration()] },
@@ -56,13 +60,31 @@ describe('the headline', () => {
     });
   }
 
+  it('says when the listeners close and who began the drain, without ticking', () => {
+    const delay = makeDrain({
+      phase: 'delay',
+      listenersCloseAt: '2026-11-24T14:03:30.000Z',
+      startedBy: { kind: 'cli', detail: 'root' },
+    });
+    assert.match(
+      textOf(region('headline', delay)),
+      /Listeners close at 14:03:30; until then: Resume\. Begun at 14:02:50 by pm2-envoy shutdown \(root\)\.$/,
+    );
+    assert.match(textOf(region('facts', delay)), /Listeners close in 10s until then: Resume/);
+  });
+
+  it('is no good news where the host is out of service', () => {
+    const drained = makeDrain({ phase: 'finish', outcome: 'drained' });
+    assert.match(region('headline', drained), /<h2 class="busy">Drained: out of service</);
+  });
+
   it('never says of a lost connection what may no longer be so', () => {
     const lost = lose(makeState(makeDrain()), 'it can’t be reached', NOW_MS + 4_000);
     const { headline, link } = renderRegions(lost);
     assert.match(String(headline), /<h2 class="bad">No connection to the manager<\/h2>/);
     assert.match(
       textOf(String(headline)),
-      /At 14:03:20 it said: Draining: .* Trying again: it can’t be reached\.$/,
+      /At 14:03:20 it said: Draining: .* Envoy itself does not need the manager, and goes on\. Trying again: it can’t be reached\.$/,
     );
     assert.match(textOf(String(link)), /^not connected last heard 4s ago$/);
   });
@@ -122,6 +144,44 @@ describe('the facts', () => {
       textOf(region('facts', ended)),
       /Drain took 1m1s from its start Left at its end 3 connections$/,
     );
+  });
+
+  it('show the old generation of a hand-over', () => {
+    const leaving = makeGeneration({
+      number: 2,
+      state: 'handing-over',
+      connections: 4,
+      deadline: '2026-11-24T14:07:50.000Z',
+      paceLeftMs: 42_000,
+    });
+    assert.match(
+      textOf(region('facts', { generations: [leaving, makeGeneration()] })),
+      /^Left to hand over 4 of 12 in all, on generation 2 .* Generation 2: time left 4m30s until 14:07:50 At this pace 42s left$/,
+    );
+  });
+
+  it('show what a drain until requests waits for, and what does not hold it', () => {
+    const { settings } = makeStatus();
+    const drain = makeDrain({ holding: 1, settings: { ...settings, drainUntil: 'requests' } });
+    assert.match(textOf(region('facts', drain)), /^Still busy 1 11 idle do not hold it /);
+  });
+
+  it('show since when an Envoy is silent, and what was seen last', () => {
+    const { envoy } = makeStatus();
+    const silent = {
+      envoy: envoy && { ...envoy, state: null, silentSince: '2026-11-24T14:02:20.000Z' },
+      connections: null,
+      activeRequests: null,
+      newConnectionsPerSecond: null,
+    };
+    const facts = textOf(
+      region('facts', silent, { spans: [[NOW_MS - 90_000, NOW_MS - 60_000, 7]] }),
+    );
+    assert.equal(
+      facts,
+      'Silent for 1m since 14:02:20 Last seen open 7 connections, at 14:02:20 Process 4711 pid, still there',
+    );
+    assert.match(textOf(region('headline', silent)), /silent since 14:02:20.*pm2 restart envoy/);
   });
 
   it('say what is not known', () => {
@@ -187,6 +247,26 @@ describe('the tables', () => {
     assert.match(shown, /3 starting 12 unknown/);
   });
 
+  it('show the kinds that there are, which add up', () => {
+    assert.match(textOf(region('kinds')), /Open HTTP\/1 6 HTTP\/2 2 TCP 1 WebSocket 3$/);
+  });
+
+  it('group peers by their address', () => {
+    const peer = (port: number, seenForMs: number) => ({
+      ...{ peer: `10.0.0.7:${port}`, local: '10.0.0.1:443', generation: 3, seenForMs },
+    });
+    const oldestPeers = [peer(1, 90_000), peer(2, 80_000), { ...peer(3, 1_000), peer: '[::1]:3' }];
+    assert.match(
+      textOf(region('peers', { oldestPeers })),
+      /Seen for 10\.0\.0\.7 2 connections 10\.0\.0\.1:443 1m30s \[::1\]:3 10\.0\.0\.1:443 1s$/,
+    );
+  });
+
+  it('let long names break where their parts meet', () => {
+    assert.match(region('listeners'), /edge_<wbr>https/);
+    assert.match(region('peers'), /10\.0\.0\.7<wbr><span class="port">:51234<\/span>/);
+  });
+
   it('name the generation of a peer where there are several', () => {
     assert.match(
       textOf(region('peers')),
@@ -212,9 +292,11 @@ describe('the tables', () => {
   it('show an Envoy of which little is known', () => {
     const envoy = {
       state: null,
+      silentSince: null,
       version: null,
       uptimeSeconds: null,
       concurrency: null,
+      listeners: 2,
       admin: 'http://127.0.0.1:9901',
       pid: null,
       generation: null,

@@ -82,6 +82,30 @@ function makeDrain(): DrainRun {
   });
 }
 
+describe('an event that pm2-envoy itself could not do', () => {
+  it('has no hooks after it, and the next events go on', async () => {
+    const notes: string[] = [];
+    const own = shutdownPlugin(notes);
+    const failing = pluginOf(
+      'failing',
+      {
+        hooks: {
+          'shutdown:one': () => Promise.reject(new Error('Envoy does not obey')),
+        },
+      },
+      { builtIn: true },
+    );
+    const note = ({ event }: HookContext): void => void notes.push(`after ${event}`);
+    const users = pluginOf('users', {
+      hooks: { 'after:shutdown:one': note, 'after:shutdown:two': note },
+    });
+    const { host } = hostOf(own, failing, users);
+    await host.run('shutdown', { drain: makeDrain() });
+    await host.settled();
+    assert.deepEqual(notes, ['step one', 'step two', 'after two', 'step three']);
+  });
+});
+
 describe('createPluginHost', () => {
   it('constructs each plugin with the host and its own options', () => {
     const seen: unknown[] = [];

@@ -36,6 +36,15 @@ describe('loadPlugins', () => {
     assert.equal(await nameOfClassIn(path), 'Tidy');
   });
 
+  it('does not wait for ever for an import that awaits for ever', async () => {
+    const path = moduleAt('hung.mjs', 'await new Promise(() => {}); export default class Hung {}');
+    await assert.rejects(loadPlugins([{ path, options: {} }], 100), (error: unknown) => {
+      assert.ok(isPm2EnvoyError(error, 'plugin-timeout'), String(error));
+      assert.match(error.message, /hung.mjs can't be loaded: its import did not end in 100 ms/);
+      return true;
+    });
+  });
+
   it('takes the export named plugin', async () => {
     const path = moduleAt('named.mjs', 'export class plugin { hooks = {} }');
     assert.equal(await nameOfClassIn(path), 'plugin');

@@ -2,11 +2,13 @@ import assert from 'node:assert/strict';
 import { existsSync, writeFileSync } from 'node:fs';
 import { isAbsolute, join, relative } from 'node:path';
 import { describe, it } from 'node:test';
+import { AFTER_DRAIN_MS } from '../../src/config/grace-period.js';
+import { TERMINATE_LIMIT_MS } from '../../src/envoy/process.js';
 import { isPm2EnvoyError } from '../../src/errors.js';
+import { HOOK_TIMEOUT_MS } from '../../src/plugins/host.js';
 import {
   drainLimitMs,
   envoyApps,
-  killTimeoutMs,
   LISTEN_TIMEOUT_MS,
   LIVE_LIMIT_MS,
   type Pm2App,
@@ -59,13 +61,18 @@ describe('envoyApps', () => {
   it('have Node keep small: no source maps, which pm2 turns on, and garbage collected early', () => {
     for (const app of appsWith()) {
       assert.equal(app.disable_source_map_support, true);
-      assert.equal(app.node_args[0], '--optimize-for-size');
+      assert.ok(app.node_args.includes('--optimize-for-size'));
     }
   });
 
   it('have the runner alone do without compiled code: the manager has callers', () => {
-    assert.deepEqual(appNamed('envoy').node_args.slice(1), ['--no-opt', '--no-sparkplug']);
-    assert.deepEqual(appNamed('envoy-manager').node_args.slice(1), []);
+    const slow = ['--no-opt', '--no-sparkplug'];
+    assert.deepEqual(appNamed('envoy').node_args.slice(-2), slow);
+    assert.ok(!appNamed('envoy-manager').node_args.some((argument) => slow.includes(argument)));
+  });
+
+  it('end where they can’t be loaded: the container of cluster mode swallows what an import rejects with', () => {
+    for (const app of appsWith()) assert.equal(app.node_args[0], '--unhandled-rejections=strict');
   });
 
   it('are started again however often they end at once', () => {
@@ -102,19 +109,34 @@ describe('envoyApps', () => {
     assert.ok(appNamed('envoy').kill_timeout > 300_000);
   });
 
+  it('never ask pm2 for more than a timer takes, which pm2 takes for 1 ms', () => {
+    const { kill_timeout } = appNamed('envoy', { PM2_ENVOY_DRAIN_TIMEOUT: '596h31m' });
+    assert.equal(kill_timeout, 2 ** 31 - 1);
+  });
+
+  it('leave what may follow a drain its time', () => {
+    assert.equal(AFTER_DRAIN_MS, HOOK_TIMEOUT_MS + TERMINATE_LIMIT_MS + 5_000);
+  });
+
+  it('have pm2 wait for as long as the platform does', () => {
+    for (const app of appsWith({ PM2_ENVOY_GRACE_PERIOD: '10s' })) {
+      assert.equal(app.kill_timeout, 10_000);
+    }
+  });
+
   it('read the configuration file as the apps will', () => {
     const file = join(cwd, 'long.json');
     writeFileSync(file, '{"drain-timeout": "20m"}');
     assert.equal(
       appNamed('envoy', { PM2_ENVOY_CONFIG: file }).kill_timeout,
-      killTimeoutMs({ drainTimeoutMs: 1_200_000 }),
+      1_200_000 + AFTER_DRAIN_MS,
     );
   });
 
   it('read the profile as the apps will', () => {
     assert.equal(
       appNamed('envoy', { PM2_ENVOY_PROFILE: 'local' }).kill_timeout,
-      killTimeoutMs({ drainTimeoutMs: 30_000 }),
+      30_000 + AFTER_DRAIN_MS,
     );
   });
 
@@ -122,7 +144,12 @@ describe('envoyApps', () => {
     const file = join(cwd, 'empty.json');
     writeFileSync(file, '{}');
     for (const app of appsWith({ PM2_ENVOY_CONFIG: file, PM2_ENVOY_SERVE_PORT: '0', A: 'b' })) {
-      assert.deepEqual(app.env, { PM2_ENVOY_CONFIG: file, PM2_ENVOY_SERVE_PORT: '0', A: 'b' });
+      assert.deepEqual(app.env, {
+        PM2_ENVOY_CONFIG: file,
+        PM2_ENVOY_SERVE_PORT: '0',
+        A: 'b',
+        PM2_ENVOY_PROJECT: cwd,
+      });
     }
   });
 
@@ -130,7 +157,7 @@ describe('envoyApps', () => {
     writeFileSync(join(cwd, 'relative.json'), '{"drain-timeout": "20m"}');
     for (const app of appsWith({ PM2_ENVOY_CONFIG: 'relative.json' })) {
       assert.equal(app.env['PM2_ENVOY_CONFIG'], join(cwd, 'relative.json'));
-      assert.equal(app.kill_timeout, killTimeoutMs({ drainTimeoutMs: 1_200_000 }));
+      assert.equal(app.kill_timeout, 1_200_000 + AFTER_DRAIN_MS);
     }
   });
 
@@ -145,7 +172,9 @@ describe('envoyApps', () => {
   });
 
   it('do not copy the whole environment of the shell into pm2', () => {
-    for (const app of appsWith({ A: 'b' })) assert.deepEqual(app.env, { A: 'b' });
+    for (const app of appsWith({ A: 'b' })) {
+      assert.deepEqual(app.env, { A: 'b', PM2_ENVOY_PROJECT: cwd });
+    }
   });
 
   it('work in the folder that they are given', () => {
@@ -176,12 +205,13 @@ describe('envoyApps', () => {
 
 describe('drainLimitMs', () => {
   it('is the drain that fits into the kill_timeout which pm2 has for this app', () => {
-    const killMs = killTimeoutMs({ drainTimeoutMs: 60_000 });
-    assert.equal(drainLimitMs({ pm_id: '0', kill_timeout: String(killMs) }), 60_000);
+    const limitOf = (killMs: number) => drainLimitMs({ pm_id: '0', kill_timeout: String(killMs) });
+    assert.equal(limitOf(300_000 + AFTER_DRAIN_MS), 300_000);
+    assert.equal(limitOf(10_000), 7_500);
   });
 
   it('is never below a second, however short kill_timeout is', () => {
-    assert.equal(drainLimitMs({ pm_id: '0', kill_timeout: '1600' }), 1_000);
+    assert.equal(drainLimitMs({ pm_id: '0', kill_timeout: '1300' }), 1_000);
     assert.equal(drainLimitMs({ pm_id: '0', kill_timeout: '0' }), 1_000);
   });
 

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { createCounters } from '../../src/drain/count.js';
 import type { Located } from '../../src/drain/locate.js';
 import type { DrainState } from '../../src/drain/state.js';
 import { createPm2Metrics } from '../../src/manager/metrics/pm2.js';
@@ -34,7 +35,7 @@ interface World {
 function makeWorld(open = 0): World {
   const envoy = createFakeEnvoy(open);
   const clock = createFakeClock();
-  const target = targetOf(envoy);
+  const target = { ...targetOf(envoy), openFiles: () => world.files };
   const world: World = {
     envoy,
     clock,
@@ -42,7 +43,9 @@ function makeWorld(open = 0): World {
       targets: [target],
       newest: target,
       generation: undefined,
-      latest: undefined,
+      applies: () => true,
+      covers: () => true,
+      now: undefined,
       ledger: undefined as never,
       envoyStartedAtMs: undefined,
     },
@@ -61,11 +64,10 @@ function makeWorld(open = 0): World {
       isOpen: () => world.isOpen,
       showMetrics: (values) => void Object.assign(world.shown, values),
     },
-    config: { ignoreListeners: [] },
+    counters: createCounters({ ignoreListeners: [], clock }),
     locator: { locate: async () => world.located },
     hostDrain: { state: () => world.state },
     clock,
-    openFilesOf: () => world.files,
   });
   return world;
 }
@@ -96,6 +98,9 @@ describe('createPm2Metrics', () => {
   it('shows unknown where the gauges are hidden', async () => {
     const world = makeWorld(3);
     world.envoy.gauges = {};
+    const [target] = world.located?.targets ?? [];
+    world.located = world.located &&
+      target && { ...world.located, targets: [{ ...target, process: undefined }] };
     await world.look();
     assert.equal(world.shown['open connections'], 'unknown');
   });

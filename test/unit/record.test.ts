@@ -1,10 +1,18 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, existsSync, readdirSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import { type DrainLedger, type DrainRecord, openLedger } from '../../src/drain/record.js';
+import {
+  type DrainLedger,
+  type DrainRecord,
+  openLedger,
+  pruneRecords,
+  readAll,
+  readNewest,
+} from '../../src/drain/record.js';
+import { readLegacyRecord } from '../../src/drain/record-format.js';
 import {
   conditionOf,
   identify,
@@ -29,17 +37,19 @@ async function startLeader(): Promise<{ child: ChildProcess; identity: ProcessId
   return { child, identity: identify(child.pid ?? 0) ?? assert.fail('it is not there') };
 }
 
-function newFile(): string {
-  return join(makeTempFolder(), 'shutdown.json');
+function newBase(): string {
+  return join(makeTempFolder(), 'host');
 }
 
-function open(file: string, self = me): DrainLedger {
-  return openLedger({ file, self, log: createFakeLog().log });
+type LedgerOptions = Parameters<typeof openLedger>[0];
+
+function open(base: string, self = me, more: Partial<LedgerOptions> = {}): DrainLedger {
+  return openLedger({ base, self, log: createFakeLog().log, ...more });
 }
 
 /** As for an Envoy that pm2-envoy did not start; undefined: it could not be asked. */
-function openForeign(file: string, envoyStartedAtMs: number | undefined, self = me): DrainLedger {
-  return openLedger({ file, self, foreign: { envoyStartedAtMs }, log: createFakeLog().log });
+function openForeign(base: string, envoyStartedAtMs: number | undefined, self = me): DrainLedger {
+  return open(base, self, { foreign: { envoyStartedAtMs } });
 }
 
 /** A record as `self` would make it. */
@@ -47,101 +57,131 @@ function by(self: ProcessIdentity, more: Partial<DrainRecord> = {}): DrainRecord
   return makeRecord(NOW_MS, { leader: self, ...more });
 }
 
+/** Begins a drain as `self`, and ends it. */
+function endOne(ledger: DrainLedger, self = me, outcome = makeResult()): void {
+  ledger.claim(by(self), NOW_MS);
+  ledger.finish(by(self), outcome);
+}
+
 describe('openLedger claim', () => {
   it('makes the record and leads where there is none', () => {
-    const file = newFile();
-    const ledger = open(file);
+    const ledger = open(newBase());
     assert.equal(ledger.read(), undefined);
     assert.deepEqual(ledger.claim(by(me), NOW_MS), { record: by(me), lead: true });
     assert.deepEqual(ledger.read(), by(me));
   });
 
   it('keeps the record to this user and leaves no drafts', () => {
-    const file = newFile();
-    const ledger = open(file);
+    const base = newBase();
+    const ledger = open(base);
     ledger.claim(by(me), NOW_MS);
     ledger.update(by(me, { phase: 'wait' }));
-    assert.equal(statSync(file).mode & 0o777, 0o600);
-    assert.deepEqual(readdirSync(join(file, '..')), ['shutdown.json']);
+    assert.equal(statSync(`${base}-1-1.json`).mode & 0o777, 0o600);
+    assert.deepEqual(readdirSync(dirname(base)), ['host-1-1.json']);
   });
 
   it('joins the drain of a leader that lives, with its clock and not its own', async () => {
-    const file = newFile();
+    const base = newBase();
     const leader = await startLeader();
     const first = by(leader.identity, { phase: 'wait', connectionsAtStart: 7 });
-    open(file, leader.identity).claim(first, NOW_MS);
+    open(base, leader.identity).claim(first, NOW_MS);
     const own = makeRecord(NOW_MS + 30_000);
-    assert.deepEqual(open(file).claim(own, NOW_MS + 30_000), { record: first, lead: false });
-    assert.deepEqual(open(file).read(), first);
+    assert.deepEqual(open(base).claim(own, NOW_MS + 30_000), { record: first, lead: false });
+    assert.deepEqual(open(base).read(), first);
+  });
+
+  it('writes nothing while it follows', async () => {
+    const base = newBase();
+    const leader = await startLeader();
+    open(base, leader.identity).claim(by(leader.identity), NOW_MS);
+    const changedMs = statSync(dirname(base)).mtimeMs;
+    const ledger = open(base);
+    for (let turn = 0; turn < 5; turn += 1) ledger.claim(by(me), NOW_MS);
+    assert.equal(statSync(dirname(base)).mtimeMs, changedMs);
   });
 
   it('takes over from a leader that has died, where it was, with the time that is left', async () => {
-    const file = newFile();
+    const base = newBase();
     const leader = await startLeader();
     const first = by(leader.identity, { phase: 'close', connectionsAtStart: 7 });
-    open(file, leader.identity).claim(first, NOW_MS);
+    open(base, leader.identity).claim(first, NOW_MS);
     leader.child.kill('SIGKILL');
     await once(leader.child, 'exit');
-    const claimed = open(file).claim(makeRecord(NOW_MS + 9_000), NOW_MS + 9_000);
-    assert.deepEqual(claimed, { record: { ...first, leader: me }, lead: true });
-    assert.deepEqual(open(file).read(), { ...first, leader: me });
+    const claimed = open(base).claim(makeRecord(NOW_MS + 9_000), NOW_MS + 9_000);
+    const taken = { ...first, leader: me, term: 2, ledSinceMs: NOW_MS + 9_000 };
+    assert.deepEqual(claimed, { record: taken, lead: true });
+    assert.deepEqual(open(base).read(), taken);
   });
 
-  it('takes over from a leader that is stopped', async () => {
-    const file = newFile();
+  it('takes over from a leader that is stopped, which then leads no more', async () => {
+    const base = newBase();
     const leader = await startLeader();
-    open(file, leader.identity).claim(by(leader.identity), NOW_MS);
+    const theirs = open(base, leader.identity);
+    theirs.claim(by(leader.identity), NOW_MS);
     leader.child.kill('SIGSTOP');
     await reaches('stopped', () => conditionOf(leader.identity) === 'stopped');
-    assert.equal(open(file).claim(by(me), NOW_MS).lead, true);
+    assert.equal(open(base).claim(by(me), NOW_MS).lead, true);
+    assert.equal(theirs.isLeader(by(leader.identity)), false);
   });
 
   it('takes over from another process that has got the pid of the leader', () => {
-    const file = newFile();
+    const base = newBase();
     const earlier = { pid: process.ppid, startTime: 'earlier' };
-    open(file, earlier).claim(by(earlier), NOW_MS);
-    assert.equal(open(file).claim(by(me), NOW_MS).lead, true);
+    open(base, earlier).claim(by(earlier), NOW_MS);
+    assert.equal(open(base).claim(by(me), NOW_MS).lead, true);
   });
 
-  it('takes over from a leader only well after its deadline', async () => {
-    const file = newFile();
-    const { identity } = await startLeader();
-    const first = by(identity);
-    open(file, identity).claim(first, NOW_MS);
-    assert.equal(open(file).claim(by(me), first.deadlineMs).lead, false);
-    assert.equal(open(file).claim(by(me), first.deadlineMs + 1_000).lead, false);
-    assert.equal(open(file).claim(by(me), first.deadlineMs + 10_000).lead, true);
+  it('takes over from a leader only well after its deadline, and one after another', async () => {
+    const base = newBase();
+    const [first, second] = [await startLeader(), await startLeader()];
+    const record = by(first.identity);
+    open(base, first.identity).claim(record, NOW_MS);
+    const lateMs = record.deadlineMs + 10_000;
+    assert.equal(open(base).claim(by(me), record.deadlineMs + 1_000).lead, false);
+    assert.equal(open(base, second.identity).claim(by(second.identity), lateMs).lead, true);
+    assert.equal(open(base).claim(by(me), lateMs + 50).lead, false, 'the second has just begun');
+    assert.equal(open(base).claim(by(me), lateMs + 6_000).lead, true);
   });
 
   it('leads on where this process leads already', () => {
-    const file = newFile();
-    open(file).claim(by(me), NOW_MS);
-    open(file).update(by(me, { phase: 'delay' }));
-    const again = open(file).claim(by(me), NOW_MS + 5);
+    const base = newBase();
+    const ledger = open(base);
+    ledger.claim(by(me), NOW_MS);
+    ledger.update(by(me, { phase: 'delay' }));
+    const again = open(base).claim(by(me), NOW_MS + 5);
     assert.equal(again.lead, true);
     assert.equal(again.record.phase, 'delay');
   });
 
-  it('lets exactly one of two that come at once make the record', async () => {
-    const file = newFile();
-    const { identity } = await startLeader();
-    const claims = [open(file, identity).claim(by(identity), NOW_MS)];
-    claims.push(open(file).claim(by(me), NOW_MS));
+  it('does not run a drain again that has ended', () => {
+    const base = newBase();
+    endOne(open(base));
+    for (const nowMs of [NOW_MS, NOW_MS + 10_000_000]) {
+      const { record, lead } = open(base).claim(makeRecord(nowMs), nowMs);
+      assert.deepEqual({ result: record.result, lead }, { result: makeResult(), lead: false });
+    }
+  });
+
+  it('takes the next number after one that was cancelled, or that is about other Envoys', () => {
+    const base = newBase();
+    endOne(open(base), me, makeResult({ outcome: 'cancelled' }));
+    const second = open(base);
+    assert.equal(second.claim(by(me), NOW_MS).record.number, 2);
+    second.finish(by(me), makeResult());
+    const { record, lead } = open(base, me, { covers: () => false }).claim(by(me), NOW_MS);
+    assert.deepEqual({ number: record.number, lead }, { number: 3, lead: true });
     assert.deepEqual(
-      claims.map(({ lead }) => lead),
-      [true, false],
+      readAll(base).map(({ number, result }) => [number, result?.outcome]),
+      [
+        [1, 'cancelled'],
+        [2, 'drained'],
+        [3, undefined],
+      ],
     );
   });
 
-  it('does not run a drain again that has ended', () => {
-    const file = newFile();
-    const ended = by(me, { phase: 'finish', result: makeResult() });
-    open(file).claim(by(me), NOW_MS);
-    open(file).update(ended);
-    for (const nowMs of [NOW_MS, NOW_MS + 10_000_000]) {
-      const claimed = open(file).claim(makeRecord(nowMs), nowMs);
-      assert.deepEqual(claimed, { record: ended, lead: false });
-    }
+  it('takes no number that was in use before, though its records are gone', () => {
+    assert.equal(open(newBase(), me, { after: 7 }).claim(by(me), NOW_MS).record.number, 8);
   });
 
   const unreadable = [
@@ -151,50 +191,87 @@ describe('openLedger claim', () => {
     '[]',
     '"drained"',
     '{"phase": "finish"}',
-    JSON.stringify(by(me, { startedAtMs: Number.NaN })),
-    JSON.stringify({ ...by(me), phase: 'napping' }),
-    JSON.stringify({ ...by(me), deadlineMs: '5' }),
-    JSON.stringify({ ...by(me), leader: null }),
-    JSON.stringify({ ...by(me), leader: { pid: '1' } }),
-    JSON.stringify({ ...by(me), leader: { pid: 1 } }),
-    JSON.stringify({ result: makeResult() }),
-    JSON.stringify({ ...by(me), result: null }),
-    JSON.stringify({ ...by(me), result: 'drained' }),
-    JSON.stringify({ ...by(me), result: { outcome: 'drained' } }),
-    JSON.stringify({ ...by(me), result: makeResult({ connectionsLeft: -1 }) }),
-    JSON.stringify({ ...by(me), deadlineMs: NOW_MS - 1 }),
-    JSON.stringify({ ...by(me), deadlineMs: 1e300 }),
-    JSON.stringify({ ...by(me), delayStartedAtMs: 'now' }),
-    JSON.stringify({ ...by(me), envoyStartedAtMs: false }),
-    JSON.stringify({ ...by(me), connectionsAtStart: 'many' }),
-    JSON.stringify({ ...by(me), leader: { pid: 1.5, startTime: 'x' } }),
+    JSON.stringify(by(me)),
+    JSON.stringify({ version: 2, ...by(me) }),
+    JSON.stringify({ version: 1, ...by(me, { startedAtMs: Number.NaN }) }),
+    JSON.stringify({ version: 1, ...by(me), phase: 'napping' }),
+    JSON.stringify({ version: 1, ...by(me), deadlineMs: '5' }),
+    JSON.stringify({ version: 1, ...by(me), leader: null }),
+    JSON.stringify({ version: 1, ...by(me), leader: { pid: 1.5, startTime: 'x' } }),
+    JSON.stringify({ version: 1, ...by(me), deadlineMs: NOW_MS - 1 }),
+    JSON.stringify({ version: 1, ...by(me), deadlineMs: 1e300 }),
+    JSON.stringify({ version: 1, ...by(me), delayStartedAtMs: 'now' }),
+    JSON.stringify({ version: 1, ...by(me), envoyStartedAtMs: false }),
+    JSON.stringify({ version: 1, ...by(me), connectionsAtStart: 'many' }),
+    JSON.stringify({ version: 1, ...by(me), envoys: [{ pid: 1 }] }),
+    JSON.stringify({ version: 1, ...by(me), steps: [{ phase: 'napping', at: '' }] }),
+    JSON.stringify({ version: 1, ...by(me), startedBy: 'me' }),
   ];
   for (const content of unreadable) {
-    it(`starts afresh over a file that holds … ${JSON.stringify(content.slice(-40))}`, () => {
-      const file = newFile();
-      writeFileSync(file, content);
-      assert.equal(open(file).read(), undefined);
-      assert.deepEqual(open(file).claim(by(me), NOW_MS), { record: by(me), lead: true });
-      assert.deepEqual(open(file).read(), by(me));
+    it(`takes the next number, and removes nothing, over … ${JSON.stringify(content.slice(-40))}`, () => {
+      const base = newBase();
+      writeFileSync(`${base}-1-1.json`, content);
+      assert.equal(open(base).read(), undefined);
+      const claimed = open(base).claim(by(me), NOW_MS);
+      assert.deepEqual(claimed, { record: by(me, { number: 2 }), lead: true });
+      assert.deepEqual(open(base).read(), by(me, { number: 2 }));
+      assert.deepEqual(readdirSync(dirname(base)), ['host-1-1.json', 'host-2-1.json']);
     });
   }
+
+  it('is not misled by what is left of a drain whose record is gone', () => {
+    const base = newBase();
+    const first = open(base);
+    first.claim(by(me), NOW_MS);
+    first.decide('cancel');
+    rmSync(`${base}-1-1.json`);
+    const second = open(base);
+    assert.equal(second.claim(by(me), NOW_MS).record.number, 2);
+    assert.equal(second.decision(), undefined);
+  });
+});
+
+describe('openLedger over a record of version 0.1.0', () => {
+  const legacyOf = (more: object) => {
+    const file = join(makeTempFolder(), 'shutdown.json');
+    const { number, term, envoys, steps, checkDelayMs, startedBy, ...old } = by(me);
+    writeFileSync(file, JSON.stringify({ ...old, ...more }));
+    return () => readLegacyRecord(file);
+  };
+
+  it('gives its result', () => {
+    const ledger = open(newBase(), me, { legacy: legacyOf({ result: makeResult() }) });
+    assert.equal(ledger.read()?.result?.outcome, 'drained');
+    assert.equal(ledger.claim(by(me), NOW_MS).lead, false);
+  });
+
+  it('leads on beside it, to the same deadline, as nobody takes orders across versions', () => {
+    const ledger = open(newBase(), me, { legacy: legacyOf({ phase: 'wait' }) });
+    const { record, lead } = ledger.claim(makeRecord(NOW_MS + 9_000), NOW_MS + 9_000);
+    assert.equal(lead, true);
+    assert.deepEqual([record.phase, record.deadlineMs], ['wait', by(me).deadlineMs]);
+    assert.equal(record.number, 1);
+  });
+
+  it('begins a drain of its own where that was cancelled', () => {
+    const result = makeResult({ outcome: 'cancelled' });
+    const ledger = open(newBase(), me, { legacy: legacyOf({ result }) });
+    assert.deepEqual(ledger.claim(by(me), NOW_MS), { record: by(me), lead: true });
+  });
 });
 
 describe('openLedger with the start of a foreign Envoy', () => {
   it('notes the start in the record, also when it is updated', () => {
-    const file = newFile();
-    const ledger = openForeign(file, 500_000);
-    assert.equal(ledger.claim(by(me), NOW_MS).record.envoyStartedAtMs, 500_000);
+    const ledger = openForeign(newBase(), 500_000);
+    ledger.claim(by(me), NOW_MS);
     ledger.update(by(me, { phase: 'wait' }));
     assert.equal(ledger.read()?.envoyStartedAtMs, 500_000);
   });
 
   it('does not take the drain of an earlier Envoy for that of this one', () => {
-    const file = newFile();
-    const earlier = openForeign(file, 500_000);
-    earlier.claim(by(me), NOW_MS);
-    earlier.update(by(me, { phase: 'finish', result: makeResult() }));
-    const ledger = openForeign(file, 900_000);
+    const base = newBase();
+    endOne(openForeign(base, 500_000));
+    const ledger = openForeign(base, 900_000);
     assert.equal(ledger.read(), undefined);
     const claimed = ledger.claim(by(me), NOW_MS);
     assert.equal(claimed.lead, true);
@@ -203,40 +280,30 @@ describe('openLedger with the start of a foreign Envoy', () => {
   });
 
   it('starts afresh beside a leader that still drains an earlier Envoy', async () => {
-    const file = newFile();
+    const base = newBase();
     const { identity } = await startLeader();
-    openForeign(file, 500_000, identity).claim(by(identity), NOW_MS);
-    assert.equal(openForeign(file, 900_000).claim(by(me), NOW_MS).lead, true);
+    openForeign(base, 500_000, identity).claim(by(identity), NOW_MS);
+    assert.equal(openForeign(base, 900_000).claim(by(me), NOW_MS).lead, true);
   });
 
   it('knows the Envoy again though its start is told to the second', () => {
-    const file = newFile();
-    const ledger = openForeign(file, 500_000);
-    ledger.claim(by(me), NOW_MS);
-    ledger.update(by(me, { phase: 'finish', result: makeResult() }));
+    const base = newBase();
+    endOne(openForeign(base, 500_000));
     for (const startedAtMs of [499_000, 501_000]) {
-      assert.equal(openForeign(file, startedAtMs).read()?.result?.outcome, 'drained');
+      assert.equal(openForeign(base, startedAtMs).read()?.result?.outcome, 'drained');
     }
   });
 
-  it('does not take the end of a drain that noted no start for that of the Envoy that answers', () => {
-    const file = newFile();
-    const silent = openForeign(file, undefined);
-    silent.claim(by(me), NOW_MS);
-    silent.update(by(me, { phase: 'finish', result: makeResult({ outcome: 'envoy-gone' }) }));
-    const ledger = openForeign(file, 900_000);
-    assert.equal(ledger.read(), undefined);
-    assert.equal(ledger.claim(by(me), NOW_MS).lead, true);
-  });
-
-  it('gives no result while the Envoy can’t be asked whether it is the same', () => {
-    const file = newFile();
-    const ledger = openForeign(file, 500_000);
-    ledger.claim(by(me), NOW_MS);
-    ledger.update(by(me, { phase: 'finish', result: makeResult() }));
-    const { record, lead } = openForeign(file, undefined).claim(by(me), NOW_MS);
-    assert.equal(lead, true);
-    assert.equal(record.result, undefined);
+  it('gives no result where the Envoys can’t be compared', () => {
+    for (const [theirs, ours] of [
+      [undefined, 900_000],
+      [500_000, undefined],
+    ]) {
+      const base = newBase();
+      endOne(openForeign(base, theirs));
+      const { record, lead } = openForeign(base, ours).claim(by(me), NOW_MS);
+      assert.deepEqual({ lead, result: record.result }, { lead: true, result: undefined });
+    }
   });
 
   it('joins a drain that is under way though the starts can’t be compared', async () => {
@@ -247,129 +314,141 @@ describe('openLedger with the start of a foreign Envoy', () => {
       [undefined, undefined],
     ];
     for (const [theirs, ours] of pairs) {
-      const file = newFile();
-      openForeign(file, theirs, identity).claim(by(identity), NOW_MS);
-      assert.equal(openForeign(file, ours).claim(by(me), NOW_MS).lead, false);
+      const base = newBase();
+      openForeign(base, theirs, identity).claim(by(identity), NOW_MS);
+      assert.equal(openForeign(base, ours).claim(by(me), NOW_MS).lead, false);
     }
   });
+});
 
-  it('forgets the record of an earlier boot, whose clock may have shown the same time', () => {
-    const file = newFile();
-    const leader = { pid: 77, startTime: 'deadbeef:12345' };
-    const old = by(leader, { phase: 'finish', result: makeResult(), envoyStartedAtMs: 10_000 });
-    writeFileSync(file, JSON.stringify(old));
-    const ledger = openForeign(file, 10_500);
-    assert.equal(ledger.read(), undefined);
-    assert.equal(ledger.claim(by(me), NOW_MS).lead, true);
+describe('openLedger after a boot', () => {
+  it('forgets the record of an earlier one, whose clock may have shown the same time', () => {
+    for (const more of [{}, { foreign: { envoyStartedAtMs: 10_500 } }]) {
+      const base = newBase();
+      const leader = { pid: 77, startTime: 'deadbeef:12345' };
+      const theirs = openForeign(base, 10_000, leader);
+      theirs.claim(by(leader), NOW_MS);
+      theirs.finish(by(leader), makeResult());
+      const ledger = open(base, me, more);
+      assert.equal(ledger.read(), undefined);
+      assert.equal(ledger.claim(by(me), NOW_MS).lead, true);
+    }
   });
 });
 
 describe('openLedger isLeader', () => {
-  it('holds until another process that runs has taken over, or the drain has ended', async () => {
-    const file = newFile();
+  it('holds until another process has taken over, or the drain has ended', async () => {
+    const base = newBase();
     const leader = await startLeader();
-    const ledger = open(file);
-    const own = by(me);
-    assert.equal(ledger.isLeader(own, NOW_MS), true, 'nothing is written down');
+    const ledger = open(base, leader.identity);
+    const own = by(leader.identity);
+    assert.equal(ledger.isLeader(own), true, 'nothing is written down');
     ledger.claim(own, NOW_MS);
-    assert.equal(ledger.isLeader(own, NOW_MS), true);
-    writeFileSync(file, JSON.stringify(by(leader.identity)));
-    assert.equal(ledger.isLeader(own, NOW_MS), false);
+    assert.equal(ledger.isLeader(own), true);
     leader.child.kill('SIGKILL');
     await once(leader.child, 'exit');
-    assert.equal(ledger.isLeader(own, NOW_MS), true, 'the other one is dead');
-    writeFileSync(file, JSON.stringify(by(me, { phase: 'finish', result: makeResult() })));
-    assert.equal(ledger.isLeader(own, NOW_MS), false);
+    const other = open(base);
+    const { record } = other.claim(by(me), NOW_MS);
+    assert.equal(ledger.isLeader(own), false);
+    assert.equal(other.isLeader(record), true);
+    other.finish(record, makeResult());
+    assert.equal(other.isLeader(record), false);
   });
 
-  it('holds for all of those that are late, so that none waits for another', async () => {
-    const file = newFile();
-    const { identity } = await startLeader();
-    writeFileSync(file, JSON.stringify(by(identity)));
-    const { deadlineMs } = by(me);
-    assert.equal(open(file).isLeader(by(me), deadlineMs + 1_000), false);
-    assert.equal(open(file).isLeader(by(me), deadlineMs + 10_000), true);
+  it('ends where a later drain has begun that was not cancelled', () => {
+    const base = newBase();
+    const ledger = open(base);
+    ledger.claim(by(me), NOW_MS);
+    const later = open(base, me, { covers: () => false });
+    later.claim(by(me), NOW_MS);
+    assert.equal(ledger.isLeader(by(me)), false);
+    later.finish(by(me), makeResult({ outcome: 'cancelled' }));
+    assert.equal(ledger.isLeader(by(me)), true);
   });
 
-  it('is not about another drain', async () => {
-    const file = newFile();
-    const { identity } = await startLeader();
-    writeFileSync(file, JSON.stringify(makeRecord(NOW_MS + 500, { leader: identity })));
-    assert.equal(open(file).isLeader(by(me), NOW_MS + 500), true);
+  it('holds where somebody has removed the record', () => {
+    const base = newBase();
+    const ledger = open(base);
+    ledger.claim(by(me), NOW_MS);
+    rmSync(`${base}-1-1.json`);
+    assert.equal(ledger.isLeader(by(me)), true);
+    ledger.update(by(me, { phase: 'wait' }));
+    assert.equal(open(base).read()?.phase, 'wait', 'it is written again');
   });
 });
 
-describe('openLedger update', () => {
-  it('writes down progress and the result', () => {
-    const ledger = open(newFile());
+describe('openLedger update and finish', () => {
+  it('never write over another leader, and the first result holds for all', async () => {
+    const base = newBase();
+    const leader = await startLeader();
+    const first = open(base, leader.identity);
+    first.claim(by(leader.identity), NOW_MS);
+    leader.child.kill('SIGKILL');
+    await once(leader.child, 'exit');
+    const second = open(base);
+    const { record } = second.claim(by(me), NOW_MS);
+    first.update(by(leader.identity, { phase: 'wait' }));
+    assert.deepEqual(open(base).read(), record);
+    const timeout = makeResult({ outcome: 'timeout' });
+    assert.deepEqual(first.finish(by(leader.identity), timeout), timeout);
+    assert.deepEqual(second.finish(record, makeResult()), timeout);
+    assert.deepEqual(open(base).read()?.result, timeout);
+  });
+
+  it('never write after a result, not even its own', () => {
+    const ledger = open(newBase());
     ledger.claim(by(me), NOW_MS);
-    ledger.update(by(me, { phase: 'delay', delayStartedAtMs: NOW_MS + 5 }));
-    assert.deepEqual(ledger.read(), by(me, { phase: 'delay', delayStartedAtMs: NOW_MS + 5 }));
-    ledger.update(by(me, { phase: 'finish', result: makeResult() }));
-    assert.deepEqual(ledger.read()?.result, makeResult());
-  });
-
-  it('never overwrites another leader', async () => {
-    const file = newFile();
-    const { identity } = await startLeader();
-    const first = open(file);
-    first.claim(by(me), NOW_MS);
-    const taken = by(identity, { phase: 'wait' });
-    writeFileSync(file, JSON.stringify(taken));
-    first.update(by(me, { phase: 'close' }));
-    first.update(by(me, { phase: 'finish', result: makeResult({ outcome: 'timeout' }) }));
-    assert.deepEqual(first.read(), taken);
-  });
-
-  it('takes the first result where leader and follower are both late', async () => {
-    const file = newFile();
-    const { identity } = await startLeader();
-    writeFileSync(file, JSON.stringify(by(identity, { phase: 'wait' })));
-    const first = makeResult({ outcome: 'timeout', durationMs: 70_000 });
-    open(file).update(by(me, { phase: 'finish', result: first }));
-    open(file, identity).update(by(identity, { phase: 'finish', result: makeResult() }));
-    assert.deepEqual(open(file).read()?.result, first);
-  });
-
-  it('never overwrites a result, not even its own', () => {
-    const ledger = open(newFile());
-    ledger.claim(by(me), NOW_MS);
-    ledger.update(by(me, { phase: 'finish', result: makeResult() }));
+    ledger.finish(by(me), makeResult());
     ledger.update(by(me, { phase: 'wait' }));
-    ledger.update(by(me, { phase: 'finish', result: makeResult({ outcome: 'timeout' }) }));
+    assert.equal(ledger.read()?.phase, 'fail-health');
     assert.equal(ledger.read()?.result?.outcome, 'drained');
   });
+});
 
-  it('writes the record again where somebody has removed it', () => {
-    const file = newFile();
-    const ledger = open(file);
-    ledger.update(by(me, { phase: 'wait' }));
-    assert.equal(open(file).read()?.phase, 'wait');
+describe('openLedger decide', () => {
+  it('holds what was decided first, in any process', () => {
+    const base = newBase();
+    open(base).claim(by(me), NOW_MS);
+    assert.equal(open(base).decide('cancel'), 'cancel');
+    assert.equal(open(base).decide('close'), 'cancel');
+    assert.equal(open(base).decision(), 'cancel');
+  });
+
+  it('is the leader’s alone where it can’t be written down', async () => {
+    const base = newBase();
+    const { identity } = await startLeader();
+    const theirs = open(base, identity);
+    theirs.claim(by(identity), NOW_MS);
+    // A folder in its place: whoever runs the tests may write everywhere.
+    writeFileSync(`${base}-1.decision.json`, 'damaged');
+    assert.equal(open(base).decide('cancel'), undefined);
+    assert.equal(theirs.decide('cancel'), 'cancel');
   });
 });
 
 describe('openLedger where nothing can be written', () => {
   const places: readonly [string, () => string][] = [
-    ['no folder', () => '/nowhere/at/all/shutdown.json'],
+    ['a folder that can’t be made', () => '/proc/nowhere/host'],
     [
       'a file in place of the folder',
       () => {
         const file = join(makeTempFolder(), 'file');
         writeFileSync(file, '');
-        return join(file, 'shutdown.json');
+        return join(file, 'host');
       },
     ],
-    ['a folder that takes nothing', () => '/proc/self/shutdown.json'],
+    ['a folder that takes nothing', () => '/proc/self/host'],
   ];
   for (const [what, place] of places) {
     it(`leads by itself and warns once (${what})`, () => {
-      const file = place();
       const { log, of } = createFakeLog();
-      const ledger = openLedger({ file, log, self: me });
+      const ledger = openLedger({ base: place(), log, self: me });
       assert.deepEqual(ledger.claim(by(me), NOW_MS), { record: by(me), lead: true });
       assert.equal(ledger.claim(by(me), NOW_MS).lead, true);
       ledger.update(by(me, { phase: 'wait' }));
-      ledger.update(by(me, { phase: 'finish', result: makeResult() }));
+      assert.equal(ledger.isWritable(), false);
+      assert.equal(ledger.decide('cancel'), 'cancel', 'nobody else leads it');
+      assert.deepEqual(ledger.finish(by(me), makeResult()), makeResult());
       assert.equal(ledger.read(), undefined);
       assert.equal(of('warn').length, 1, of('warn').join('\n'));
       assert.match(of('warn')[0] ?? '', /drain record can't be written/);
@@ -378,19 +457,22 @@ describe('openLedger where nothing can be written', () => {
 
   it('says nothing where all is well', () => {
     const { log, entries } = createFakeLog();
-    const ledger = openLedger({ file: newFile(), log, self: me });
+    const ledger = openLedger({ base: newBase(), log, self: me });
     ledger.claim(by(me), NOW_MS);
     ledger.update(by(me, { phase: 'wait' }));
+    ledger.finish(by(me), makeResult());
     assert.deepEqual(entries, []);
   });
+});
 
-  it('warns rather than fails where a folder lies in the place of the record', () => {
-    const folder = makeTempFolder();
-    const { log, of } = createFakeLog();
-    const ledger = openLedger({ file: folder, log, self: me });
-    chmodSync(folder, 0o700);
-    assert.equal(ledger.claim(by(me), NOW_MS).lead, true);
-    assert.equal(of('warn').length, 1);
-    assert.ok(existsSync(folder));
+describe('pruneRecords', () => {
+  it('keeps the latest twenty, and never gives a number again', () => {
+    const base = newBase();
+    for (let round = 0; round < 25; round += 1) {
+      endOne(open(base), me, makeResult({ outcome: 'cancelled' }));
+    }
+    pruneRecords(base);
+    assert.deepEqual([readAll(base).length, readNewest(base)?.number], [20, 25]);
+    assert.equal(open(base).claim(by(me), NOW_MS).record.number, 26);
   });
 });

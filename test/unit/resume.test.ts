@@ -18,24 +18,24 @@ import {
   targetOf,
 } from './fakes.js';
 
-function setUp(options: { config?: Partial<DrainConfig>; file?: string; envoy?: FakeEnvoy } = {}) {
+function setUp(options: { config?: Partial<DrainConfig>; base?: string; envoy?: FakeEnvoy } = {}) {
   const envoy = options.envoy ?? createFakeEnvoy(3);
   const clock = createFakeClock();
   const { log } = createFakeLog();
-  const file = options.file ?? join(makeTempFolder(), 'shutdown.json');
+  const base = options.base ?? join(makeTempFolder(), 'drain');
   /** As another process, or a later call, would open it. */
   const open = (): Drainer =>
     createDrainer({
       command: 'shutdown',
       targets: [targetOf(envoy)],
-      ledger: openLedger({ file, log }),
+      ledger: openLedger({ base, log }),
       config: { ...drainConfig, ...options.config },
       host: drainSteps,
       log,
       clock,
     });
-  const ledger = () => openLedger({ file, log });
-  return { envoy, clock, file, open, ledger, startMs: clock.nowMs() };
+  const ledger = () => openLedger({ base, log });
+  return { envoy, clock, base, open, ledger, startMs: clock.nowMs() };
 }
 
 describe('a drain that is taken back', () => {
@@ -81,10 +81,10 @@ describe('a drain that is taken back', () => {
   });
 
   it('whose leader has died: who takes it back takes it over', async () => {
-    const { clock, open, file, envoy } = setUp();
+    const { clock, open, base, envoy } = setUp();
     const { log } = createFakeLog();
     const record = makeRecord(clock.nowMs(), { phase: 'delay', leader: deadIdentity });
-    openLedger({ file, log, self: deadIdentity }).claim(record, clock.nowMs());
+    openLedger({ base, log, self: deadIdentity }).claim(record, clock.nowMs());
     const result = await open().resume();
     assert.equal(result.kind, 'resumed');
     assert.ok(envoy.calls.includes('pass'));
@@ -149,8 +149,10 @@ describe('a drain that can not be taken back', () => {
 
   it('once it has ended', async () => {
     const { clock, open, ledger } = setUp();
-    const record = makeRecord(clock.nowMs(), { result: makeResult() });
-    ledger().claim(record, clock.nowMs());
+    const record = makeRecord(clock.nowMs());
+    const theirs = ledger();
+    theirs.claim(record, clock.nowMs());
+    theirs.finish(record, makeResult());
     assert.equal((await open().resume()).kind, 'too-late');
   });
 

@@ -187,7 +187,7 @@ describe('DrainRun close', () => {
   it('closes the listeners, after a count where there is none yet', async () => {
     const { run, envoy } = setUp();
     await run.close();
-    assert.deepEqual(envoy.calls, ['Gauges', 'close']);
+    assert.deepEqual(envoy.calls, ['Gauges', 'leave', 'close']);
     assert.equal(run.connectionsAtStart, 3);
   });
 

@@ -1,19 +1,47 @@
 import assert from 'node:assert/strict';
+import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { countConnections, listConnections } from '../../src/host/sockets.js';
+import { countSockets, listConnections } from '../../src/host/sockets.js';
+import { makeTempFolder } from './fakes.js';
 
 const NOBODY = 4_194_000;
 
-describe('countConnections', { skip: process.platform !== 'linux' }, () => {
+const ipAt = (text: string) => ({ kind: 'ip' as const, text, countedAs: text.replace(':', '_') });
+
+describe('countSockets', { skip: process.platform !== 'linux' }, () => {
   it('is undefined, not 0, of a process that can not be looked at', () => {
-    assert.equal(countConnections(NOBODY, [80]), undefined);
+    assert.equal(countSockets(NOBODY, [ipAt('127.0.0.1:80')]), undefined);
     assert.equal(listConnections(NOBODY, [80]), undefined);
   });
 
-  it('is 0 of a process without connections on these ports', () => {
-    assert.deepEqual(countConnections(process.pid, [1]), {});
+  it('is 0 of a process without connections on these addresses', () => {
+    const nothing = { byListener: {}, udp: [] };
+    assert.deepEqual(countSockets(process.pid, [ipAt('127.0.0.1:1')]), nothing);
+  });
+
+  it('counts what is connected over a unix socket, and not the listening one', async () => {
+    const path = join(makeTempFolder(), 'web.sock');
+    const server = createServer().listen(path);
+    await once(server, 'listening');
+    const address = { kind: 'unix' as const, text: path, countedAs: path };
+    assert.deepEqual(countSockets(process.pid, [address])?.byListener, {});
+    const client = connect(path);
+    await Promise.all([once(server, 'connection'), once(client, 'connect')]);
+    assert.deepEqual(countSockets(process.pid, [address])?.byListener, { [path]: 1 });
+    client.destroy();
+    server.close();
+  });
+
+  it('names what it can not count: UDP', async () => {
+    const socket = createSocket('udp4');
+    socket.bind(0, '127.0.0.1');
+    await once(socket, 'listening');
+    const text = `127.0.0.1:${socket.address().port}`;
+    assert.deepEqual(countSockets(process.pid, [ipAt(text)])?.udp, [text]);
+    socket.close();
   });
 });
 

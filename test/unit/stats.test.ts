@@ -3,7 +3,6 @@ import { describe, it } from 'node:test';
 import {
   ACCEPTED_FILTER,
   busyOf,
-  CONNECTION_FILTER,
   type ConnectionCount,
   DETAIL_FILTER,
   listenerMatcher,
@@ -263,7 +262,8 @@ describe('readConnections', () => {
 
   it('tells connections by what they carry', () => {
     assert.deepEqual(countOf({ ...typical, 'udp.dns.downstream_sess_active': 6 }).byKind, {
-      http1: 4,
+      // Two of four are upgraded.
+      http1: 2,
       http2: 2,
       http3: 1,
       tcp: 3,
@@ -504,15 +504,39 @@ describe('listenerMatcher', () => {
   });
 });
 
+describe('readConnections of internal listeners', () => {
+  it('leaves them out: their connections have no client of their own', () => {
+    const stats = statsOf({
+      'listener.admin.downstream_cx_active': 1,
+      'listener.web.downstream_cx_active': 2,
+      'listener.envoy_internal_inner.downstream_cx_active': 2,
+      'listener.envoy_internal_inner.worker_0.downstream_cx_active': 2,
+    });
+    const reading = readConnections(stats);
+    assert.ok(reading.kind === 'known');
+    assert.deepEqual(reading.count.byListener, { web: 2 });
+  });
+
+  it('takes their HTTP off the sum that tells TCP connections', () => {
+    const stats = statsOf({
+      'listener.admin.downstream_cx_active': 1,
+      'listener.tcp.downstream_cx_active': 5,
+      'listener.web.downstream_cx_active': 5,
+      'listener.envoy_internal_inner.downstream_cx_active': 5,
+      'http.web.downstream_cx_active': 5,
+      'http.inner.downstream_cx_active': 5,
+    });
+    const reading = readConnections(stats);
+    assert.ok(reading.kind === 'known');
+    assert.deepEqual([reading.count.open, reading.count.byKind.tcp], [10, 5]);
+  });
+});
+
 describe('filters', () => {
   const wanted = {
-    CONNECTION_FILTER: [
-      'listener.127.0.0.1_1.downstream_cx_active',
-      'listener.a.downstream_pre_cx_active',
-      'listener.admin.downstream_cx_active',
-      'udp.dns.downstream_sess_active',
-    ],
     DETAIL_FILTER: [
+      'listener.127.0.0.1_1.downstream_cx_active',
+      'listener.admin.downstream_cx_active',
       'listener.a.downstream_cx_active',
       'listener.a.downstream_pre_cx_active',
       'udp.dns.downstream_sess_active',
@@ -525,7 +549,7 @@ describe('filters', () => {
     ],
     ACCEPTED_FILTER: ['listener.a.downstream_cx_total', 'udp.dns.downstream_sess_total'],
   };
-  const sources = { CONNECTION_FILTER, DETAIL_FILTER, ACCEPTED_FILTER };
+  const sources = { DETAIL_FILTER, ACCEPTED_FILTER };
 
   for (const name of Object.keys(sources) as (keyof typeof sources)[]) {
     it(`${name} lets through what is counted and nothing of upstreams`, () => {

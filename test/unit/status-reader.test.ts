@@ -36,7 +36,11 @@ function readerWith(
   const located = { targets, newest, generation, latest: undefined, ledger: undecided };
   const hostDrain = { state: () => ({ kind: 'idle' }), current: () => undefined };
   return createStatusReader({
-    config: { ignoreListeners: [], drainUntil, minOpenConnections: 0 },
+    config: {
+      ...{ ignoreListeners: [], drainUntil, minOpenConnections: 0, checkDelayMs: 5_000 },
+      ...{ drainTimeoutMs: 60_000, envoyConfig: '/etc/envoy.yaml', adminAddress: undefined },
+      gracePeriodMs: undefined,
+    },
     locator: { locate: async () => located as unknown as Located },
     hostDrain: hostDrain as unknown as HostDrain,
     clock: createFakeClock(),

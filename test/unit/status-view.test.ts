@@ -4,6 +4,7 @@ import { widthOf } from '../../src/cli/terminal/fit.js';
 import { layOut } from '../../src/cli/terminal/layout.js';
 import type { Terminal } from '../../src/cli/terminal/terminal.js';
 import { statusRows } from '../../src/cli/view/status-view.js';
+import { timelineOf } from '../../src/config/timeline.js';
 import type { Status } from '../../src/status/status.js';
 import { draining, openOn, statusWith } from './statuses.js';
 
@@ -55,6 +56,24 @@ describe('statusRows', () => {
     }
   });
 
+  it('say which timer wins, where that is not drain-timeout alone', () => {
+    const timers = timelineOf({
+      checkDelayMs: 15_000,
+      drainTimeoutMs: 90_000,
+      gracePeriodMs: 120_000,
+    });
+    assert.equal(
+      shown(statusWith({ timers }))[1],
+      'timers       0s health fails · 15s listeners close · 1m30s cut at the latest (grace-period) · 2m SIGKILL',
+    );
+    const plain = timelineOf({ checkDelayMs: 0, drainTimeoutMs: 1_000, gracePeriodMs: undefined });
+    assert.ok(
+      !shown(statusWith({ timers: plain }))
+        .join()
+        .includes('timers'),
+    );
+  });
+
   it('have only what an earlier manager says', () => {
     const earlier = { generations: [], activeRequests: null, newConnectionsPerSecond: null };
     assert.deepEqual(shown(statusWith(earlier)), [
@@ -91,6 +110,8 @@ describe('statusRows', () => {
   });
 
   it('say of an Envoy that somebody else drains how to take that back', () => {
+    const [alone] = shown(statusWith({ phase: 'wait', abandonedDrain: true }));
+    assert.match(alone ?? '', /^phase +wait .*nobody goes on with it: `pm2-envoy shutdown` does/);
     const [first] = shown(statusWith({ orphanedDrain: true }));
     assert.match(first ?? '', /^phase {8}idle, but somebody has failed .*`pm2-envoy resume`/);
   });

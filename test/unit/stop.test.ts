@@ -58,7 +58,8 @@ interface Stage {
 }
 
 async function setUp(ownApp: Partial<OwnApp> = {}): Promise<Stage> {
-  const generations = openGenerations(makeTempFolder());
+  const runDir = makeTempFolder();
+  const generations = openGenerations(runDir);
   const clock = createFakeClock();
   const log = createFakeLog();
   const { config } = loadConfig({ env: {}, cwd: '/nowhere' });
@@ -71,6 +72,7 @@ async function setUp(ownApp: Partial<OwnApp> = {}): Promise<Stage> {
   };
   const context: StopContext = {
     config,
+    runDir,
     generations,
     hostDrain: hostDrain as HostDrain,
     host: createPluginHost({ config, log: log.log, plugins: [] }),

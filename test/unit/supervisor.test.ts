@@ -23,17 +23,22 @@ describe('ownSupervisor', () => {
     {
       what: 'names the home, the app and the folder of an app',
       env: { pm_id: '0', name: 'edge', PM2_HOME: '/srv/pm2' },
-      own: { home: '/srv/pm2', app: 'edge', folder },
+      own: { home: '/srv/pm2', app: 'edge', pmId: '0', folder },
+    },
+    {
+      what: 'has the folder as pm2 has it, not where a link led to',
+      env: { pm_id: '0', name: 'edge', PM2_HOME: '/srv/pm2', pm_cwd: '/srv/current' },
+      own: { home: '/srv/pm2', app: 'edge', pmId: '0', folder: '/srv/current' },
     },
     {
       what: 'names no app where pm2 gives none',
       env: { pm_id: '0', PM2_HOME: '/srv/pm2' },
-      own: { home: '/srv/pm2', app: 'none', folder },
+      own: { home: '/srv/pm2', app: 'none', pmId: '0', folder },
     },
     {
       what: 'names no pm2 for a process of a shell, whose variables may still name one',
       env: { name: 'edge', PM2_HOME: '/srv/pm2' },
-      own: { home: 'none', app: 'none', folder },
+      own: { home: 'none', app: 'none', pmId: undefined, folder },
     },
   ];
   for (const { what, env, own } of cases) {
@@ -49,6 +54,15 @@ describe('sameSupervisor', () => {
     ['another folder', { ...one, folder: '/srv/b' }, false],
     ['one that is not known', undefined, false],
   ];
+  const numbered = { ...one, pmId: '3' };
+  it('is one app of one pm2 wherever its folder is', () => {
+    assert.equal(sameSupervisor(numbered, { ...numbered, folder: '/srv/b' }), true);
+    assert.equal(sameSupervisor(numbered, { ...one, folder: '/srv/b' }), true);
+    assert.equal(sameSupervisor({ ...one, folder: '/srv/b' }, numbered), true);
+    assert.equal(sameSupervisor(numbered, { ...numbered, pmId: '4', folder: '/srv/b' }), false);
+    assert.equal(sameSupervisor(numbered, { ...numbered, pmId: '4' }), true);
+    assert.equal(sameSupervisor(numbered, { ...numbered, app: 'other' }), false);
+  });
   for (const [what, other, same] of cases) {
     it(`is ${same} for ${what}, either way round`, () => {
       assert.equal(sameSupervisor(one, other), same);

@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { describe, it } from 'node:test';
-import type { Request, Response } from 'express';
+import express, { type Request, type Response } from 'express';
+import { silentLog } from '../../src/log.js';
 import { createTrust } from '../../src/manager/http/trust.js';
 import { createFakeClock, createFakeLog } from './fakes.js';
 
@@ -48,6 +52,22 @@ describe('createTrust', () => {
       assert.equal(ask(kind, {}, '127.0.0.1'), 200);
       assert.equal(ask(kind), 403);
     }
+  });
+
+  it('answers a browser that asks for the page with a page', async () => {
+    const server = createServer(
+      express().get('/', createTrust({ readToken: () => undefined, log: silentLog }).toLook),
+    ).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const headers = { accept: 'text/html,*/*;q=0.8', 'x-forwarded-for': '10.0.0.7' };
+    const reply = await fetch(`http://127.0.0.1:${port}/`, { headers });
+    const body = await reply.text();
+    server.close();
+    assert.equal(reply.status, 403);
+    assert.match(reply.headers.get('content-type') ?? '', /text\/html/);
+    assert.match(body, /<h1>Refused<\/h1>[\s\S]*x-forwarded-for/);
+    assert.ok(body.includes(`ssh -L ${port}:127.0.0.1:${port} HOST`), body);
   });
 
   it('lets an address that a browser was led to look, but not change', () => {

@@ -1,13 +1,20 @@
-import { maskSettings } from '../../config/load.js';
-import { KEYS } from '../../config/schema.js';
+import type { Config } from '../../config/config.js';
+import { type LoadedConfig, maskSettings, type Setting } from '../../config/load.js';
+import { KEYS, type Key } from '../../config/schema.js';
+import { describeTimeline, timelineOf } from '../../config/timeline.js';
+import { findEnvoy } from '../../envoy/binary.js';
+import { findRunDir } from '../../host/run-dir.js';
 import type { CommandSpec, HookFunction, Plugin, PluginHost } from '../../plugins/api/types.js';
+import { appConfig } from '../../pm2/app-config.js';
+import { findApp } from '../../pm2/find-app.js';
 import type { CliContext } from '../terminal/context.js';
 
 /** `pm2-envoy config`: the effective configuration, and where each value came from. */
 export class ConfigPlugin implements Plugin {
   readonly commands: Readonly<Record<string, CommandSpec>> = {
     config: {
-      usage: 'Show the effective configuration and where each value came from',
+      usage:
+        'Show the effective configuration and where each value came from: that of the running app, or of this shell with settings of its own',
       lifecycleEvents: ['show'],
     },
   };
@@ -18,8 +25,10 @@ export class ConfigPlugin implements Plugin {
   }
 }
 
-function showConfig({ io, json, load }: CliContext): void {
-  const settings = maskSettings(load().settings);
+async function showConfig(cli: CliContext): Promise<void> {
+  const { io, json } = cli;
+  const { settings: all, config, env } = await whatCounts(cli);
+  const settings = { ...maskSettings(all), ...found(config, env) };
   if (json) {
     io.out(JSON.stringify(settings, undefined, 2));
     return;
@@ -31,6 +40,50 @@ function showConfig({ io, json, load }: CliContext): void {
   for (const [key = '', value = '', source = ''] of rows) {
     io.out(`${key.padEnd(widths[0] ?? 0)}  ${value.padEnd(widths[1] ?? 0)}  ${source}`);
   }
+  io.out(`a drain: ${describeTimeline(timelineOf(config))}`);
+}
+
+/** What is looked for where nothing is set, as the apps would find it. */
+function found(
+  { envoyBin, runDir }: Config,
+  env: NodeJS.ProcessEnv | undefined,
+): Partial<Record<Key, Setting>> {
+  return {
+    ...(envoyBin === undefined ? { 'envoy-bin': foundEnvoy(env) } : {}),
+    ...(runDir === undefined
+      ? { 'run-dir': { value: findRunDir(undefined), source: 'default (found)' } }
+      : {}),
+  };
+}
+
+function foundEnvoy(env: NodeJS.ProcessEnv | undefined): Setting {
+  try {
+    const { path, source } = findEnvoy(undefined, env);
+    return { value: path, source: `default (${source})` };
+  } catch {
+    return { value: null, source: 'default (none found)' };
+  }
+}
+
+/** The running app's, which is what counts on this host; this shell's where it was given some, or there is no app. */
+async function whatCounts(cli: CliContext): Promise<LoadedConfig & { env?: NodeJS.ProcessEnv }> {
+  const own = cli.load();
+  if (cli.isGivenSettings || own.config.adminAddress) return own;
+  const app = await findApp(own).catch(() => undefined);
+  if (!app) {
+    cli.io.note('no app of pm2 runs Envoy here: these are the settings of this shell');
+    return own;
+  }
+  const loaded = appConfig(app.process);
+  const differing = KEYS.filter(
+    (key) => JSON.stringify(own.settings[key].value) !== JSON.stringify(loaded.settings[key].value),
+  );
+  const shell =
+    differing.length === 0 ? '' : `; this shell has others of its own: ${differing.join(', ')}`;
+  cli.io.note(
+    `these are the settings of the app ${app.process.name} (PM2_HOME ${app.home}) as its next start has them${shell}`,
+  );
+  return { ...loaded, env: app.process.env };
 }
 
 function textOf(value: unknown): string {

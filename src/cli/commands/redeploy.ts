@@ -1,11 +1,14 @@
+import type { Config } from '../../config/config.js';
 import { formatDuration } from '../../config/duration.js';
 import type { LoadedConfig } from '../../config/load.js';
 import { isKey, type Key, variableOf } from '../../config/schema.js';
+import type { DrainResult } from '../../drain/state.js';
 import { pinnedVersions } from '../../envoy/binary.js';
 import { installEnvoy } from '../../envoy/install.js';
 import { Pm2EnvoyError } from '../../errors.js';
-import { EXIT } from '../../exit-codes.js';
+import { EXIT, exitCodeOfCode } from '../../exit-codes.js';
 import { migratesAcceptQueues } from '../../host/accept-queue.js';
+import { acceptRemovals, forgetAcceptance } from '../../host/acceptance.js';
 import type { CommandSpec, HookFunction, Plugin, PluginHost } from '../../plugins/api/types.js';
 import { findIdleApp, planRedeploy, type RedeployPlan } from '../redeploy/plan.js';
 import {
@@ -16,6 +19,7 @@ import {
   type Served,
 } from '../redeploy/reload.js';
 import type { CliContext } from '../terminal/context.js';
+import { createDownload } from '../view/download.js';
 import { counted } from '../view/words.js';
 
 /** `pm2-envoy redeploy`: validate, reload through pm2, report. */
@@ -26,6 +30,9 @@ export class RedeployPlugin implements Plugin {
       lifecycleEvents: ['validate', 'reload', 'report'],
       options: {
         '--envoy <version>': `install this pinned Envoy first (${Object.keys(pinnedVersions().versions).join(', ')}), and run it from now on`,
+        '--yes': 'go on although listeners are removed, without being asked',
+        '--force':
+          'go on where Envoy could not check the bootstrap, for want of memory or time, or the app is another version of pm2-envoy',
         '--dry-run': 'validate and show what changes, and reload nothing',
       },
     },
@@ -37,10 +44,12 @@ export class RedeployPlugin implements Plugin {
     let result: RedeployResult | undefined;
     this.hooks = {
       'redeploy:validate': async ({ invocation: { options } }) => {
-        plan = await validate(cli, options['envoy']);
+        plan = await validate(cli, options['envoy'], options['force'] === true);
       },
       'redeploy:reload': async ({ invocation: { options } }) => {
-        if (plan && options['dryRun'] !== true) result = await reload(cli, plan);
+        if (!plan || options['dryRun'] === true) return;
+        const isAccepted = options['yes'] === true || (await acceptsRemovals(cli, plan));
+        result = await reload(cli, plan, isAccepted);
       },
       'redeploy:report': () => {
         if (plan) report(cli, plan, result);
@@ -54,7 +63,11 @@ const CHANGEABLE: readonly Key[] = ['envoy-bin', 'envoy-config', 'envoy-args', '
 /** Flags that only say where to look, and how to log. */
 const LOCAL: readonly Key[] = ['run-dir', 'log-level', 'log-format'];
 
-async function validate(cli: CliContext, version: unknown): Promise<RedeployPlan> {
+async function validate(
+  cli: CliContext,
+  version: unknown,
+  isForced: boolean,
+): Promise<RedeployPlan> {
   const loaded = cli.load();
   const env = changedVariables(loaded);
   if (typeof version === 'string' && env[variableOf('envoy-bin')] !== undefined) {
@@ -65,12 +78,11 @@ async function validate(cli: CliContext, version: unknown): Promise<RedeployPlan
   }
   const app = await findIdleApp(loaded);
   if (typeof version === 'string') {
-    cli.io.live(`fetching Envoy ${version} through pip…`);
-    const installed = await installEnvoy(version);
+    const installed = await installEnvoy(version, createDownload(cli.io));
     if (installed.fresh) cli.io.note(`Envoy ${version} installed`);
     env[variableOf('envoy-bin')] = installed.path;
   }
-  const plan = await planRedeploy(app, env).catch((error: unknown) => {
+  const plan = await planRedeploy(app, env, isForced).catch((error: unknown) => {
     cli.io.note('nothing was reloaded; what is wrong:');
     throw error;
   });
@@ -99,7 +111,29 @@ function changedVariables({ settings, config }: LoadedConfig): Record<string, st
   return env;
 }
 
-async function reload(cli: CliContext, plan: RedeployPlan): Promise<RedeployResult> {
+/**
+ * Asks whether listeners may go.
+ *
+ * @throws Pm2EnvoyError `listeners-removed` when the answer is no, or nobody is there to be asked
+ */
+async function acceptsRemovals(cli: CliContext, { changes }: RedeployPlan): Promise<boolean> {
+  const { removed = [] } = changes;
+  if (removed.length === 0) return false;
+  const answer = await cli.io.ask('nothing will listen there any more: go on? [y/N] ');
+  if (/^y(es)?$/i.test(answer ?? '')) return true;
+  throw new Pm2EnvoyError(
+    'listeners-removed',
+    `nothing was reloaded: the bootstrap does not have ${removed.join(', ')} any more; put them back, or say --yes`,
+  );
+}
+
+async function reload(
+  cli: CliContext,
+  plan: RedeployPlan,
+  areRemovalsAccepted: boolean,
+): Promise<RedeployResult> {
+  const { from } = plan;
+  if (from && areRemovalsAccepted) acceptRemovals(from);
   const forget = cli.io.onInterrupt(
     () => 'the reload goes on in pm2; `pm2-envoy status` shows where it is',
   );
@@ -110,28 +144,31 @@ async function reload(cli: CliContext, plan: RedeployPlan): Promise<RedeployResu
     else if (step !== said) cli.io.note(text);
     said = step;
   });
+  if (from && areRemovalsAccepted) forgetAcceptance(from);
   forget();
   return result;
 }
 
 function report(cli: CliContext, plan: RedeployPlan, result: RedeployResult | undefined): void {
-  const { changes } = plan;
-  if (cli.json) cli.io.out(JSON.stringify({ changes, ...(result ?? { outcome: 'dry-run' }) }));
+  const { changes, warnings } = plan;
+  if (cli.json)
+    cli.io.out(JSON.stringify({ changes, warnings, ...(result ?? { outcome: 'dry-run' }) }));
   if (!result) {
     if (!cli.json) cli.io.out('everything is valid; nothing was reloaded (--dry-run)');
     return;
   }
-  if (!cli.json) cli.io.out(describeResult(result));
+  if (!cli.json) cli.io.out(describeResult(result, plan));
   if (result.outcome === 'failed') {
     for (const line of describeKept(plan, result.keeps)) cli.io.note(line);
-    cli.endWith(EXIT.unexpected);
+    cli.endWith(result.code === null ? EXIT.unexpected : exitCodeOfCode(result.code));
     return;
   }
   if (result.outcome === 'timeout') cli.endWith(EXIT.timeout);
+  if (result.outcome === 'admin-unreachable') cli.endWith(EXIT.unreachable);
   for (const line of describeAfterwards(plan)) cli.io.note(line);
 }
 
-function describePlan({ from, version, changes, app }: RedeployPlan): string[] {
+function describePlan({ from, version, changes, handover, warnings, app }: RedeployPlan): string[] {
   const { status } = app.process;
   if (!from) return [`no Envoy serves: this starts Envoy ${version} (the app is ${status})`];
   const lines = [`generation ${from.number} serves (Envoy ${from.version ?? 'unknown'})`];
@@ -140,9 +177,12 @@ function describePlan({ from, version, changes, app }: RedeployPlan): string[] {
     lines.push(`arguments  ${changes.arguments.from} -> ${changes.arguments.to}`);
   }
   if (changes.bootstrap) lines.push('bootstrap', changes.bootstrap.trimEnd());
+  for (const one of changes.removed ?? []) lines.push(`removed    ${one}`);
   if (!from.launch) lines.push('what changes can not be told: it was not written down');
   else if (lines.length === 1) lines.push('nothing changes: the same Envoy, the same bootstrap');
+  for (const note of handover?.notes ?? []) lines.push(note);
   if (status !== 'online') lines.push(`the app is ${status}`);
+  lines.push(...warnings);
   return lines;
 }
 
@@ -169,7 +209,7 @@ function describeProgress(progress: RedeployProgress): { step: string; text: str
   }
 }
 
-function describeResult(result: RedeployResult): string {
+function describeResult(result: RedeployResult, { config }: RedeployPlan): string {
   const took = formatDuration(Math.round(result.tookMs));
   if (result.outcome === 'failed') {
     const serves = result.serves
@@ -182,8 +222,19 @@ function describeResult(result: RedeployResult): string {
   const cut =
     handover === null
       ? 'how its hand-over ended is not known'
-      : `${handover.outcome}, ${handover.connectionsLeft === null ? 'an unknown number of connections' : counted(handover.connectionsLeft, 'connection')} cut`;
+      : `${handover.outcome}, ${describeLeft(handover, config)}`;
   return `${named(to)} serves after ${took}; ${named(from)} has ended: ${cut}`;
+}
+
+/** Idle connections of a drain that waits for requests alone lose nothing. */
+function describeLeft(
+  { outcome, connectionsLeft: left }: Pick<DrainResult, 'outcome' | 'connectionsLeft'>,
+  { drainUntil }: Pick<Config, 'drainUntil'>,
+): string {
+  if (left === null) return 'an unknown number of connections cut';
+  return outcome === 'drained' && drainUntil === 'requests'
+    ? `${counted(left, 'idle connection')} closed`
+    : `${counted(left, 'connection')} cut`;
 }
 
 function describeAfterwards({ env, app }: RedeployPlan): string[] {

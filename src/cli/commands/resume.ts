@@ -23,13 +23,14 @@ interface Resumed {
 
 async function resumeSomehow(cli: CliContext): Promise<Resumed> {
   const { config } = cli.load();
+  const manager = createManagerClient(config, findRunDir(config.runDir));
   try {
-    return await createManagerClient(config, findRunDir(config.runDir)).resume();
+    return await manager.resume();
   } catch (error) {
     if (!isPm2EnvoyError(error, 'manager-unreachable')) throw error;
     cli.io.note(`${error.message}: asking Envoy directly`);
   }
-  const { hostDrain, host } = await openDirectDrain(cli, config);
+  const { hostDrain, host } = await openDirectDrain(cli, config, manager.hung());
   const result = await hostDrain.resume();
   await host.settled();
   switch (result.kind) {

@@ -6,12 +6,13 @@ import type { DrainOutcome, DrainPhase, DrainResult } from '../../drain/state.js
 import { isPm2EnvoyError, unreachable } from '../../errors.js';
 import { EXIT } from '../../exit-codes.js';
 import { findRunDir } from '../../host/run-dir.js';
-import { createManagerClient } from '../../status/manager-client.js';
+import { userName } from '../../host/user.js';
+import { createManagerClient, type ManagerClient } from '../../status/manager-client.js';
 import { createStatusReader, type Status } from '../../status/status.js';
 import type { CliContext } from '../terminal/context.js';
-import { createDrainProgress, type DrainProgress, knownCheckDelayMs } from '../view/progress.js';
+import { createDrainProgress, type DrainProgress } from '../view/progress.js';
 import { counted } from '../view/words.js';
-import { openDirectDrain } from './direct.js';
+import { type DirectDrain, openDirectDrain } from './direct.js';
 
 /**
  * `pm2-envoy shutdown`: drains through the manager, or directly when it is down; blocks until the
@@ -19,9 +20,9 @@ import { openDirectDrain } from './direct.js';
  */
 export async function runShutdown(cli: CliContext): Promise<number> {
   const { config } = cli.load();
-  const result = await drainSomehow(cli, config);
+  const { result, seen } = await drainSomehow(cli, config);
   if (cli.json) cli.io.out(JSON.stringify(result));
-  else cli.io.say(describeResult(result), 'stdout');
+  else cli.io.say(describeResult(result, seen), 'stdout');
   if (result.outcome === 'drained' || result.outcome === 'timeout') {
     cli.io.say('Envoy takes no more connections; `pm2-envoy redeploy` brings up a new one.');
   }
@@ -45,14 +46,21 @@ export function exitCodeOfOutcome(outcome: DrainOutcome): number {
   }
 }
 
-async function drainSomehow(cli: CliContext, config: Config): Promise<DrainResult> {
-  const progress = createDrainProgress(cli, { checkDelayMs: knownCheckDelayMs(cli.load()) });
+/** `seen` is the last status of the drain; undefined: it was over before anybody looked. */
+async function drainSomehow(
+  cli: CliContext,
+  config: Config,
+): Promise<{ result: DrainResult; seen: Status | undefined }> {
+  const progress = createDrainProgress(cli);
+  const withSeen = (result: DrainResult) => ({ result, seen: progress.latest() });
+  const manager = createManagerClient(config, findRunDir(config.runDir));
   try {
-    return await drainByManager(cli, config, progress);
+    return withSeen(await drainByManager(cli, manager, progress));
   } catch (error) {
     if (!isPm2EnvoyError(error, 'manager-unreachable')) throw error;
     cli.io.say(`${error.message}: draining Envoy directly`);
-    return await drainDirectly(cli, config, progress);
+    const direct = await openDirectDrain(cli, config, manager.hung());
+    return withSeen(await drainDirectly(cli, { config, direct, progress }));
   } finally {
     progress.close();
   }
@@ -60,10 +68,9 @@ async function drainSomehow(cli: CliContext, config: Config): Promise<DrainResul
 
 async function drainByManager(
   cli: CliContext,
-  config: Config,
+  manager: ManagerClient,
   progress: DrainProgress,
 ): Promise<DrainResult> {
-  const manager = createManagerClient(config, findRunDir(config.runDir));
   const forget = cli.io.onInterrupt(() => describeInterrupted(progress.latest()?.phase));
   try {
     return await progress.follow(manager.shutdown(), manager.status);
@@ -74,10 +81,9 @@ async function drainByManager(
 
 async function drainDirectly(
   cli: CliContext,
-  config: Config,
-  progress: DrainProgress,
+  parts: { config: Config; direct: DirectDrain; progress: DrainProgress },
 ): Promise<DrainResult> {
-  const direct = await openDirectDrain(cli, config);
+  const { config, direct, progress } = parts;
   const { hostDrain, host, runDir, log } = direct;
   // A connection of its own: the drain must not queue behind the progress display.
   const watch = createEnvoyLocator({ config, runDir, log });
@@ -90,7 +96,10 @@ async function drainDirectly(
       : describeInterrupted(phase);
   });
   try {
-    const result = await progress.follow(hostDrain.drain(), status.read);
+    const result = await progress.follow(
+      hostDrain.drain({ kind: 'cli', detail: userName() }),
+      status.read,
+    );
     progress.close();
     await host.settled();
     return result;
@@ -128,10 +137,17 @@ function canBeTakenBack(phase: Status['phase'] | undefined): boolean {
   return phase === undefined || BEFORE_CLOSE.includes(phase);
 }
 
-function describeResult({ outcome, durationMs, connectionsLeft }: DrainResult): string {
+function describeResult(
+  { outcome, durationMs, connectionsLeft }: DrainResult,
+  seen: Status | undefined,
+): string {
+  const took = `${outcome} after ${formatDuration(durationMs)}`;
+  if (outcome === 'drained' && seen?.settings.drainUntil === 'requests' && connectionsLeft) {
+    return `${took}, 0 requests left; ${counted(connectionsLeft, 'idle connection')} close${connectionsLeft === 1 ? 's' : ''} when Envoy stops`;
+  }
   const left =
     connectionsLeft === null
       ? 'an unknown number of connections'
       : counted(connectionsLeft, 'connection');
-  return `${outcome} after ${formatDuration(durationMs)}, ${left} left`;
+  return `${took}, ${left} left`;
 }

@@ -2,6 +2,7 @@ import type { Config } from '../../config/config.js';
 import { createHostDrain } from '../../drain/host-drain.js';
 import { createEnvoyLocator } from '../../drain/locate.js';
 import { isPm2EnvoyError, Pm2EnvoyError } from '../../errors.js';
+import { describeFailedStart, readFailedStart } from '../../host/failed-start.js';
 import { findRunDir } from '../../host/run-dir.js';
 import { silentLog } from '../../log.js';
 import type { PluginHost } from '../../plugins/api/types.js';
@@ -32,7 +33,12 @@ export function createStatusSource(config: Config, host: PluginHost): StatusSour
   const openReader = (): StatusReader => {
     const locator = createEnvoyLocator({ config, runDir, log: silentLog });
     const hostDrain = createHostDrain({ locator, config, host, log: silentLog });
-    return createStatusReader({ config, locator, hostDrain });
+    return createStatusReader({
+      config,
+      locator,
+      hostDrain,
+      readFailedStart: () => readFailedStart(runDir),
+    });
   };
   return {
     read: async (signal) => {
@@ -47,7 +53,9 @@ export function createStatusSource(config: Config, host: PluginHost): StatusSour
         if (status.envoy && status.envoy.state !== null) {
           return { status, note: `${error.message}: asked Envoy directly` };
         }
-        const found = status.envoy ? status.lastError : `there is no Envoy in ${runDir}`;
+        const { failedStart } = status;
+        const why = failedStart ? `: ${describeFailedStart(failedStart)}` : '';
+        const found = status.envoy ? status.lastError : `there is no Envoy in ${runDir}${why}`;
         throw new Pm2EnvoyError('manager-unreachable', `${error.message}, and ${found}`, {
           cause: error,
         });

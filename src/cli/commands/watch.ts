@@ -9,7 +9,6 @@ import type { Screen } from '../terminal/screen.js';
 import { type DrainSeen, see } from '../view/drain-history.js';
 import { watchView } from '../view/drain-view.js';
 import { peersNote, plainText, stamped, watchLine } from '../view/plain-view.js';
-import { knownCheckDelayMs } from '../view/progress.js';
 import { createStatusSource, type Found } from './status-source.js';
 
 /** What one look came to; undefined `found`: neither manager nor Envoy answers, and `note` says why. */
@@ -40,7 +39,7 @@ export async function watchStatus(cli: CliContext, host: PluginHost): Promise<vo
   const { config } = cli.load();
   const source = createStatusSource(config, host);
   const { unread } = cli.io;
-  const display = await chooseDisplay(cli, knownCheckDelayMs(cli.load()));
+  const display = await chooseDisplay(cli);
   const forget = cli.io.onInterrupt(() => '', EXIT.done);
   try {
     while (!unread.aborted) {
@@ -69,17 +68,17 @@ function isDraining({ phase, outcome }: Status): boolean {
   return phase !== 'idle' && outcome === null;
 }
 
-async function chooseDisplay(cli: CliContext, checkDelayMs: number): Promise<Display> {
+async function chooseDisplay(cli: CliContext): Promise<Display> {
   const close = (): void => undefined;
   if (cli.json) return { show: showJson(cli), close };
   if (!cli.io.terminal('stdout').live) return { show: showLines(cli), close };
   const screen = await cli.io.screen('stdout');
-  return { show: showScreen(screen, checkDelayMs), close: screen.end };
+  return { show: showScreen(screen), close: screen.end };
 }
 
 const DOWN = 'the manager is down: asked Envoy directly';
 
-function showScreen(screen: Screen, checkDelayMs: number): Display['show'] {
+function showScreen(screen: Screen): Display['show'] {
   let seen: DrainSeen | undefined;
   return ({ found, note }) => {
     const at = new Date().toTimeString().slice(0, 8);
@@ -97,7 +96,7 @@ function showScreen(screen: Screen, checkDelayMs: number): Display['show'] {
     }
     const { status } = found;
     seen = see(seen, status);
-    const view = { status, seen, checkDelayMs };
+    const view = { status, seen };
     screen.show((terminal) => watchView(view, terminal, footer));
   };
 }

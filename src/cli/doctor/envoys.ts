@@ -1,13 +1,26 @@
 import { readFileSync } from 'node:fs';
 import { type AdminClient, createAdminClient } from '../../admin/client.js';
-import { DETAIL_FILTER, readConnections } from '../../admin/stats.js';
+import { readSubscriptions, SUBSCRIPTION_FILTER } from '../../admin/subscriptions.js';
 import type { Config } from '../../config/config.js';
 import { formatDuration } from '../../config/duration.js';
-import { openGenerationLedger } from '../../drain/locate.js';
+import { createCounters } from '../../drain/count.js';
+import type { EnvoyTarget } from '../../drain/envoys.js';
+import { openHandoverLedger, targetOf } from '../../drain/locate.js';
 import { drainTimeSeconds } from '../../envoy/arguments.js';
+import { findEnvoy } from '../../envoy/binary.js';
+import { planHandover } from '../../envoy/handover.js';
+import { describeGap, gapsOf } from '../../envoy/proof.js';
+import { type BootstrapFacts, readBootstrap } from '../../envoy/read-bootstrap.js';
 import { messageOf } from '../../errors.js';
+import { generationsElsewhere, runDirOf } from '../../host/elsewhere.js';
+import { describeFailedStart, type FailedStart, readFailedStart } from '../../host/failed-start.js';
 import { type Generation, isAttended, openGenerations } from '../../host/generations.js';
+import { sharedPorts } from '../../host/listeners.js';
+import { describeSupervisor } from '../../host/supervisor.js';
 import { silentLog } from '../../log.js';
+import type { Pm2Process } from '../../pm2/daemon.js';
+import { readSteering } from '../../steering/layout.js';
+import { unsteeredWarning } from '../../steering/steering.js';
 import { type Finding, ok, problem, warning } from './finding.js';
 import { checkDrainTime } from './timers.js';
 
@@ -15,35 +28,103 @@ import { checkDrainTime } from './timers.js';
 const FEW_FILES = 4_096;
 
 /** Looks at every Envoy of this host: does it answer, is it LIVE, with which options, who watches over it. */
-export async function checkEnvoys(runDir: string, config: Config): Promise<Finding[]> {
+export async function checkEnvoys(
+  runDir: string,
+  { config, app, home }: { config: Config; app: Pm2Process | undefined; home: string },
+): Promise<Finding[]> {
   if (config.adminAddress) {
     const admin = createAdminClient(config.adminAddress);
-    const findings = await checkEnvoy(`Envoy at ${admin.address}`, admin, config);
+    const findings = await checkEnvoy(
+      { name: `Envoy at ${admin.address}`, admin, process: undefined },
+      config,
+    );
     admin.close();
     return findings;
   }
   const live = openGenerations(runDir).live();
-  if (live.length === 0) {
-    return [
-      problem('envoy', `no Envoy runs (looked in ${runDir})`, '`pm2 start ecosystem.config.js`'),
-    ];
-  }
+  const elsewhere = generationsElsewhere(runDir).filter((one) => one.supervisor?.home === home);
+  const left = elsewhere.filter((one) => !isAttended(one)).map(leftElsewhere);
+  if (live.length === 0) return [...left, ...checkNone(runDir, app)];
   const findings = await Promise.all(live.map((one) => checkGeneration(one, config)));
-  return findings.flat();
+  const serving = live.findLast(({ ready }) => ready);
+  const next = serving ? await checkNextRedeploy(serving, { config, app }) : [];
+  return [...findings.flat(), ...left, ...checkPorts(live), ...next];
+}
+
+/** Nobody restarts it, nor ends it: it may take connections for good. */
+function leftElsewhere(generation: Generation): Finding {
+  const { envoy, supervisor } = generation;
+  const runDir = runDirOf(generation);
+  const whose = supervisor ? ` (${describeSupervisor(supervisor)})` : '';
+  return problem(
+    'envoy',
+    `an Envoy of another run directory, ${runDir}, serves without a runner: pid ${envoy.pid}${whose}`,
+    `\`pm2 restart envoy\` takes over from it where it is of the same app; otherwise \`pm2-envoy shutdown --run-dir ${runDir}\`, then end that pid`,
+  );
+}
+
+/** Where pm2 has stopped the app, or is not there, that is the finding. */
+function checkNone(runDir: string, app: Pm2Process | undefined): Finding[] {
+  const failed = readFailedStart(runDir);
+  if (!failed) {
+    const message = `no Envoy runs (looked in ${runDir})`;
+    return app?.status === 'online' ? [problem('envoy', message, '`pm2 logs envoy`')] : [];
+  }
+  const again =
+    app && /waiting restart|stopped|errored/.test(app.status)
+      ? ', then `pm2-envoy redeploy`'
+      : '; pm2 tries again by itself';
+  return [
+    problem(
+      'envoy',
+      `no Envoy runs: ${describeFailedStart(failed)}`,
+      `${remedyFor(failed)}${again}`,
+    ),
+  ];
+}
+
+function remedyFor({ reason }: FailedStart): string {
+  if (/Address already in use/.test(reason)) {
+    const port = /:(\d+)'/.exec(reason)?.[1];
+    const filter = port ? ` 'sport = :${port}'` : '';
+    return `end the program that has the port (\`ss -ltnp${filter}\`), or change the port in the bootstrap (envoy-config)`;
+  }
+  return 'correct what it names (`pm2 logs envoy` has more)';
+}
+
+/** The kernel deals connections out among all that listen: some would go to an Envoy that nobody drains here. */
+function checkPorts(live: readonly Generation[]): Finding[] {
+  return sharedPorts(live.map(({ envoy }) => envoy.pid)).map(({ port, pid }) =>
+    problem(
+      'envoy',
+      `${pid === undefined ? 'another program' : `another program (pid ${pid})`} listens on port ${port} as well, and gets a part of its connections`,
+      'end it, or give one of the two another port',
+    ),
+  );
 }
 
 async function checkGeneration(generation: Generation, config: Config): Promise<Finding[]> {
   const name = `generation ${generation.number}`;
   const admin = createAdminClient({ kind: 'unix', path: generation.adminSocket });
-  const findings = await checkEnvoy(name, admin, config);
+  const findings = await checkEnvoy(targetOf(generation, admin), config);
   admin.close();
-  const isEnding = openGenerationLedger(generation, 'handover', silentLog).read() !== undefined;
+  const isEnding = openHandoverLedger(generation, silentLog).read() !== undefined;
   if (!isAttended(generation) && !isEnding) {
     findings.push(
       warning(
         'envoy',
         `${name} has no runner: nobody restarts it when it crashes`,
         '`pm2 restart envoy` takes over from it, with nothing lost',
+      ),
+    );
+  }
+  const steering = readSteering(generation);
+  if (steering?.state === 'unsteered') {
+    findings.push(
+      warning(
+        'udp',
+        `${name}: ${unsteeredWarning(steering.listeners, steering.reason ?? 'unknown')}`,
+        'see docs/http3.md; `pm2-envoy redeploy` tries again',
       ),
     );
   }
@@ -60,15 +141,42 @@ async function checkGeneration(generation: Generation, config: Config): Promise<
   return findings;
 }
 
+/** What would stand in the way of a redeploy, before anybody tries. */
+async function checkNextRedeploy(
+  serving: Generation,
+  { config, app }: { config: Config; app: Pm2Process | undefined },
+): Promise<Finding[]> {
+  const { envoyConfig: bootstrap, envoyArgs: args } = config;
+  const read = async (): Promise<BootstrapFacts> =>
+    readBootstrap(findEnvoy(config.envoyBin, app?.env).path, { bootstrap, args, cwd: app?.cwd });
+  // Why not is a finding of its own: the check of the configuration.
+  const facts = await read().catch(() => undefined);
+  const { obstacles, notes, removed } = await planHandover(serving, facts?.listeners);
+  const gone = removed.map((one) => `the bootstrap does not have ${one} any more`);
+  return [
+    ...obstacles.map((one) =>
+      problem(
+        'redeploy',
+        one,
+        'until then redeploy, reload and restart leave the Envoy in service as it is',
+      ),
+    ),
+    ...[...notes, ...gone].map((one) =>
+      warning('redeploy', one, '`pm2-envoy redeploy --dry-run` shows what the next one changes'),
+    ),
+  ];
+}
+
 const FOR_DRAINING =
   '`pm2-envoy status` says whether a drain runs: `pm2-envoy resume` takes it back while its listeners are open, and after that `pm2-envoy redeploy` brings up a new Envoy';
 const FOR_STARTING =
   'it waits for its configuration or its first health checks: see its log, and whether its control plane (xDS) and clusters answer';
 
-async function checkEnvoy(name: string, admin: AdminClient, config: Config): Promise<Finding[]> {
+async function checkEnvoy(target: EnvoyTarget, config: Config): Promise<Finding[]> {
+  const { name, admin } = target;
   try {
     const { version, state, drainTimeMs } = await admin.serverInfo();
-    const { stats } = await admin.stats({ type: 'Gauges', filter: DETAIL_FILTER });
+    const counted = await createCounters(config).of(target).count();
     const findings =
       state === 'LIVE'
         ? [ok('envoy', `${name} is LIVE (${version}), and its admin interface answers`)]
@@ -79,16 +187,11 @@ async function checkEnvoy(name: string, admin: AdminClient, config: Config): Pro
               state === 'DRAINING' ? FOR_DRAINING : FOR_STARTING,
             ),
           ];
+    findings.push(...(await checkServing(name, admin)));
     findings.push(...checkRunningDrainTime(name, drainTimeMs, config));
-    if (readConnections(stats).kind === 'unknown') {
-      findings.push(
-        warning(
-          'envoy',
-          `${name} shows no listener gauges: its connections are counted in a coarser way`,
-          'allow listener.* in the bootstrap’s stats_config.stats_matcher',
-        ),
-      );
-    }
+    const remedy = 'allow listener.* in the bootstrap’s stats_config.stats_matcher';
+    if (counted.kind === 'unknown') findings.push(problem('envoy', counted.reason, remedy));
+    else if (counted.note) findings.push(warning('envoy', counted.note, remedy));
     return findings;
   } catch (error) {
     return [
@@ -100,6 +203,23 @@ async function checkEnvoy(name: string, admin: AdminClient, config: Config): Pro
     ];
   }
 }
+
+/** LIVE says nothing about listeners, clusters, routes and secrets (envoy-facts.md). */
+async function checkServing(name: string, admin: AdminClient): Promise<Finding[]> {
+  const listeners = await admin.listeners();
+  const query = { type: 'Counters', filter: SUBSCRIPTION_FILTER, alsoUnused: true } as const;
+  const subscriptions = readSubscriptions((await admin.stats(query)).stats);
+  const gaps = gapsOf({ listeners, configs: [], subscriptions, bound: undefined }, undefined);
+  return [
+    ...(listeners.length === 0
+      ? [problem('envoy', `${name} has no listener: it serves nothing`, FOR_SOURCES)]
+      : []),
+    ...gaps.map((gap) => warning('envoy', `${name} lacks ${describeGap(gap)}`, FOR_SOURCES)),
+  ];
+}
+
+const FOR_SOURCES =
+  'see its log, and whether its control plane or files (LDS, CDS, RDS, SDS) are as they should be';
 
 /** What it was started with may not be what the configuration says now, or is somebody else's choice. */
 function checkRunningDrainTime(

@@ -1,50 +1,64 @@
-import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { Config } from '../../config/config.js';
 import type { LoadedConfig } from '../../config/load.js';
-import { versionOf } from '../../envoy/bootstrap.js';
+import { findEnvoy } from '../../envoy/binary.js';
+import { notAnEnvoy, versionOf } from '../../envoy/bootstrap.js';
 import { checkLaunch } from '../../envoy/launch.js';
 import { isPm2EnvoyError, messageOf, systemCodeOf } from '../../errors.js';
 import { migratesAcceptQueues } from '../../host/accept-queue.js';
+import { openGenerations } from '../../host/generations.js';
 import { findRunDir } from '../../host/run-dir.js';
 import { silentLog } from '../../log.js';
 import { createDrainHost } from '../../plugins/drain-host.js';
 import { appConfig } from '../../pm2/app-config.js';
-import { LISTEN_TIMEOUT_MS } from '../../pm2/apps.js';
-import type { Pm2Process } from '../../pm2/daemon.js';
 import { type FoundApp, findApp } from '../../pm2/find-app.js';
+import { PM2_KILL_TIMEOUT_MS } from '../../pm2/hold-stop.js';
+import { pm2Home } from '../../pm2/supervisor.js';
 import { createManagerClient } from '../../status/manager-client.js';
+import { outlookOf } from '../../steering/prepare.js';
+import { unsteeredWarning } from '../../steering/steering.js';
 import { checkEnvoys } from './envoys.js';
 import { type Finding, ok, problem, warning } from './finding.js';
+import { checkNeighbours } from './neighbours.js';
+import { checkPm2, daemonPidOf } from './pm2.js';
 import { checkTimers } from './timers.js';
 import { checkUnit, findUnit } from './unit.js';
-
-/** pm2's own default, which also stands for 0. */
-const PM2_KILL_TIMEOUT_MS = 1_600;
 
 /**
  * Looks at everything that a drain and a redeploy depend on. Nothing is changed, and nothing is
  * thrown: what can't be looked at is a finding too.
  *
- * @param gracePeriodMs what Kubernetes, Docker or systemd allow, if the caller knows
+ * @param options `gracePeriodMs`: what Kubernetes, Docker or systemd allow, if the caller knows; `validate`: have
+ *   Envoy itself check the bootstrap
  */
 export async function examine(
   loaded: LoadedConfig,
-  gracePeriodMs: number | undefined,
+  options: { gracePeriodMs?: number | undefined; validate?: boolean } = {},
 ): Promise<Finding[]> {
+  const { gracePeriodMs } = options;
   const app = await findApp(loaded).catch((error: unknown) => error);
   const isFound = (value: unknown): value is FoundApp => !(value instanceof Error);
   const found = isFound(app) ? app : undefined;
-  const { config, findings } = await configOf(found, loaded);
+  const { config, findings } = await configOf(found, loaded, options.validate === true);
   const killTimeoutMs = found && (found.process.settings.killTimeoutMs || PM2_KILL_TIMEOUT_MS);
   const unit = found && (await findUnit(daemonPidOf(found.home)));
   return [
-    ...(found ? checkPm2(found) : [notUnderPm2(app, loaded.config)]),
+    ...(found
+      ? [...checkPm2(found), ...checkNeighbours(found, config)]
+      : [notUnderPm2(app, loaded.config)]),
     ...findings,
-    ...checkTimers({ config, killTimeoutMs, gracePeriodMs }),
+    ...checkTimers({
+      config,
+      killTimeoutMs,
+      gracePeriodMs: gracePeriodMs ?? config.gracePeriodMs,
+    }),
     ...(unit && killTimeoutMs ? checkUnit(unit, killTimeoutMs) : []),
-    ...(await checkEnvoys(findRunDir(config.runDir), config)),
+    ...(await checkEnvoys(findRunDir(config.runDir), {
+      config,
+      app: found?.process,
+      home: found?.home ?? pm2Home(),
+    })),
     ...(await checkManager(config)),
     checkAcceptQueue(),
   ];
@@ -54,6 +68,7 @@ export async function examine(
 async function configOf(
   app: FoundApp | undefined,
   loaded: LoadedConfig,
+  isAsked: boolean,
 ): Promise<{ config: Config; findings: Finding[] }> {
   if (loaded.config.adminAddress) return { config: loaded.config, findings: [] };
   let { config } = loaded;
@@ -62,13 +77,56 @@ async function configOf(
     const from = app && { env: { ...app.process.env }, cwd: app.process.cwd };
     await createDrainHost(config, silentLog, from?.env);
     const runDir = findRunDir(config.runDir);
-    const binary = await checkLaunch(config, existsSync(runDir) ? runDir : tmpdir(), from);
-    const version = await versionOf(binary);
-    const message = `valid, and Envoy ${version} (${binary}) takes ${config.envoyConfig}`;
-    return { config, findings: [ok('configuration', message)] };
+    const { path } = findEnvoy(config.envoyBin, from?.env);
+    const findings = [
+      await checkBootstrap(config, runDir, { ...from, isAsked }),
+      ...(await checkUdp(config.envoyConfig, path)),
+    ];
+    return { config, findings };
   } catch (error) {
-    const remedy = 'mend it before the next start, reload or restart';
+    const remedy = 'correct it before the next start, reload or restart';
     return { config, findings: [problem('configuration', messageOf(error), remedy)] };
+  }
+}
+
+/** Envoy's own check takes as much memory as an Envoy, beside the one that serves: only where somebody asks for it. */
+async function checkBootstrap(
+  config: Config,
+  runDir: string,
+  { isAsked, ...from }: { env?: NodeJS.ProcessEnv; cwd?: string; isAsked: boolean },
+): Promise<Finding> {
+  if (!isAsked) {
+    const { path } = findEnvoy(config.envoyBin, from.env);
+    const version = await versionOf(path);
+    if (version === undefined) throw notAnEnvoy(path);
+    accessSync(config.envoyConfig, constants.R_OK);
+    const message = `valid; Envoy ${version} (${path}) was not asked about ${config.envoyConfig}: --validate asks it`;
+    return ok('configuration', message);
+  }
+  const servingPid = openGenerations(runDir).newest()?.envoy.pid;
+  const scratch = existsSync(runDir) ? runDir : tmpdir();
+  const { binary, check } = await checkLaunch(config, scratch, { ...from, servingPid });
+  if (check.kind === 'unchecked') {
+    return warning(
+      'configuration',
+      check.reason,
+      'raise the limit, or check it elsewhere with the same Envoy',
+    );
+  }
+  const version = await versionOf(binary);
+  return ok('configuration', `valid, and Envoy ${version} (${binary}) takes ${config.envoyConfig}`);
+}
+
+/** Nothing is said of a bootstrap without UDP. */
+async function checkUdp(bootstrap: string, binary: string): Promise<Finding[]> {
+  const outlook = await outlookOf(bootstrap, binary);
+  switch (outlook.kind) {
+    case 'no-udp':
+      return [];
+    case 'steered':
+      return [ok('udp', 'HTTP/3 and UDP are handed over with nothing lost: packets are steered')];
+    case 'unsteered':
+      return [warning('udp', unsteeredWarning(outlook.listeners, outlook.reason), outlook.remedy)];
   }
 }
 
@@ -78,82 +136,8 @@ function notUnderPm2(error: unknown, { adminAddress }: Config): Finding {
     : problem(
         'pm2',
         messageOf(error),
-        'start it, or call the doctor with its PM2_HOME and run-dir',
+        '`pm2 start ecosystem.config.js`, or call the doctor with its PM2_HOME and run-dir',
       );
-}
-
-function checkPm2({ home, process: app, all }: FoundApp): Finding[] {
-  const findings: Finding[] = [];
-  const { settings } = app;
-  const demand = (isFine: boolean, message: string, remedy: string): void => {
-    if (!isFine) findings.push(problem('pm2', message, remedy));
-  };
-  const anew = 'use the apps of envoyApps() as they are, and start the ecosystem file anew';
-  demand(
-    app.status === 'online',
-    `the app ${app.name} is ${app.status}`,
-    `\`pm2 logs ${app.name}\` says why; mend it and \`pm2 restart ${app.name}\``,
-  );
-  demand(
-    settings.execMode === 'cluster_mode' && settings.waitReady,
-    `the app ${app.name} is not in cluster mode with wait_ready: a reload stops the old Envoy first`,
-    anew,
-  );
-  demand(
-    !settings.treekill,
-    `treekill is on for ${app.name}: pm2 signals Envoy itself, which ends at once`,
-    anew,
-  );
-  demand(!settings.pmx, `pmx is on for ${app.name}: the runner ends when pm2's daemon does`, anew);
-  demand(
-    !settings.stopExitCodes.includes(0),
-    `stop_exit_codes of ${app.name} has 0: pm2 does not restart a runner that was killed`,
-    anew,
-  );
-  demand(
-    (settings.listenTimeoutMs ?? 0) >= LISTEN_TIMEOUT_MS,
-    `listen_timeout of ${app.name} is ${settings.listenTimeoutMs ?? 'not set'}: pm2 ends the old Envoy before a slow new one is LIVE`,
-    anew,
-  );
-  const manager = all.find(({ name }) => name === 'envoy-manager');
-  demand(
-    manager?.status === 'online',
-    `the app envoy-manager is ${manager?.status ?? 'not there'}`,
-    '`pm2 logs envoy-manager` says why',
-  );
-  const signal = killSignalOf(home);
-  if (signal && signal !== 'SIGINT' && signal !== 'SIGTERM') {
-    findings.push(
-      problem(
-        'pm2',
-        `pm2's daemon was started with PM2_KILL_SIGNAL=${signal}, which no app can catch or expects`,
-        'unset it, and `pm2 update`',
-      ),
-    );
-  }
-  return findings.length > 0 ? findings : [ok('pm2', describeApps(home, app, manager))];
-}
-
-function describeApps(home: string, app: Pm2Process, manager: Pm2Process | undefined): string {
-  return `${app.name} (pid ${app.pid}) and ${manager?.name} (pid ${manager?.pid}) are online in ${home}, with the settings that a drain needs`;
-}
-
-/** The signal is the daemon's, for all apps (pm2-facts.md, signals); readable on Linux only. */
-function killSignalOf(home: string): string | undefined {
-  try {
-    const variables = readFileSync(`/proc/${daemonPidOf(home)}/environ`, 'utf8').split('\0');
-    return variables.find((one) => one.startsWith('PM2_KILL_SIGNAL='))?.split('=')[1];
-  } catch {
-    return undefined;
-  }
-}
-
-function daemonPidOf(home: string): number {
-  try {
-    return Number(readFileSync(join(home, 'pm2.pid'), 'utf8'));
-  } catch {
-    return 0;
-  }
 }
 
 async function checkManager(config: Config): Promise<Finding[]> {
@@ -183,11 +167,14 @@ function checkAcceptQueue(): Finding {
 
 /** In a container not even root may write it. */
 function remedyForAcceptQueue(): string {
+  if (process.env['KUBERNETES_SERVICE_HOST'] !== undefined) {
+    return 'name it in the pod’s securityContext.sysctls, and let the kubelet take it: it is none of the safe ones (--allowed-unsafe-sysctls=net.ipv4.tcp_migrate_req)';
+  }
   try {
     accessSync('/proc/sys/net/ipv4/tcp_migrate_req', constants.W_OK);
   } catch (error) {
     if (systemCodeOf(error) === 'EROFS') {
-      return 'give it to the container: docker run --sysctl net.ipv4.tcp_migrate_req=1, or sysctls of the pod’s securityContext';
+      return 'give it to the container: docker run --sysctl net.ipv4.tcp_migrate_req=1';
     }
   }
   return 'as root: sysctl -w net.ipv4.tcp_migrate_req=1, and a file in /etc/sysctl.d to keep it';

@@ -2,45 +2,24 @@ import { readFileSync } from 'node:fs';
 import { text as readAll } from 'node:stream/consumers';
 import { parseAllDocuments } from 'yaml';
 import { messageOf, Pm2EnvoyError } from '../../errors.js';
+import { isOurs, type StoppedContainer } from './container.js';
+import { readAzure } from './platforms/azure.js';
+import { readCloudRun } from './platforms/cloud-run.js';
+import { readCompose } from './platforms/compose.js';
+import { readEcs } from './platforms/ecs.js';
+import { readFly } from './platforms/fly.js';
+import { readKubernetes } from './platforms/kubernetes.js';
+import { readNomad } from './platforms/nomad.js';
+import { readQuadlet } from './platforms/quadlet.js';
 
-/** A container with pm2-envoy, and what of its pod a drain depends on. */
-export interface EnvoyPod {
-  /** For messages: `Deployment edge`. */
-  where: string;
-  gracePeriodMs: number;
-  isHostNetwork: boolean;
-  image: string;
-  /** command and args. */
-  command: readonly string[];
-  /** Variables of pm2-envoy; undefined: the value is somewhere else (`valueFrom`, `$(NAME)`). */
-  variables: ReadonlyMap<string, string | undefined>;
-  /** Has `envFrom`, which may set any variable. */
-  hasEnvFrom: boolean;
-  /** Ports by their names. */
-  ports: ReadonlyMap<string, number>;
-  preStop: Action | undefined;
-  probes: readonly Probe[];
-}
+/** Reads the containers of a document of one platform; undefined: it is of another platform. */
+type Reader = (document: unknown) => StoppedContainer[] | undefined;
 
-/** What the kubelet does for a hook or a probe. */
-export type Action =
-  | { kind: 'exec'; command: readonly string[] }
-  | { kind: 'http'; host?: string; path: string; port: number; hasAuthorization: boolean }
-  | { kind: 'port'; port: number }
-  | { kind: 'other' };
-
-/** One probe of a container. */
-export interface Probe {
-  name: 'startupProbe' | 'readinessProbe' | 'livenessProbe';
-  action: Action;
-  timeoutSeconds: number;
-}
-
-/** Of Kubernetes, where a manifest says nothing. */
-const DEFAULT = { gracePeriodSeconds: 30, timeoutSeconds: 1 };
+/** In the order in which they are asked; Kubernetes takes what is left. */
+const READERS: readonly Reader[] = [readCompose, readEcs, readCloudRun, readAzure, readKubernetes];
 
 /**
- * Reads a manifest: YAML or JSON, of any number of documents.
+ * Reads a manifest: YAML or JSON of any number of documents, HCL, TOML, or a unit of Podman.
  *
  * @param file its path; `-`: stdin
  * @throws Pm2EnvoyError `config-invalid` when it can't be read
@@ -57,146 +36,58 @@ export async function readManifest(file: string): Promise<string> {
 }
 
 /**
- * Finds every container with pm2-envoy in a manifest: one that has its variables, its command, its preStop, or
- * an image that is named after it.
+ * Finds every container with pm2-envoy in a manifest: one that has its variables, its command, its hook, or an image
+ * that is named after it.
  *
- * @throws Pm2EnvoyError `config-invalid` when it is no YAML, with the place
+ * @throws Pm2EnvoyError `config-invalid` when it can't be parsed, with the place
  */
-export function findEnvoyPods(manifest: string): EnvoyPod[] {
-  return documentsOf(manifest).flatMap((document) => podsIn(document, 'the manifest'));
+export async function findContainers(manifest: string): Promise<StoppedContainer[]> {
+  return (await containersOf(manifest)).filter(isOurs);
 }
 
-function documentsOf(manifest: string): unknown[] {
-  // Its warnings would go to stderr. kubectl takes merge keys (`<<: *base`), which YAML 1.2 has no more.
-  const documents = [...parseAllDocuments(manifest, { logLevel: 'error', merge: true })];
-  const [fault] = documents.flatMap(({ errors }) => errors);
-  // A template has no place of a fault that would help.
-  const hint = manifest.includes('{{') ? '; render a template first (`helm template`)' : '';
-  if (fault) {
-    const [line = ''] = fault.message.split('\n');
-    throw unreadable(`it is not valid YAML: ${line.replace(/:$/, '')}${hint}`, fault);
+/** What a manifest is written in shows in its text: stdin has no name. */
+async function containersOf(manifest: string): Promise<StoppedContainer[]> {
+  if (/^\s*\[Container\]\s*$/m.test(manifest)) return readQuadlet(manifest);
+  if (/^\s*job\s+"?[\w.-]+"?\s*\{/m.test(manifest)) {
+    // Only the doctor needs them, and only for these.
+    const { parse } = await import('@cdktn/hcl2json');
+    return readNomad(await parsed('HCL', manifest, () => parse('manifest', manifest)));
   }
-  try {
+  if (/^\s*\[{1,2}[\w.'"-]+\]{1,2}\s*(#.*)?$/m.test(manifest) && /^\s*[\w.]+\s*=/m.test(manifest)) {
+    const { parse } = await import('smol-toml');
+    return readFly(await parsed('TOML', manifest, async () => parse(manifest)));
+  }
+  const documents = await yamlOf(manifest);
+  return documents.flatMap((document) => {
+    for (const read of READERS) {
+      const found = read(document);
+      if (found) return found;
+    }
+    return [];
+  });
+}
+
+async function yamlOf(manifest: string): Promise<unknown[]> {
+  return parsed('YAML', manifest, async () => {
+    // Its warnings would go to stderr. kubectl takes merge keys (`<<: *base`), which YAML 1.2 has no more.
+    const documents = [...parseAllDocuments(manifest, { logLevel: 'error', merge: true })];
+    const [fault] = documents.flatMap(({ errors }) => errors);
+    if (fault) throw fault;
     return documents.map((document): unknown => document.toJS());
+  });
+}
+
+async function parsed<T>(language: string, manifest: string, parse: () => Promise<T>): Promise<T> {
+  try {
+    return await parse();
   } catch (error) {
-    throw unreadable(`it is not valid YAML: ${messageOf(error)}${hint}`, error);
+    const [line = ''] = messageOf(error).split('\n');
+    // A template has no place of a fault that would help.
+    const hint = manifest.includes('{{') ? '; render a template first (`helm template`)' : '';
+    throw unreadable(`it is not valid ${language}: ${line.replace(/:$/, '')}${hint}`, error);
   }
 }
 
 function unreadable(reason: string, cause?: unknown): Pm2EnvoyError {
   return new Pm2EnvoyError('config-invalid', `--manifest: ${reason}`, { cause });
-}
-
-/** Every pod template, however deep it is: of a workload, in a List, or a Pod itself. */
-function podsIn(value: unknown, outer: string): EnvoyPod[] {
-  if (typeof value !== 'object' || value === null) return [];
-  const { kind, metadata } = objectOf(value);
-  const name = textOf(objectOf(metadata)['name']);
-  const where = typeof kind === 'string' && name ? `${kind} ${name}` : outer;
-  const inside = Object.values(value).flatMap((one) => podsIn(one, where));
-  return 'containers' in value ? [...envoyPodsOf(objectOf(value), where), ...inside] : inside;
-}
-
-type Fields = Readonly<Record<string, unknown>>;
-
-function envoyPodsOf(pod: Fields, where: string): EnvoyPod[] {
-  // An init container that is always restarted is a sidecar: it runs beside the others, and ends after them.
-  const sidecars = listOf(pod['initContainers'])
-    .map(objectOf)
-    .filter((container) => container['restartPolicy'] === 'Always');
-  return [...listOf(pod['containers']).map(objectOf), ...sidecars]
-    .map((container) => envoyPodOf(pod, container, where))
-    .filter(isOurs);
-}
-
-function isOurs({ image, command, variables, preStop }: EnvoyPod): boolean {
-  const words = [image, ...command, ...(preStop?.kind === 'exec' ? preStop.command : [])];
-  return variables.size > 0 || words.some((word) => /\bpm2-(envoy|runtime)\b/.test(word));
-}
-
-function envoyPodOf(pod: Fields, container: Fields, where: string): EnvoyPod {
-  const seconds = numberOf(pod['terminationGracePeriodSeconds']) ?? DEFAULT.gracePeriodSeconds;
-  const ports = new Map(
-    listOf(container['ports'])
-      .map(objectOf)
-      .map((port) => [textOf(port['name']) ?? '', numberOf(port['containerPort']) ?? 0]),
-  );
-  const preStop = objectOf(container['lifecycle'])['preStop'];
-  return {
-    where,
-    gracePeriodMs: seconds * 1_000,
-    isHostNetwork: pod['hostNetwork'] === true,
-    image: textOf(container['image']) ?? '',
-    command: [...textsOf(container['command']), ...textsOf(container['args'])],
-    variables: variablesOf(container),
-    hasEnvFrom: listOf(container['envFrom']).length > 0,
-    ports,
-    preStop: preStop ? actionOf(objectOf(preStop), ports) : undefined,
-    probes: probesOf(container, ports),
-  };
-}
-
-function variablesOf(container: Fields): Map<string, string | undefined> {
-  const ours = listOf(container['env'])
-    .map(objectOf)
-    .map((entry) => [String(entry['name']), entry] as const)
-    .filter(([name]) => name.startsWith('PM2_ENVOY_'));
-  return new Map(ours.map(([name, entry]) => [name, textValueOf(entry)]));
-}
-
-function textValueOf(entry: Fields): string | undefined {
-  if ('valueFrom' in entry) return undefined;
-  // Neither of both is an empty value. The kubelet puts another variable in place of `$(NAME)`.
-  const value = String(entry['value'] ?? '');
-  return /\$\([^)]+\)/.test(value) ? undefined : value;
-}
-
-function probesOf(container: Fields, ports: EnvoyPod['ports']): Probe[] {
-  return (['startupProbe', 'readinessProbe', 'livenessProbe'] as const).flatMap((name) => {
-    if (!container[name]) return [];
-    const probe = objectOf(container[name]);
-    const timeoutSeconds = numberOf(probe['timeoutSeconds']) ?? DEFAULT.timeoutSeconds;
-    return [{ name, action: actionOf(probe, ports), timeoutSeconds }];
-  });
-}
-
-function actionOf(fields: Fields, ports: EnvoyPod['ports']): Action {
-  const portOf = (port: unknown): number => ports.get(String(port)) ?? Number(port);
-  if (fields['exec'])
-    return { kind: 'exec', command: textsOf(objectOf(fields['exec'])['command']) };
-  if (fields['httpGet']) {
-    const { host, path, port, httpHeaders } = objectOf(fields['httpGet']);
-    const names = listOf(httpHeaders).map((header) => String(objectOf(header)['name']));
-    return {
-      kind: 'http',
-      ...(typeof host === 'string' && host !== '' ? { host } : {}),
-      path: textOf(path) ?? '/',
-      port: portOf(port),
-      hasAuthorization: names.some((name) => name.toLowerCase() === 'authorization'),
-    };
-  }
-  const other = fields['tcpSocket'] ?? fields['grpc'];
-  return other ? { kind: 'port', port: portOf(objectOf(other)['port']) } : { kind: 'other' };
-}
-
-function objectOf(value: unknown): Fields {
-  return typeof value === 'object' && value !== null ? (value as Fields) : {};
-}
-
-function listOf(value: unknown): readonly unknown[] {
-  return Array.isArray(value) ? value : [];
-}
-
-function textsOf(value: unknown): string[] {
-  return listOf(value).map(String);
-}
-
-function textOf(value: unknown): string | undefined {
-  return typeof value === 'string' ? value : undefined;
-}
-
-/** Kubernetes refuses a number in quotes by itself, and means that number. */
-function numberOf(value: unknown): number | undefined {
-  if (typeof value === 'string' && /^\d+$/.test(value)) return Number(value);
-  return typeof value === 'number' ? value : undefined;
 }

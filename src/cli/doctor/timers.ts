@@ -1,11 +1,20 @@
 import type { Config } from '../../config/config.js';
 import { formatDuration } from '../../config/duration.js';
-import { AFTER_DRAIN_MS, killTimeoutMs } from '../../pm2/apps.js';
+import {
+  afterDrainMs,
+  killTimeoutMs,
+  longestDrainMs,
+  neededGraceMs,
+} from '../../config/grace-period.js';
+import { describeTimeline, timelineOf } from '../../config/timeline.js';
 import { type Finding, ok, problem, warning } from './finding.js';
 
 /** What bounds a drain, from the inside out. */
 export interface Timers {
-  config: Pick<Config, 'checkDelayMs' | 'drainTimeoutMs' | 'envoyDrainTimeMs' | 'adminAddress'>;
+  config: Pick<
+    Config,
+    'checkDelayMs' | 'drainTimeoutMs' | 'gracePeriodMs' | 'envoyDrainTimeMs' | 'adminAddress'
+  >;
   /** pm2's kill_timeout of the app envoy; undefined: it is not under pm2. */
   killTimeoutMs: number | undefined;
   /** terminationGracePeriodSeconds, `docker stop --time` or systemd's TimeoutStopSec, if it was given. */
@@ -18,11 +27,18 @@ const SHORT_DRAIN_TIME_MS = 15_000;
 /** Whether each timer leaves the one inside it enough room (contract 7). Pure. */
 export function checkTimers(timers: Timers): Finding[] {
   return [
+    showTimeline(timers),
     ...checkKillTimeout(timers),
     ...checkGracePeriod(timers),
     // Somebody else's Envoy has a drain time of its own, which it is asked for.
     ...(timers.config.adminAddress ? [] : checkDrainTime(timers.config)),
   ];
+}
+
+/** What happens when, and which timer wins. */
+function showTimeline({ config, killTimeoutMs: killMs, gracePeriodMs }: Timers): Finding {
+  const times = { ...config, gracePeriodMs: gracePeriodMs ?? config.gracePeriodMs };
+  return ok('timers', describeTimeline(timelineOf(times, killMs)));
 }
 
 function checkKillTimeout({ config, killTimeoutMs: hasMs }: Timers): Finding[] {
@@ -32,7 +48,7 @@ function checkKillTimeout({ config, killTimeoutMs: hasMs }: Timers): Finding[] {
     return [
       ok(
         'timers',
-        `kill_timeout ${show(hasMs)} covers drain-timeout ${show(config.drainTimeoutMs)} and ${show(AFTER_DRAIN_MS)} for what follows it`,
+        `kill_timeout ${show(hasMs)} covers drain-timeout ${show(config.drainTimeoutMs)} and ${show(afterDrainMs(hasMs))} for what follows it`,
       ),
     ];
   }
@@ -51,19 +67,19 @@ export function checkGracePeriod({
   gracePeriodMs,
 }: Pick<Timers, 'config' | 'gracePeriodMs'>): Finding[] {
   if (gracePeriodMs === undefined) return [];
-  const neededMs = config.drainTimeoutMs + AFTER_DRAIN_MS;
+  const neededMs = Math.ceil(neededGraceMs(config.drainTimeoutMs) / 1_000) * 1_000;
+  const longestMs = Math.max(1_000, longestDrainMs(gracePeriodMs));
   const drain = `check-delay ${show(config.checkDelayMs)} within drain-timeout ${show(config.drainTimeoutMs)}`;
-  if (gracePeriodMs >= neededMs) {
+  if (longestDrainMs(gracePeriodMs) >= config.drainTimeoutMs) {
     return [
       ok(
         'timers',
-        `a grace period of ${show(gracePeriodMs)} covers ${drain}, and ${show(AFTER_DRAIN_MS)} for what follows it`,
+        `a grace period of ${show(gracePeriodMs)} covers ${drain}, and ${show(afterDrainMs(gracePeriodMs))} for what follows it`,
       ),
     ];
   }
-  const longestMs = Math.max(1_000, gracePeriodMs - AFTER_DRAIN_MS);
   const delay = longestMs <= config.checkDelayMs ? ', with check-delay below that' : '';
-  const remedy = `make it at least ${show(neededMs)}, or drain-timeout at most ${show(longestMs)}${delay}`;
+  const remedy = `make it at least ${show(neededMs)}, or drain-timeout at most ${show(longestMs)}${delay}; or set grace-period to ${show(gracePeriodMs)} and leave both out`;
   if (gracePeriodMs <= config.checkDelayMs) {
     return [
       problem(

@@ -1,10 +1,13 @@
+import { isUtf8 } from 'node:buffer';
 import { existsSync, readFileSync } from 'node:fs';
 import type { Config } from '../../config/config.js';
 import type { LoadedConfig } from '../../config/load.js';
 import { isKey, variableOf } from '../../config/schema.js';
 import { drainTimeSeconds } from '../../envoy/arguments.js';
 import { notAnEnvoy, versionOf } from '../../envoy/bootstrap.js';
+import { type HandoverPlan, notRedeployable, planHandover } from '../../envoy/handover.js';
 import { checkLaunch, launchOf } from '../../envoy/launch.js';
+import { readBootstrap } from '../../envoy/read-bootstrap.js';
 import { Pm2EnvoyError } from '../../errors.js';
 import {
   bootstrapCopyOf,
@@ -17,7 +20,11 @@ import { findRunDir, prepareRunDir } from '../../host/run-dir.js';
 import { silentLog } from '../../log.js';
 import { createDrainHost } from '../../plugins/drain-host.js';
 import { appConfig } from '../../pm2/app-config.js';
+import type { Pm2Process } from '../../pm2/daemon.js';
 import { type FoundApp, findApp } from '../../pm2/find-app.js';
+import { scriptFault } from '../../pm2/script-fault.js';
+import { outlookOf } from '../../steering/prepare.js';
+import { unsteeredWarning } from '../../steering/steering.js';
 
 /** What a redeploy is going to do, once everything in it has been checked. */
 export interface RedeployPlan {
@@ -29,6 +36,10 @@ export interface RedeployPlan {
   /** Version of the Envoy that is to run. */
   version: string;
   changes: Changes;
+  /** What clients will see of it; undefined: it is a start. */
+  handover: HandoverPlan | undefined;
+  /** What clients will see of the hand-over, where it is not lossless. */
+  warnings: readonly string[];
   /** Variables that the app is given anew. */
   env: Readonly<Record<string, string>>;
 }
@@ -37,8 +48,10 @@ export interface RedeployPlan {
 export interface Changes {
   /** `1.39.3 (/opt/envoy)` and what comes in its place. */
   envoy?: { from: string; to: string };
-  /** A unified diff of the bootstrap. */
+  /** A unified diff of the bootstrap; of a binary one that it is another. */
   bootstrap?: string;
+  /** Addresses that nothing listens on any more. */
+  removed?: readonly string[];
   /** `envoy-args` and `envoy-drain-time`. */
   arguments?: { from: string; to: string };
 }
@@ -88,13 +101,17 @@ export function reloadUnderWay(app: string): string {
  * Checks what the new runner will check, with the app's own environment, folder and arguments.
  *
  * @param env variables that the app is to be given anew
- * @throws Pm2EnvoyError as the runner itself would end with: `config-invalid`, `envoy-not-found`,
- *   `bootstrap-invalid`, `plugin-invalid`, `run-dir-unusable`
+ * @param isForced go on where Envoy could not check the bootstrap, or the app is of another version
+ * @throws Pm2EnvoyError `redeploy-failed` for an app whose files are gone or another version's; as the
+ *   runner itself would end with: `config-invalid`, `envoy-not-found`, `bootstrap-invalid`, `plugin-invalid`,
+ *   `run-dir-unusable`, `listener-not-redeployable`
  */
 export async function planRedeploy(
   app: FoundApp,
   env: Readonly<Record<string, string>>,
+  isForced = false,
 ): Promise<RedeployPlan> {
+  refuseOtherScript(app.process, isForced);
   const { cwd } = app.process;
   const appEnv = { ...app.process.env, ...env };
   const { config, settings } = appConfig(app.process, env);
@@ -102,14 +119,46 @@ export async function planRedeploy(
   await createDrainHost(config, silentLog, appEnv);
   const runDir = findRunDir(config.runDir);
   if (!existsSync(runDir)) prepareRunDir(config.runDir);
-  const binary = await checkLaunch(config, runDir, { env: appEnv, cwd });
+  const newest = openGenerations(runDir).newest();
+  const servingPid = newest?.envoy.pid;
+  const { binary, check } = await checkLaunch(config, runDir, { env: appEnv, cwd, servingPid });
+  if (check.kind === 'unchecked' && !isForced) throw uncheckedBootstrap(check.reason);
   const version = await versionOf(binary);
   // Something that takes every bootstrap, such as /bin/true.
   if (version === undefined) throw notAnEnvoy(binary);
-  const newest = openGenerations(runDir).newest();
   const from = newest?.ready ? newest : undefined;
+  const facts = await readBootstrap(binary, {
+    bootstrap: config.envoyConfig,
+    args: config.envoyArgs,
+    cwd,
+  }).catch(() => undefined);
+  const handover = from && (await planHandover(from, facts?.listeners));
+  if (handover?.obstacles[0]) throw notRedeployable(handover.obstacles);
   const changes = from ? await changesFrom(from, launchOf(binary, config), version) : {};
-  return { app: { ...app, runDir }, config, from, version, changes, env };
+  if (handover?.removed[0]) changes.removed = handover.removed;
+  const warnings = from ? await warningsOf(config.envoyConfig, binary) : [];
+  return { app: { ...app, runDir }, config, from, version, changes, handover, warnings, env };
+}
+
+function uncheckedBootstrap(reason: string): Pm2EnvoyError {
+  return new Pm2EnvoyError(
+    'redeploy-failed',
+    `${reason}. A reload needs that much for the time of the hand-over; with --force it goes on, and when memory runs out the kernel is to end the new Envoy first`,
+  );
+}
+
+/** The new runner could not be loaded, or would be one that this command knows nothing of. */
+function refuseOtherScript({ name, script }: Pm2Process, isForced: boolean): void {
+  const fault = scriptFault(name, script);
+  if (!fault || (isForced && !fault.isGone)) return;
+  throw new Pm2EnvoyError('redeploy-failed', `${fault.message}: ${fault.remedy}`);
+}
+
+async function warningsOf(bootstrap: string, binary: string): Promise<string[]> {
+  const outlook = await outlookOf(bootstrap, binary);
+  if (outlook.kind !== 'unsteered') return [];
+  const { listeners, reason, remedy } = outlook;
+  return [`${unsteeredWarning(listeners, reason)}: ${remedy}`];
 }
 
 /** An argument in the ecosystem file comes before a variable, so a change would be none. */
@@ -153,24 +202,32 @@ async function bootstrapDiff(
   oldName: string,
   newName: string,
 ): Promise<string | undefined> {
-  const read = (path: string): string | undefined => {
+  const read = (path: string): Buffer | undefined => {
     try {
-      return readFileSync(path, 'utf8');
+      return readFileSync(path);
     } catch {
       return undefined;
     }
   };
   const [before, after] = [read(bootstrapCopyOf(from)), read(newName)];
-  if (before === undefined || after === undefined || before === after) return undefined;
+  if (before === undefined || after === undefined || before.equals(after)) return undefined;
+  if (!isText(before) || !isText(after)) {
+    return `${newName}: binary, ${before.length} bytes before, ${after.length} bytes now`;
+  }
   const { createTwoFilesPatch } = await import('diff');
   const label = (name: string, which: string): string => `${name} (${which})`;
   return createTwoFilesPatch(
     label(oldName, `generation ${from.number}`),
     label(newName, 'now'),
-    before,
-    after,
+    before.toString(),
+    after.toString(),
     undefined,
     undefined,
     { context: 2 },
   ).replace(/^=+\n/, '');
+}
+
+/** Protobuf's wire format may be UTF-8, but is full of characters that a terminal obeys. */
+function isText(content: Buffer): boolean {
+  return isUtf8(content) && !content.some((byte) => byte < 0x09 || (byte > 0x0d && byte < 0x20));
 }

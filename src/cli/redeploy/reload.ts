@@ -1,13 +1,16 @@
-import { type AdminClient, createAdminClient } from '../../admin/client.js';
-import { CONNECTION_FILTER, listenerMatcher, readConnections } from '../../admin/stats.js';
+import { createAdminClient } from '../../admin/client.js';
 import { type Clock, systemClock } from '../../clock.js';
-import { openGenerationLedger } from '../../drain/locate.js';
+import { killTimeoutMs } from '../../config/grace-period.js';
+import { createCounters, type EnvoyCounter } from '../../drain/count.js';
+import { appliesTo, isAbout } from '../../drain/host-now.js';
+import { openHandoverLedger, openHostLedger, targetOf } from '../../drain/locate.js';
+import type { DrainRecord } from '../../drain/record.js';
 import type { DrainResult } from '../../drain/state.js';
 import { messageOf } from '../../errors.js';
 import { type Generation, openGenerations } from '../../host/generations.js';
 import { isAlive } from '../../host/process-identity.js';
 import { silentLog } from '../../log.js';
-import { killTimeoutMs, LISTEN_TIMEOUT_MS } from '../../pm2/apps.js';
+import { LISTEN_TIMEOUT_MS } from '../../pm2/apps.js';
 import { type RedeployPlan, reloadUnderWay } from './plan.js';
 
 /** How a redeploy ended. */
@@ -16,8 +19,11 @@ export type RedeployResult = {
   tookMs: number;
 } & (
   | {
-      /** `timeout`: drain-timeout was over before the old generation was empty. */
-      outcome: 'redeployed' | 'timeout';
+      /**
+       * `timeout`: drain-timeout was over before the old generation was empty. `admin-unreachable`: nobody
+       * knows whether it was.
+       */
+      outcome: 'redeployed' | 'timeout' | 'admin-unreachable';
       to: Served;
       /** How the old generation's hand-over ended; null when there was none, or it is not known. */
       handover: DrainResult | null;
@@ -25,6 +31,8 @@ export type RedeployResult = {
   | {
       outcome: 'failed';
       reason: string;
+      /** Of the error that the new generation ended with; null: it is not known. */
+      code: string | null;
       serves: Served | null;
       /** Variables that pm2 has taken all the same, for the next start of the app. */
       keeps: Readonly<Record<string, string>>;
@@ -45,6 +53,7 @@ export type RedeployProgress =
   | { step: 'handing-over'; from: Generation; connections: number | null; timeLeftMs: number };
 
 const LOOK_MS = 250;
+const OLDEST_COUNT_MS = 5_000;
 
 /**
  * Has pm2 reload the app and follows it to its end in the run directory. Never rejects: a reload that
@@ -55,7 +64,7 @@ export async function runReload(
   onProgress: (progress: RedeployProgress) => void,
   clock: Clock = systemClock,
 ): Promise<RedeployResult> {
-  const { app, config, from, env } = plan;
+  const { app, config, from } = plan;
   const generations = openGenerations(app.runDir);
   const startedAtMs = Date.now();
   const startMs = clock.nowMs();
@@ -66,8 +75,8 @@ export async function runReload(
   let isOver = false;
   let liveIsSaid = false;
   const admin = from && createAdminClient({ kind: 'unix', path: from.adminSocket }, LOOK_MS * 4);
-  const reload = app.daemon
-    .reload(Number(app.process.pmId), env, limitMs)
+  const counter = from && admin && createCounters(config).of(targetOf(from, admin));
+  const reload = reloadWhenFree(plan, limitMs, clock)
     .catch((error: unknown) => {
       refusal = messageOf(error);
     })
@@ -79,7 +88,7 @@ export async function runReload(
     const live = generations.live().findLast((one) => isNew(one) && one.ready);
     if (live && !liveIsSaid) onProgress({ step: 'live', generation: live });
     liveIsSaid = live !== undefined;
-    const handover = live && from && admin && (await lookAtHandover(from, admin, plan, clock));
+    const handover = live && from && counter && (await lookAtHandover(from, counter, clock));
     if (handover) onProgress(handover);
     await Promise.race([reload, clock.sleep(LOOK_MS)]);
   }
@@ -87,15 +96,35 @@ export async function runReload(
 
   const shared = { from: from ? servedOf(from) : null, tookMs: clock.nowMs() - startMs };
   const serving = generations.newest();
-  const isStopped = serving ? isDrainedSince(serving, startedAtMs) : from !== undefined;
+  const isStopped = serving ? isDrainedSince(app.runDir, serving, startedAtMs) : from !== undefined;
   if (serving?.ready && isNew(serving) && !refusal && !isStopped) {
-    const handover = from ? resultOf(from) : null;
-    const outcome = handover?.outcome === 'timeout' ? 'timeout' : 'redeployed';
-    return { ...shared, outcome, to: servedOf(serving), handover };
+    const handover = from ? resultOf(app.runDir, from) : null;
+    return { ...shared, outcome: outcomeOf(handover), to: servedOf(serving), handover };
   }
-  const reason = whyFailed({ plan, serving, refusal, isStopped, startedAtMs });
+  const failure = failureOf({ plan, serving, refusal, isStopped, startedAtMs });
   const serves = serving?.ready && !isStopped ? servedOf(serving) : null;
-  return { ...shared, outcome: 'failed', reason, serves, keeps: await keptVariables(plan) };
+  return { ...shared, outcome: 'failed', ...failure, serves, keeps: await keptVariables(plan) };
+}
+
+/** pm2's words in the moment in which it starts a crashed app again by itself (its lib/God/ActionMethods.js). */
+const IS_STARTING = /already (exists|started|online)$/;
+const FREE_LIMIT_MS = 20_000;
+
+/** As `pm2 reload`; one that meets pm2's own restart of the app is tried again, for a while. */
+async function reloadWhenFree(
+  { app, env }: RedeployPlan,
+  limitMs: number,
+  clock: Clock,
+): Promise<void> {
+  const endMs = clock.nowMs() + FREE_LIMIT_MS;
+  for (;;) {
+    try {
+      return await app.daemon.reload(Number(app.process.pmId), env, limitMs);
+    } catch (error) {
+      if (!IS_STARTING.test(messageOf(error)) || clock.nowMs() > endMs) throw error;
+      await clock.sleep(LOOK_MS);
+    }
+  }
 }
 
 /** The generations that a redeploy leaves beside the newest, such as one that an earlier restart left. */
@@ -105,41 +134,64 @@ export function leftBeside(runDir: string): Generation[] {
 
 async function lookAtHandover(
   from: Generation,
-  admin: AdminClient,
-  { config }: RedeployPlan,
+  counter: EnvoyCounter,
   clock: Clock,
 ): Promise<RedeployProgress | undefined> {
-  const record = openGenerationLedger(from, 'handover', silentLog).read();
+  const record = openHandoverLedger(from, silentLog).read();
   if (!record || record.result || !isAlive(from.envoy)) return undefined;
-  const connections = await admin.stats({ type: 'Gauges', filter: CONNECTION_FILTER }).then(
-    ({ stats }) => {
-      const reading = readConnections(stats, listenerMatcher(config.ignoreListeners));
-      return reading.kind === 'known' ? reading.count.open : null;
-    },
+  const connections = await counter.glance({ oldestMs: OLDEST_COUNT_MS }).then(
+    (counted) => (counted.kind === 'known' ? counted.count.open : null),
     () => null,
   );
   const timeLeftMs = Math.max(0, record.deadlineMs - clock.nowMs());
   return { step: 'handing-over', from, connections, timeLeftMs };
 }
 
-/** Whoever stops the app in the middle of a reload drains the host, with the new generation in it. */
-function isDrainedSince(serving: Generation, sinceMs: number): boolean {
-  const drain = openGenerationLedger(serving, 'shutdown', silentLog).read();
-  return drain !== undefined && Date.parse(drain.startedAt) >= sinceMs;
+/** A stop or a drain in the middle of a reload takes the new generation along. */
+function isDrainedSince(runDir: string, serving: Generation, sinceMs: number): boolean {
+  const drain = readHostDrain(runDir, serving);
+  if (!drain || drain.result?.outcome === 'cancelled' || !appliesTo(drain, serving)) return false;
+  return Date.parse(drain.startedAt) >= sinceMs;
 }
+
+function readHostDrain(runDir: string, generation: Generation): DrainRecord | undefined {
+  return openHostLedger({ runDir, live: [generation], log: silentLog }).read();
+}
+
+function outcomeOf(handover: DrainResult | null): 'redeployed' | 'timeout' | 'admin-unreachable' {
+  const outcome = handover?.outcome;
+  return outcome === 'timeout' || outcome === 'admin-unreachable' ? outcome : 'redeployed';
+}
+
+function failureOf(seen: {
+  plan: RedeployPlan;
+  serving: Generation | undefined;
+  refusal: string | undefined;
+  isStopped: boolean;
+  startedAtMs: number;
+}): { reason: string; code: string | null } {
+  const failed = seen.serving?.failedReload;
+  const isOfThisReload =
+    failed !== undefined &&
+    Date.parse(failed.at) >= seen.startedAtMs &&
+    !seen.refusal?.includes(ALREADY);
+  return isOfThisReload
+    ? { reason: failed.reason, code: failed.code ?? null }
+    : { reason: whyFailed(seen), code: null };
+}
+
+/** pm2's own words. */
+const ALREADY = 'Reload already in progress';
 
 function whyFailed(seen: {
   plan: RedeployPlan;
   serving: Generation | undefined;
   refusal: string | undefined;
   isStopped: boolean;
-  startedAtMs: number;
 }): string {
-  const { plan, serving, refusal, isStopped, startedAtMs } = seen;
+  const { plan, serving, refusal, isStopped } = seen;
   const { name } = plan.app.process;
-  if (refusal?.includes('Reload already in progress')) return reloadUnderWay(name);
-  const failed = serving?.failedReload;
-  if (failed && Date.parse(failed.at) >= startedAtMs) return failed.reason;
+  if (refusal?.includes(ALREADY)) return reloadUnderWay(name);
   if (isStopped) return 'somebody stopped it meanwhile: the host is drained';
   if (!refusal) return `no newer generation is LIVE; \`pm2 logs ${name}\` says more`;
   const isNewer = serving?.ready && serving.number > (plan.from?.number ?? 0);
@@ -155,11 +207,11 @@ async function keptVariables({ app, env }: RedeployPlan): Promise<Record<string,
 }
 
 /** A hand-over may have joined a drain of the host that was under way. */
-function resultOf(from: Generation): DrainResult | null {
-  const [handover, shutdown] = (['handover', 'shutdown'] as const).map((command) =>
-    openGenerationLedger(from, command, silentLog).read(),
-  );
-  return (handover ?? shutdown)?.result ?? null;
+function resultOf(runDir: string, from: Generation): DrainResult | null {
+  const handover = openHandoverLedger(from, silentLog).read();
+  const shutdown = readHostDrain(runDir, from);
+  const joined = shutdown && isAbout(shutdown, from) ? shutdown : undefined;
+  return (handover ?? joined)?.result ?? null;
 }
 
 function servedOf({ number, version, envoy }: Generation): Served {

@@ -13,6 +13,8 @@ export interface CliContext {
    * @throws Pm2EnvoyError `config-invalid`
    */
   load(env?: Readonly<Record<string, string>>): LoadedConfig;
+  /** Whether this call has settings of its own: `--config`, or a flag. */
+  readonly isGivenSettings: boolean;
   /** The exit code of a command that ends well, but not with 0. */
   endWith(code: number): void;
 }

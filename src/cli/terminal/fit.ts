@@ -19,6 +19,7 @@ export function clean(text: string, unicode: boolean): string {
   return visible
     .replaceAll('’', "'")
     .replaceAll('…', '..')
+    .replaceAll('·', '|')
     .replace(/[^\x20-\x7e]/gu, '?');
 }
 

@@ -21,6 +21,8 @@ export interface Io {
   onInterrupt(say: () => string, code?: number): () => void;
   /** Whether stderr is a terminal that can be drawn on. */
   readonly isTerminal: boolean;
+  /** Asks a question; undefined: there is no terminal to ask on, or no answer. */
+  ask(question: string): Promise<string | undefined>;
   /** Aborts once nobody reads stdout any more. */
   readonly unread: AbortSignal;
 }
@@ -53,6 +55,19 @@ export function createIo(): Io {
     isTerminal: terminal('stderr').live,
     unread: unread.signal,
     terminal,
+    ask: async (question) => {
+      if (!process.stdin.isTTY || !process.stderr.isTTY) return undefined;
+      clear();
+      const { createInterface } = await import('node:readline');
+      const lines = createInterface({ input: process.stdin, output: process.stderr });
+      return await new Promise((resolve) => {
+        lines.once('close', () => resolve(undefined));
+        lines.question(question, (answer) => {
+          resolve(answer.trim());
+          lines.close();
+        });
+      });
+    },
     screen: async (stream) => {
       clear();
       screen = await openScreen(process[stream], () => terminal(stream));

@@ -16,6 +16,8 @@ export interface DrainSeen {
   readonly open: number | null;
   /** How long it had been under way when the number of open connections last fell. */
   readonly fellAtMs: number;
+  /** The most that it has waited for at any look; null: that could not be counted. */
+  readonly mostHolding: number | null;
 }
 
 /** What a phase has come to. */
@@ -38,7 +40,9 @@ export function see(seen: DrainSeen | undefined, status: Status): DrainSeen | un
   if (phase === 'idle' || startedAt === null) return undefined;
   const known = seen?.startedAt === startedAt ? seen : undefined;
   const elapsedMs = elapsedOf(status) ?? known?.elapsedMs ?? 0;
-  if (status.outcome !== null) return known && { ...known, elapsedMs };
+  if (status.outcome !== null) {
+    return known && { ...known, elapsedMs, enteredMs: stepsOf(status) ?? known.enteredMs };
+  }
   const open = status.connections?.open ?? null;
   const hasFallen =
     known === undefined || open === null || known.open === null || open < known.open;
@@ -46,9 +50,10 @@ export function see(seen: DrainSeen | undefined, status: Status): DrainSeen | un
     startedAt,
     elapsedMs,
     phase,
-    enteredMs: enter(known, phase, elapsedMs),
+    enteredMs: stepsOf(status) ?? enter(known, phase, elapsedMs),
     open,
     fellAtMs: hasFallen ? elapsedMs : known.fellAtMs,
+    mostHolding: mostOf(known?.mostHolding ?? null, status.holding),
   };
 }
 
@@ -73,12 +78,25 @@ export function phasesOf(seen: DrainSeen, outcome: Status['outcome']): PhaseSeen
   });
 }
 
+function mostOf(a: number | null, b: number | null): number | null {
+  return a === null || b === null ? (a ?? b) : Math.max(a, b);
+}
+
 /** By the manager's own clocks: it made all three at the same moment. */
 function elapsedOf({ startedAt, deadline, timeLeftMs, durationMs }: Status): number | undefined {
   if (durationMs !== null) return durationMs;
   if (startedAt === null || deadline === null || timeLeftMs === null) return undefined;
   const elapsedMs = Date.parse(deadline) - timeLeftMs - Date.parse(startedAt);
   return Number.isFinite(elapsedMs) ? Math.max(0, elapsedMs) : undefined;
+}
+
+/** What the drain has written down is exact, also of what nobody saw. */
+function stepsOf({ steps, startedAt }: Status): DrainSeen['enteredMs'] | undefined {
+  if (steps.length === 0 || startedAt === null) return undefined;
+  const startMs = Date.parse(startedAt);
+  return Object.fromEntries(
+    steps.map(({ phase, at }) => [phase, Math.max(0, Date.parse(at) - startMs)]),
+  );
 }
 
 function enter(

@@ -1,3 +1,4 @@
+import { describeOrigin } from '../../drain/state.js';
 import type { Status } from '../../status/status.js';
 import { widthOf } from '../terminal/fit.js';
 import { layOut, type Row, type Style } from '../terminal/layout.js';
@@ -12,15 +13,13 @@ import {
   peerRows,
   phaseRow,
 } from './status-view.js';
-import { clockTime, counted, left, roughly } from './words.js';
+import { clockTime, closingIn, counted, holdersText, left, roughly } from './words.js';
 
 /** What a display is made of. */
 export interface Look {
   status: Status;
   /** The drain that `status` is of, as it was seen so far. */
   seen: DrainSeen | undefined;
-  /** As this process is configured; the one that drains may be otherwise. */
-  checkDelayMs: number;
 }
 
 /** A drain under way or just over: phases, how much is gone, and what holds it. No line is too long or too much. */
@@ -71,10 +70,11 @@ function drainRows(look: Look, terminal: Terminal, { isCompact }: Size): Row[] {
   const phases = phasesOf(seen, status.outcome);
   return [
     headerRow(status, seen),
+    ...originRows(status),
     ...(isCompact
       ? compactRow(phases, terminal)
       : phases.map((phase) => phaseLine(phase, look, terminal))),
-    ...barRow(status, terminal),
+    ...barRow(look, terminal),
     ...deadlineRows(status, clockTime),
     ...standstillRow(status, seen),
   ];
@@ -98,6 +98,11 @@ function headerRow(status: Status, { startedAt, elapsedMs }: DrainSeen): Row {
   const took = `${outcome} after ${left(elapsedMs)}`;
   const style = outcome === 'drained' || outcome === 'envoy-gone' ? 'good' : 'bad';
   return { text: [`Drain of ${long}: ${took}`, took], style };
+}
+
+function originRows({ startedBy }: Status): Row[] {
+  if (startedBy === null) return [];
+  return [{ label: 'by', text: describeOrigin(startedBy), style: 'dim' }];
 }
 
 /** What is drained: all generations of this host, or an Envoy of somebody else's. */
@@ -130,22 +135,19 @@ function phaseLine(seen: PhaseSeen, look: Look, terminal: Terminal): Row {
   const { phase, state, tookMs } = seen;
   const took = tookMs === undefined ? '' : roughly(tookMs);
   const aligned = phase.padEnd(13);
-  const more = state === 'now' ? remainderOf(seen, look) : '';
+  const close = state === 'now' && phase === 'delay' ? closingIn(look.status) : undefined;
   return {
     kind: 'mark',
     label: markOf(seen, terminal),
     labelStyle: STYLES[state],
-    text: [`${aligned}${took}${more}`, `${aligned}${took}`, `${phase} ${took}`, phase].map((text) =>
-      text.trimEnd(),
-    ),
+    text: [
+      ...(close ? [`${aligned}${took}, ${close.long}`, `${aligned}${took}, ${close.short}`] : []),
+      `${aligned}${took}`,
+      `${phase} ${took}`,
+      phase,
+    ].map((text) => text.trimEnd()),
     ...(state === 'done' ? {} : { style: STYLES[state] }),
   };
-}
-
-/** `quiet-period` may end the delay earlier. */
-function remainderOf({ phase, tookMs }: PhaseSeen, { checkDelayMs }: Look): string {
-  if (phase !== 'delay' || tookMs === undefined || tookMs > checkDelayMs) return '';
-  return `, at most ${left(checkDelayMs - tookMs)} more`;
 }
 
 /** The current one first: the end of a line may be cut. */
@@ -162,19 +164,11 @@ function compactRow(phases: readonly PhaseSeen[], terminal: Terminal): Row[] {
 const LONGEST_BAR = 40;
 const SHORTEST_BAR = 8;
 
-/** How many of the connections that there were at the start are gone. */
-function barRow(status: Status, terminal: Terminal): Row[] {
-  const { connectionsAtStart, connections, outcome, connectionsLeft } = status;
-  const open = outcome === null ? connections?.open : connectionsLeft;
-  if (open === null || open === undefined || connectionsAtStart === null) return [];
-  const all = Math.max(connectionsAtStart, open);
-  if (all === 0) return [];
-  const gone = all - open;
-  const texts = [
-    `${gone} of ${counted(all, 'connection')} gone, ${open} left`,
-    `${gone} of ${all} gone`,
-    `${open} left`,
-  ];
+/** How much of what was waited for is gone. */
+function barRow(look: Look, terminal: Terminal): Row[] {
+  const bar = look.status.settings.drainUntil === 'requests' ? busyBar(look) : openBar(look.status);
+  if (!bar || bar.all === 0) return [];
+  const { all, gone, texts } = bar;
   const indent = terminal.width < 40 ? '' : '  ';
   const room = terminal.width - indent.length - 2;
   const text = texts.find((one) => room - widthOf(one) >= SHORTEST_BAR) ?? '';
@@ -182,6 +176,43 @@ function barRow(status: Status, terminal: Terminal): Row[] {
   const full = Math.floor((width * gone) / all);
   const [on, off] = terminal.unicode ? ['█', '░'] : ['#', '.'];
   return [{ text: `${indent}${on.repeat(full)}${off.repeat(width - full)}  ${text}` }];
+}
+
+interface Bar {
+  all: number;
+  gone: number;
+  /** The longest first. */
+  texts: readonly string[];
+}
+
+function openBar(status: Status): Bar | undefined {
+  const { connectionsAtStart, connections, outcome, connectionsLeft } = status;
+  const open = outcome === null ? connections?.open : connectionsLeft;
+  if (open === null || open === undefined || connectionsAtStart === null) return undefined;
+  const all = Math.max(connectionsAtStart, open);
+  const gone = all - open;
+  const texts = [
+    `${gone} of ${counted(all, 'connection')} gone, ${open} left`,
+    `${gone} of ${all} gone`,
+    `${open} left`,
+  ];
+  return { all, gone, texts };
+}
+
+/** Idle connections don't hold such a drain, so they are not its progress either. */
+function busyBar({ status, seen }: Look): Bar | undefined {
+  const { outcome, connectionsLeft, holding } = status;
+  const most = seen?.mostHolding ?? null;
+  if (most === null || holding === null) return undefined;
+  if (outcome === 'drained') {
+    const idle = connectionsLeft ? `; ${counted(connectionsLeft, 'idle connection')} left` : '';
+    return { all: Math.max(1, most), gone: Math.max(1, most), texts: [`0 requests left${idle}`] };
+  }
+  const text = holdersText(status);
+  if (!text) return undefined;
+  const short = `${text.held} left`;
+  const texts = text.idle === '' ? [short] : [`${short}; ${text.idle}`, short];
+  return { all: most, gone: most - holding, texts: [...texts, `${holding} left`] };
 }
 
 /** So long with no end of a connection is worth saying. */

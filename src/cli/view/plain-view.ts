@@ -1,5 +1,6 @@
+import { describeFailedStart } from '../../host/failed-start.js';
 import type { Status } from '../../status/status.js';
-import { fullest, kindsOf, left, roughly } from './words.js';
+import { closingIn, fullest, holdersText, kindsOf, left, roughly } from './words.js';
 
 /** What is said of a status in a line of its own. */
 export interface PlainLine {
@@ -19,7 +20,12 @@ export function drainLine(status: Status): PlainLine {
     ...(rate === null || phase === 'wait' ? [] : [`${rate} new a second`]),
     ...(phase === 'wait' ? holdersOf(status) : []),
   ];
-  return { text: `${phase}: ${openOf(connections, connectionsAtStart)}`, more: parts.join(', ') };
+  const held = phase === 'wait' ? holdersText(status) : undefined;
+  const close = closingIn(status);
+  const text = held
+    ? `${phase}: ${held.held} left, ${openOf(connections, null)}`
+    : `${phase}: ${openOf(connections, connectionsAtStart)}`;
+  return { text, more: [...(close ? [close.short] : []), ...parts].join(', ') };
 }
 
 /** Chooses what of a drain is said in lines. */
@@ -55,7 +61,7 @@ export function createDrainLines(): DrainLines {
 
 /** Envoy and its drain in one line. */
 export function watchLine(status: Status): PlainLine {
-  const { phase, outcome, envoy, generations, orphanedDrain, lastError } = status;
+  const { phase, outcome, envoy, generations, orphanedDrain, failedStart, lastError } = status;
   const where = envoy?.generation == null ? '' : ` (generation ${envoy.generation})`;
   const says = !envoy ? 'no Envoy' : `Envoy ${envoy.version ?? ''} ${envoy.state ?? 'silent'}`;
   const isDraining = phase !== 'idle' && outcome === null;
@@ -64,14 +70,17 @@ export function watchLine(status: Status): PlainLine {
   const parts = [
     drain ? drain.text : `${outcome ?? phase}: ${open}`,
     `${says.replace(/ +/g, ' ')}${where}`,
+    ...(envoy?.listeners === 0 ? ['no listener: it serves nothing'] : []),
     ...(orphanedDrain ? ['its health check was failed by somebody'] : []),
+    ...(status.abandonedDrain ? ['nobody goes on with the drain'] : []),
     ...generations
-      .filter(({ state }) => state !== 'serving')
+      .filter(({ state }) => state === 'starting' || state === 'handing-over')
       .map(({ number, state, connections }) =>
         state === 'starting'
           ? `generation ${number} is starting`
           : `generation ${number} hands over with ${connections ?? 'an unknown number of'} open`,
       ),
+    ...(failedStart === null ? [] : [describeFailedStart(failedStart)]),
     ...(lastError === null ? [] : [lastError]),
   ];
   const rate = status.newConnectionsPerSecond;

@@ -1,5 +1,4 @@
 import { systemClock } from '../../clock.js';
-import type { LoadedConfig } from '../../config/load.js';
 import type { DrainResult } from '../../drain/state.js';
 import { messageOf } from '../../errors.js';
 import type { Status } from '../../status/status.js';
@@ -35,21 +34,10 @@ const LOOK_MS = 500;
 /** The first looks come sooner: a drain with nothing to wait for is over in no time. */
 const FIRST_LOOK_MS = 100;
 
-/**
- * The check-delay that the drain has, as far as this shell can know: 0 where it has only the default, which
- * the apps may have changed.
- */
-export function knownCheckDelayMs({ config, settings }: LoadedConfig): number {
-  return settings['check-delay'].source === 'default' ? 0 : config.checkDelayMs;
-}
-
 /** Creates it: drawn on a terminal, in plain lines elsewhere; always on stderr. */
-export function createDrainProgress(
-  { io }: CliContext,
-  options: { checkDelayMs: number },
-): DrainProgress {
+export function createDrainProgress({ io }: CliContext): DrainProgress {
   const { live } = io.terminal('stderr');
-  const display = live ? drawn(() => io.screen('stderr'), options) : printed(io.note);
+  const display = live ? drawn(() => io.screen('stderr')) : printed(io.note);
   let latest: Status | undefined;
   return {
     latest: () => latest,
@@ -84,7 +72,7 @@ export function createDrainProgress(
   };
 }
 
-function drawn(open: () => Promise<Screen>, { checkDelayMs }: { checkDelayMs: number }): Display {
+function drawn(open: () => Promise<Screen>): Display {
   let screen: Screen | undefined;
   let isAsked = false;
   let isClosed = false;
@@ -92,7 +80,7 @@ function drawn(open: () => Promise<Screen>, { checkDelayMs }: { checkDelayMs: nu
   let last: Status | undefined;
   let problem: string | undefined;
   const show = (status: Status): void => {
-    const view = { status, seen, checkDelayMs };
+    const view = { status, seen };
     const notes = problem === undefined ? [] : [{ text: problem, style: 'warn' } as const];
     screen?.show((terminal) => [
       ...drainView(view, { ...terminal, height: terminal.height - notes.length }),

@@ -1,8 +1,20 @@
 import { formatDuration } from '../../config/duration.js';
+import { describeTimeline } from '../../config/timeline.js';
+import { describeOrigin } from '../../drain/state.js';
+import { describeFailedStart } from '../../host/failed-start.js';
 import type { Peer } from '../../status/peers.js';
 import type { EnvoyStatus, GenerationStatus, Status } from '../../status/status.js';
 import type { Row } from '../terminal/layout.js';
-import { clockTime, counted, fullest, kindsOf, left, roughly } from './words.js';
+import {
+  clockTime,
+  closingIn,
+  counted,
+  fullest,
+  holdersText,
+  kindsOf,
+  left,
+  roughly,
+} from './words.js';
 
 /** How many of the listeners and peers are shown at most. */
 export const MOST = 5;
@@ -11,7 +23,10 @@ export const MOST = 5;
 export function statusRows(status: Status): Row[] {
   return [
     phaseRow(status),
+    ...originRows(status),
+    ...waitRows(status),
     ...deadlineRows(status, (iso) => iso),
+    ...timersRow(status),
     ...envoyRows(status),
     ...connectionRows(status, MOST),
     ...peerRows(status, MOST),
@@ -21,28 +36,46 @@ export function statusRows(status: Status): Row[] {
 
 /** Envoy, and its generations where there is more to say than that one serves under its runner. */
 export function envoyRows(status: Status): Row[] {
-  const { envoy, generations } = status;
+  const { envoy, generations, failedStart } = status;
   const isPlain = generations.every(
     ({ runnerPid }) => generations.length === 1 && runnerPid !== null,
   );
-  const failed = generations.findLast(({ state }) => state === 'serving')?.failedReload;
+  const newest = generations.findLast(
+    ({ state }) => state !== 'starting' && state !== 'handing-over',
+  );
+  const failed = newest?.failedReload;
+  const lossy = newest?.udp?.state === 'unsteered' ? newest.udp : undefined;
   return [
     {
       label: 'envoy',
-      text: envoy ? describeEnvoy(envoy) : 'there is none; `pm2-envoy doctor` says why',
+      ...(envoy ? { text: describeEnvoy(envoy) } : { text: describeNone(failedStart), ...BAD }),
     },
+    ...(envoy?.listeners === 0 ? [{ label: 'listeners', text: NO_LISTENER, ...BAD }] : []),
     ...(isPlain ? [] : [{ label: 'generations', text: '' }, ...generations.map(generationRow)]),
     ...(failed
       ? [{ label: 'last reload', text: `failed at ${failed.at}: ${failed.reason}`, ...BAD }]
       : []),
+    ...(lossy
+      ? [
+          {
+            label: 'udp',
+            text: `a reload loses some of HTTP/3 and UDP: ${lossy.reason ?? 'unknown why'}`,
+            ...WARN,
+          },
+        ]
+      : []),
   ];
 }
 
+function describeNone(failed: Status['failedStart']): string {
+  return failed
+    ? `there is none: ${describeFailedStart(failed)}`
+    : 'there is none; `pm2-envoy redeploy` starts one';
+}
+
 /** Until when a drain goes on: at the latest, and as connections end now. */
-export function deadlineRows(
-  { phase, outcome, deadline, timeLeftMs, paceLeftMs }: Status,
-  showTime: (iso: string) => string,
-): Row[] {
+export function deadlineRows(status: Status, showTime: (iso: string) => string): Row[] {
+  const { phase, outcome, deadline, timeLeftMs, paceLeftMs } = status;
   if (phase === 'idle' || outcome !== null || timeLeftMs === null) return [];
   const inTime = `in ${left(timeLeftMs)}`;
   const texts = deadline === null ? [inTime] : [`${inTime}, at ${showTime(deadline)}`, inTime];
@@ -104,9 +137,32 @@ export function peerRows(status: Status, most: number): Row[] {
   return [{ label: 'oldest', text: texts }, ...rows];
 }
 
+/** Which timer cuts what is open, and when; nothing where that is drain-timeout, and nobody has said what follows. */
+function timersRow({ timers }: Status): Row[] {
+  if (!timers || (timers.cutBy === 'drain-timeout' && timers.killBy === 'kill_timeout')) return [];
+  return [{ label: 'timers', text: describeTimeline(timers) }];
+}
+
 /** What went wrong last. */
 export function errorRows({ lastError }: Status): Row[] {
   return lastError === null ? [] : [{ label: 'last error', text: lastError, ...BAD }];
+}
+
+const NO_LISTENER = 'none: Envoy serves nothing; `pm2-envoy doctor` says why';
+/** What comes next in a drain, and what it waits for. */
+function waitRows(status: Status): Row[] {
+  const { phase, outcome } = status;
+  const close = closingIn(status);
+  if (close) return [{ label: 'delay', text: [close.long, close.short] }];
+  const held = phase === 'wait' && outcome === null ? holdersText(status) : undefined;
+  if (!held) return [];
+  const text = `${held.held} left`;
+  return [{ label: 'waits for', text: held.idle === '' ? text : [`${text}; ${held.idle}`, text] }];
+}
+
+/** Who began the drain. */
+function originRows({ startedBy }: Status): Row[] {
+  return startedBy === null ? [] : [{ label: 'begun by', text: describeOrigin(startedBy) }];
 }
 
 const WARN = { style: 'warn' } as const;
@@ -122,6 +178,10 @@ export function phaseRow({ phase, outcome, startedAt, orphanedDrain, ...status }
     return { label, text, ...WARN };
   }
   if (phase === 'idle') return { label, text: 'idle' };
+  if (status.abandonedDrain) {
+    const text = `${phase} (drain of ${startedAt}), and nobody goes on with it: \`pm2-envoy shutdown\` does`;
+    return { label, text, ...BAD };
+  }
   if (outcome === null) return { label, text: `${phase} (drain of ${startedAt})`, style: 'bold' };
   const { durationMs, connectionsLeft } = status;
   const took = durationMs === null ? '' : ` after ${formatDuration(durationMs)}`;
@@ -175,8 +235,9 @@ function generationRow(one: GenerationStatus): Row {
     `pid ${one.pid}`,
     one.connections === null
       ? 'connections unknown'
-      : `${counted(one.connections, 'connection')} open`,
+      : `${counted(one.connections, 'connection')} open${udpPart(one)}`,
     ...(one.deadline === null ? [] : [`until ${one.deadline} at the latest`]),
+    ...(one.paceLeftMs ? [`done in about ${roughly(Math.max(1_000, one.paceLeftMs))}`] : []),
     ...(one.runnerPid === null && one.state !== 'handing-over' ? ['without a runner'] : []),
   ];
   const open = one.connections === null ? 'unknown' : `${one.connections} open`;
@@ -186,6 +247,12 @@ function generationRow(one: GenerationStatus): Row {
     label: String(one.number),
     text: [parts.join(', '), `${one.state}, ${open}${until}`, `${one.state}, ${open}`],
   };
+}
+
+/** HTTP/3 connections and UDP sessions among them, where there are listeners for them. */
+function udpPart({ udp }: GenerationStatus): string {
+  if (udp?.http3 == null) return '';
+  return ` (${udp.http3} of HTTP/3, ${udp.sessions ?? 0} of UDP)`;
 }
 
 /** The first so many, and how many there are more. */

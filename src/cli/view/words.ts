@@ -1,5 +1,6 @@
 import type { ConnectionCount } from '../../admin/stats.js';
 import { formatDuration } from '../../config/duration.js';
+import type { Status } from '../../status/status.js';
 
 /** `1 connection`, `2 connections`. */
 export function counted(count: number, noun: string): string {
@@ -30,6 +31,44 @@ export function kindsOf({ byKind }: Pick<ConnectionCount, 'byKind'>): string {
     .filter(([, count]) => count > 0)
     .map(([kind, count]) => `${count} ${kind}`)
     .join(', ');
+}
+
+/** What a drain that waits for requests alone still waits for, and what does not hold it; undefined: not known. */
+export function holdersText({
+  settings,
+  holding,
+  activeRequests,
+  connections,
+}: Status): { held: string; idle: string } | undefined {
+  if (settings.drainUntil !== 'requests' || holding === null || !connections) return undefined;
+  const { tcp, udp } = connections.byKind;
+  const requests = activeRequests ?? holding;
+  const held = [
+    ...(requests > 0 || tcp + udp === 0 ? [counted(requests, 'request')] : []),
+    ...(tcp > 0 ? [counted(tcp, 'TCP connection')] : []),
+    ...(udp > 0 ? [counted(udp, 'UDP session')] : []),
+  ].join(' and ');
+  return { held, idle: idleText(Math.max(0, connections.open - holding)) };
+}
+
+function idleText(idle: number): string {
+  if (idle === 0) return '';
+  return `${counted(idle, 'idle connection')} ${idle === 1 ? 'does' : 'do'} not hold it`;
+}
+
+/** How long until the listeners close, and what that means; undefined outside of the delay. */
+export function closingIn({
+  listenersCloseAt,
+  deadline,
+  timeLeftMs,
+}: Status): { short: string; long: string } | undefined {
+  if (listenersCloseAt === null || deadline === null || timeLeftMs === null) return undefined;
+  // Both were made at the same moment, by the clock that made the third.
+  const nowMs = Date.parse(deadline) - timeLeftMs;
+  const leftMs = Date.parse(listenersCloseAt) - nowMs;
+  if (Number.isNaN(leftMs)) return undefined;
+  const short = `listeners close in ${left(leftMs)}`;
+  return { short, long: `${short}; until then: \`pm2-envoy resume\`` };
 }
 
 /** The listeners that have connections, those with the most first. */

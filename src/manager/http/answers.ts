@@ -16,8 +16,11 @@ export type HttpErrorCode =
   | 'drained'
   | 'envoy-gone'
   | 'not-live'
+  | 'no-listeners'
+  | 'listeners-closed'
   | 'orphaned-drain'
-  | 'not-resumable';
+  | 'not-resumable'
+  | 'another-host';
 
 /** The body of an error. */
 export interface HttpError {

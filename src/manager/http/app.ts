@@ -1,5 +1,6 @@
 import express, { type Express, type RequestHandler } from 'express';
 import helmet from 'helmet';
+import { formatAdminAddress } from '../../admin/address.js';
 import type { Config } from '../../config/config.js';
 import { createTokenSource } from '../../config/token.js';
 import type { HostDrain } from '../../drain/host-drain.js';
@@ -11,13 +12,17 @@ import type { EventStream } from './events.js';
 import { createHealthHandlers, type Health } from './health.js';
 import { createLimits, dropBody, type Limits, limitHeaders, limitWaiters } from './limits.js';
 import { createMetricsHandler, type Scrape } from './metrics.js';
+import { refuseMisdirected } from './misdirected.js';
 import type { Page } from './page.js';
 import { createShutdownHandlers } from './shutdown.js';
 import { createTrust } from './trust.js';
 
 /** What the endpoints are made of. */
 export interface AppParts {
-  config: Pick<Config, 'shutdownToken' | 'shutdownTokenFile'>;
+  config: Pick<Config, 'shutdownToken' | 'shutdownTokenFile'> &
+    Partial<Pick<Config, 'adminAddress'>>;
+  /** The run directory: what a command line means for another one is refused. */
+  runDir?: string;
   hostDrain: HostDrain;
   health: Health;
   readStatus(): Promise<Status>;
@@ -42,6 +47,8 @@ export function createApp(parts: AppParts): Express {
   const { healthz, readyz } = createHealthHandlers(health);
   const { drain, resume } = createShutdownHandlers(hostDrain);
   const waiter = limitWaiters(limits);
+  const { adminAddress } = config;
+  const ours = refuseMisdirected(parts.runDir, adminAddress && formatAdminAddress(adminAddress));
   const only = (methods: string): RequestHandler => methodNotAllowed(methods);
 
   app.route('/healthz').get(healthz).all(only('GET, HEAD'));
@@ -50,13 +57,13 @@ export function createApp(parts: AppParts): Express {
     .route('/shutdown')
     // Express answers HEAD with the GET handler: looking must not drain.
     .head(only('GET, POST, DELETE'))
-    .get(trusted.toChange, waiter, drain)
-    .post(trusted.toChange, waiter, drain)
-    .delete(trusted.toChange, resume)
+    .get(trusted.toChange, ours, waiter, drain)
+    .post(trusted.toChange, ours, waiter, drain)
+    .delete(trusted.toChange, ours, resume)
     .all(only('GET, POST, DELETE'));
   app
     .route('/status')
-    .get(trusted.toLook, async (_request, response) => {
+    .get(trusted.toLook, ours, async (_request, response) => {
       response.json(await readStatus());
     })
     .all(only('GET, HEAD'));

@@ -64,7 +64,7 @@ export async function serve(options: {
       const busy = systemCodeOf(error) === 'EADDRINUSE';
       const held = busy && isHeldByManager();
       if (!busy || (!held && clock.nowMs() - startedMs > BUSY_LIMIT_MS)) {
-        throw unusable(address, port, error);
+        throw unusable({ host: address, port }, error);
       }
       if (!said) log.warn(`port ${port} on ${address} is busy: trying again`);
       said = true;
@@ -135,22 +135,32 @@ function listen(
 }
 
 /**
- * Whether the manager could listen there now.
+ * Whether something could listen there now.
  *
+ * @param what and what to do where it can't
  * @throws Pm2EnvoyError `serve-failed` when it could not
  */
-export async function checkPort(host: string, port: number): Promise<void> {
+export async function checkPort(
+  { host, port }: { host: string; port: number },
+  what: { subject: string; remedy: string } = MANAGER,
+): Promise<void> {
   const server = createServer();
   try {
     await listen(server, { host, port, backlog: 1 });
   } catch (error) {
-    throw unusable(host, port, error);
+    throw unusable({ host, port }, error, what);
   } finally {
     server.close();
   }
 }
 
-function unusable(address: string, port: number, cause: unknown): Pm2EnvoyError {
+const MANAGER = { subject: 'the manager', remedy: 'set serve-address and serve-port' };
+
+function unusable(
+  { host, port }: { host: string; port: number },
+  cause: unknown,
+  { subject, remedy } = MANAGER,
+): Pm2EnvoyError {
   const code = systemCodeOf(cause);
   const reason =
     code === 'EADDRINUSE'
@@ -162,7 +172,7 @@ function unusable(address: string, port: number, cause: unknown): Pm2EnvoyError 
           : String(code);
   return new Pm2EnvoyError(
     'serve-failed',
-    `can't listen on ${address} port ${port} (${reason}): set serve-address and serve-port`,
+    `${subject} can't listen on ${host} port ${port} (${reason}): ${remedy}`,
     { cause },
   );
 }

@@ -1,6 +1,12 @@
 import type { Request, Response } from 'express';
 import type { HostDrain } from '../../drain/host-drain.js';
-import { type DrainOutcome, describeTooLate, type ResumeResult } from '../../drain/state.js';
+import {
+  CALLER_HEADER,
+  type DrainOrigin,
+  type DrainOutcome,
+  describeTooLate,
+  type ResumeResult,
+} from '../../drain/state.js';
 import { unreachable } from '../../errors.js';
 import type { HttpError } from './answers.js';
 
@@ -15,8 +21,8 @@ export interface ShutdownHandlers {
 /** Creates the handlers of `/shutdown`. */
 export function createShutdownHandlers(hostDrain: HostDrain): ShutdownHandlers {
   return {
-    drain: async (_request, response) => {
-      const result = await hostDrain.drain();
+    drain: async (request, response) => {
+      const result = await hostDrain.drain(originOf(request));
       // A caller whose body never ended has been refused in the meantime.
       if (response.headersSent) return;
       response.status(statusOf(result.outcome)).json(result);
@@ -26,6 +32,14 @@ export function createShutdownHandlers(hostDrain: HostDrain): ShutdownHandlers {
       response.status(status).json(body);
     },
   };
+}
+
+/** Who asks: the command line says so itself, for people only. */
+function originOf(request: Request): DrainOrigin {
+  const user = /^cli ([\w.@-]{1,64})$/.exec(String(request.headers[CALLER_HEADER] ?? ''))?.[1];
+  if (user !== undefined) return { kind: 'cli', detail: user };
+  const from = request.socket.remoteAddress?.replace(/^::ffff:/, '');
+  return from === undefined ? { kind: 'http' } : { kind: 'http', detail: from };
 }
 
 /** The answer of `DELETE /shutdown`; pm2's action `resume` has the same body. */

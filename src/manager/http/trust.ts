@@ -1,6 +1,7 @@
 import type { RequestHandler } from 'express';
 import { type Clock, systemClock } from '../../clock.js';
 import type { Log } from '../../log.js';
+import { html } from '../page/html.js';
 import { checkAccess, type RefusalKind } from './access.js';
 import { sendError } from './answers.js';
 
@@ -38,6 +39,11 @@ export function createTrust(options: {
       }
       onRefused?.(access.kind);
       logRefusal({ remoteAddress, path: path.slice(0, 100), method }, access.reason);
+      if (path === '/' && headers.accept?.includes('text/html')) {
+        const { localPort = 8090 } = request.socket;
+        response.status(403).type('html').send(refusalPage(access.reason, localPort));
+        return;
+      }
       sendError(response, 403, {
         code: 'refused',
         message: `${path} is for this host itself, and ${access.reason}: call it on a loopback address, or send the shutdown token as "Authorization: Bearer TOKEN"`,
@@ -45,6 +51,23 @@ export function createTrust(options: {
     };
   };
   return { toLook: trust(false), toChange: trust(true) };
+}
+
+/** For a person, who has opened it in a browser. */
+function refusalPage(reason: string, port: number): string {
+  return String(html`<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Refused · pm2-envoy</title>
+<h1>Refused</h1>
+<p>This page is for the host itself, and ${reason}.</p>
+<p>On the host, open it at <code>http://127.0.0.1:${port}/</code>. From afar, forward the port, and open it at
+<code>http://127.0.0.1:${port}/</code> here:</p>
+<pre>ssh -L ${port}:127.0.0.1:${port} HOST</pre>
+<p><code>pm2-envoy status</code> on the host shows the same.</p>
+</html>
+`);
 }
 
 function createRefusalLog({ log, clock = systemClock }: { log: Log; clock?: Clock }) {

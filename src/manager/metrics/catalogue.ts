@@ -39,7 +39,7 @@ export const METRICS: readonly MetricDefinition[] = [
   {
     name: 'pm2_envoy_kind_open_connections',
     type: 'gauge',
-    help: 'Open connections by what they carry; a websocket counts among http1 or http2, too.',
+    help: 'Open connections by what they carry; a websocket over HTTP/2 is a stream of an http2 connection, and counts beside it.',
     labels: ['kind'],
   },
   {
@@ -90,7 +90,7 @@ export const METRICS: readonly MetricDefinition[] = [
   {
     name: 'pm2_envoy_connections_cut_total',
     type: 'counter',
-    help: 'Connections that were open at the end of a drain or hand-over: cut when Envoy is stopped.',
+    help: 'Connections that were open at the end of a drain or hand-over: cut when Envoy is stopped. Idle ones that drain-until requests does not wait for are left out.',
     labels: ['command'],
   },
   {
@@ -105,9 +105,25 @@ export const METRICS: readonly MetricDefinition[] = [
     labels: ['state'],
   },
   {
+    name: 'pm2_envoy_udp_steered',
+    type: 'gauge',
+    help: '1 while HTTP/3 and UDP of the newest Envoy are handed over with nothing lost, 0 where a reload loses some; absent without UDP listeners.',
+  },
+  {
+    name: 'pm2_envoy_generation_udp_open',
+    type: 'gauge',
+    help: 'Open HTTP/3 connections and UDP sessions by generation; absent without UDP listeners.',
+    labels: ['generation', 'kind'],
+  },
+  {
     name: 'pm2_envoy_envoy_up',
     type: 'gauge',
     help: '1 while the Envoy in service answers on its admin interface, else 0.',
+  },
+  {
+    name: 'pm2_envoy_failed_starts',
+    type: 'gauge',
+    help: 'Starts of Envoy that have failed one after the other; 0 while an Envoy serves.',
   },
   {
     name: 'pm2_envoy_envoy_info',

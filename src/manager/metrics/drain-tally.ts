@@ -1,3 +1,4 @@
+import type { Config } from '../../config/config.js';
 import type { EndedDrain } from '../../drain/ends.js';
 import { type DrainCommand, OUTCOMES } from '../../drain/state.js';
 import { messageOf } from '../../errors.js';
@@ -28,7 +29,15 @@ const BUCKETS_SECONDS = [0.1, 0.3, 1, 3, 10, 30, 60, 120, 300, 600, 1_800, 3_600
 const MOST_IDS = 1_000;
 
 /** Creates the tally; a `file` that can't be written costs a warning, and the counts at the next restart. */
-export function createDrainTally({ file, log }: { file: string; log: Log }): DrainTally {
+export function createDrainTally({
+  file,
+  drainUntil,
+  log,
+}: {
+  file: string;
+  drainUntil: Config['drainUntil'];
+  log: Log;
+}): DrainTally {
   const counters = createCounters(zeros());
   let ids: string[] = [];
   let warned = false;
@@ -64,7 +73,9 @@ export function createDrainTally({ file, log }: { file: string; log: Log }): Dra
         const { outcome, durationMs, connectionsLeft } = result;
         counters.add(DRAINS, { command, outcome });
         if (outcome === 'cancelled') return;
-        counters.add(CUT, { command }, connectionsLeft ?? 0);
+        // What is idle at the end of a drain that waits for requests alone loses nothing.
+        const isIdle = outcome === 'drained' && drainUntil === 'requests';
+        counters.add(CUT, { command }, isIdle ? 0 : (connectionsLeft ?? 0));
         if (durationMs !== undefined) observe(command, durationMs / 1_000);
       }),
     noteFailedReload: (at) => countOnce(`reload ${at}`, () => counters.add(FAILED_RELOADS)),

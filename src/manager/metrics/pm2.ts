@@ -1,19 +1,9 @@
-import {
-  type ConnectionCount,
-  DETAIL_FILTER,
-  listenerMatcher,
-  readConnections,
-  sumConnections,
-} from '../../admin/stats.js';
 import { type Clock, systemClock } from '../../clock.js';
-import type { Config } from '../../config/config.js';
 import { formatDuration } from '../../config/duration.js';
-import { createCadence } from '../../drain/cadence.js';
-import type { EnvoyTarget } from '../../drain/envoys.js';
+import type { Counters } from '../../drain/count.js';
 import type { HostDrain } from '../../drain/host-drain.js';
 import type { EnvoyLocator, Located } from '../../drain/locate.js';
 import type { DrainState } from '../../drain/state.js';
-import { countDescriptors } from '../../host/descriptors.js';
 import type { Pm2Channel } from '../../pm2/channel.js';
 import { shareInFlight } from '../../share.js';
 import { isStarting } from '../../status/status.js';
@@ -34,25 +24,27 @@ const LONGEST_REST_MS = 15_000;
 /** For what comes and goes without a trace in Envoy's open files: one connection in another's place. */
 const UNSEEN_LIMIT_MS = 60_000;
 const UNSEEN_IN_DRAIN_MS = 5_000;
+/** Of what a drain may cost, which counts at the same time. */
+const THRIFT = 2;
 const NONE = '-';
 
 /** Creates the metrics. They have no timer of their own but in a drain: somebody who looks calls them. */
 export function createPm2Metrics(options: {
   channel: Pick<Pm2Channel, 'isOpen' | 'showMetrics'>;
-  config: Pick<Config, 'ignoreListeners'>;
+  counters: Counters;
   locator: EnvoyLocator;
   hostDrain: Pick<HostDrain, 'state'>;
   clock?: Clock;
-  openFilesOf?: (pid: number) => number | undefined;
 }): Pm2Metrics {
-  const { channel, config, locator, hostDrain, clock = systemClock } = options;
-  const counter = createCounter({ openFilesOf: countDescriptors, ...options, config, clock });
+  const { channel, locator, hostDrain, clock = systemClock } = options;
+  const { counters } = options;
   let latest: Located | undefined;
   let isDraining = false;
   let hasDrained = false;
 
   const show = async (): Promise<void> => {
-    const open = await counter.count(latest, isDraining ? UNSEEN_IN_DRAIN_MS : UNSEEN_LIMIT_MS);
+    const unseenMs = isDraining ? UNSEEN_IN_DRAIN_MS : UNSEEN_LIMIT_MS;
+    const open = await countAll(latest, counters, unseenMs);
     const state = hostDrain.state(latest);
     isDraining = state.kind === 'draining';
     hasDrained ||= state.kind !== 'idle';
@@ -81,55 +73,28 @@ export function createPm2Metrics(options: {
   };
 }
 
-/** Counts what all Envoys have open; undefined: can't be counted right now. */
-interface Counter {
-  /**
-   * Asks Envoy, unless it was asked so lately that it can't afford to be asked again; and for as long as
-   * `unseenMs` not while it has as many files open as when it was asked.
-   */
-  count(located: Located | undefined, unseenMs: number): Promise<number | undefined>;
-}
-
-function createCounter(options: {
-  config: Pick<Config, 'ignoreListeners'>;
-  clock: Clock;
-  openFilesOf: (pid: number) => number | undefined;
-}): Counter {
-  const { config, clock, openFilesOf } = options;
-  const isIgnored = listenerMatcher(config.ignoreListeners);
-  const cadence = createCadence({ checkIntervalMs: LONGEST_REST_MS / 2, checkIntervalMinMs: 0 });
-  let last: { open: number | undefined; files: string | undefined; atMs: number } | undefined;
-
-  const ask = async ({ admin }: EnvoyTarget): Promise<ConnectionCount | undefined> => {
-    const query = { type: 'Gauges', filter: DETAIL_FILTER } as const;
-    const { stats, tookMs } = await admin.stats(query, AbortSignal.timeout(COUNT_LIMIT_MS));
-    cadence.noteCost(tookMs);
-    const reading = readConnections(stats, isIgnored);
-    return reading.kind === 'known' ? reading.count : undefined;
-  };
-  /** Undefined: the kernel does not tell. */
-  const filesOf = (targets: readonly EnvoyTarget[]): string | undefined => {
-    const files = targets.map(({ process: envoy }) => envoy && openFilesOf(envoy.pid));
-    if (files.includes(undefined)) return undefined;
-    return targets.map(({ process: envoy }, index) => `${envoy?.pid}: ${files[index]}`).join();
-  };
-  const count = async (located: Located | undefined, unseenMs: number) => {
-    const targets = (located?.targets ?? []).filter((target) => !isStarting(target));
-    const files = filesOf(targets);
-    const atMs = clock.nowMs();
-    const isSame = files !== undefined && files === last?.files;
-    // Half of what a drain may cost, which counts for itself at the same time.
-    const restMs = Math.max(2 * cadence.nextDelayMs(0), isSame ? unseenMs : 0);
-    if (last && atMs < last.atMs + restMs) return last.open;
-    const counts = await Promise.all(targets.map((target) => ask(target).catch(() => undefined)));
-    const known = counts.filter((found) => found !== undefined);
-    const found = known.length === counts.length ? sumConnections(known) : undefined;
-    // Connections over QUIC share one file. What could not be counted is asked for at the next look.
-    const isSeen = found?.byKind.http3 === 0;
-    last = { open: found?.open, files: isSeen ? files : undefined, atMs };
-    return found?.open;
-  };
-  return { count };
+/** What all Envoys have open; undefined: it can't be counted right now. */
+async function countAll(
+  located: Located | undefined,
+  counters: Counters,
+  unseenMs: number,
+): Promise<number | undefined> {
+  const targets = (located?.targets ?? []).filter((target) => !isStarting(target));
+  const how = { oldestMs: LONGEST_REST_MS, unseenMs, thrift: THRIFT };
+  const counts = await Promise.all(
+    targets.map((target) =>
+      counters
+        .of(target)
+        .glance(how, AbortSignal.timeout(COUNT_LIMIT_MS))
+        .catch(() => undefined),
+    ),
+  );
+  let open = 0;
+  for (const counted of counts) {
+    if (counted?.kind !== 'known') return undefined;
+    open += counted.count.open;
+  }
+  return open;
 }
 
 function phaseOf(state: DrainState): string {

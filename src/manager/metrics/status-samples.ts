@@ -7,6 +7,8 @@ const GENERATION_STATES: readonly GenerationStatus['state'][] = [
   'starting',
   'serving',
   'handing-over',
+  'draining',
+  'drained',
 ];
 
 /** What a status says, as gauges; what is not known is left out. `nowMs` is the wall clock. */
@@ -27,6 +29,7 @@ export function statusSamples(status: Status, nowMs: number): Sample[] {
       const those = generations.filter((one) => one.state === state);
       return gauge('generations', those.length, { state });
     }),
+    ...udpSamples(generations),
     ...envoySamples(status),
   ];
 }
@@ -64,12 +67,24 @@ function drainSamples(command: DrainCommand, drain: UnderWay | undefined, nowMs:
   ];
 }
 
-function envoySamples({ envoy, generations }: Status): Sample[] {
+function udpSamples(generations: readonly GenerationStatus[]): Sample[] {
+  const newest = generations.findLast(({ state }) => state === 'serving')?.udp;
+  return [
+    ...known('udp_steered', newest ? Number(newest.state === 'steered') : undefined),
+    ...generations.flatMap(({ number, udp }) => [
+      ...known('generation_udp_open', udp?.http3, { generation: String(number), kind: 'http3' }),
+      ...known('generation_udp_open', udp?.sessions, { generation: String(number), kind: 'udp' }),
+    ]),
+  ];
+}
+
+function envoySamples({ envoy, generations, failedStart }: Status): Sample[] {
   const serving = generations.find(({ number }) => number === envoy?.generation);
   const version = envoy?.version ?? serving?.version;
   const generation = String(envoy?.generation ?? '');
   return [
     gauge('envoy_up', envoy && envoy.state !== null ? 1 : 0),
+    gauge('failed_starts', failedStart?.count ?? 0),
     ...known('envoy_info', version ? 1 : undefined, { version: version ?? '', generation }),
     ...known('envoy_uptime_seconds', envoy?.uptimeSeconds),
   ];

@@ -1,5 +1,5 @@
 import type { PageState } from './state.js';
-import { exactSpan } from './words.js';
+import { exactSpan, span } from './words.js';
 
 /** What a button says of itself: what it does, or, when it must not be pressed, the reason. */
 export interface ButtonState {
@@ -18,9 +18,15 @@ export function buttonOf(command: Command, state: Situation): ButtonState {
   return command === 'shutdown' ? shutdownOf(state) : resumeOf(state);
 }
 
-/** The question before a shutdown. */
-export function questionOf({ status: { connections } }: Pick<PageState, 'status'>): string {
-  return `Open connections: ${connections?.open ?? 'unknown'}. Envoy fails its health check, then its listeners close, and this host is out of service. Until they close it can be taken back, not later.`;
+/** The question before a drain. */
+export function questionOf({
+  status: { connections, settings },
+}: Pick<PageState, 'status'>): string {
+  const { checkDelayMs } = settings;
+  const open = `Open connections: ${connections?.open ?? 'unknown'}.`;
+  return checkDelayMs === 0
+    ? `${open} Envoy fails its health check, and its listeners close at once: you can’t cancel it (check-delay is 0s). This host is out of service then.`
+    : `${open} Envoy fails its health check. You can cancel for ${span(checkDelayMs)}; then its listeners close, and this host is out of service.`;
 }
 
 /** What an answer of `/shutdown` means to whoever has pressed the button. */
@@ -29,9 +35,9 @@ export function describeAnswer({ status, body }: { status: number; body: unknown
     string,
     unknown
   >;
-  if (resumed === true) return 'Taken back: Envoy passes its health check again.';
-  if (resumed === false) return 'There was no drain to take back.';
-  if (outcome === 'cancelled') return 'The drain was taken back: Envoy stays in service.';
+  if (resumed === true) return 'Cancelled: Envoy passes its health check again.';
+  if (resumed === false) return 'There was no drain to cancel.';
+  if (outcome === 'cancelled') return 'The drain was cancelled: Envoy stays in service.';
   const advice = ADVICE[status] ?? '';
   if (typeof outcome === 'string') {
     return `The drain ended: ${outcome} after ${exactSpan(Number(durationMs))}, ${connectionsLeft ?? 'unknown'} connections left.${advice}`;
@@ -63,7 +69,7 @@ function resumeOf({ status: { outcome, phase, orphanedDrain } }: Situation): But
   if (orphanedDrain || phase === 'fail-health' || phase === 'delay') {
     return { isOff: false, why: 'Envoy passes its health check again' };
   }
-  if (phase === 'idle') return off('there is no drain to take back');
+  if (phase === 'idle') return off('there is no drain to cancel');
   return off('too late, the listeners are closed; `pm2-envoy redeploy` brings up a new Envoy');
 }
 

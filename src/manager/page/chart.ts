@@ -48,17 +48,19 @@ export function renderChart(state: PageState): Html {
   };
   const levels = [top, top / 2, 0];
   const marks = marksOf(state).filter(({ atMs }) => atMs >= startMs && atMs <= nowMs);
-  return html`<svg role="img" aria-label="${describe(shown, widthMs)}">
+  const gaps = gapsOf(shown, { startMs, nowMs });
+  return html`<svg role="img" width="640" height="208" aria-label="${describe(shown, widthMs)}">
 <svg viewBox="0 0 100 100" preserveAspectRatio="none">
-${gapsOf(shown, { startMs, nowMs }).map((gap) => renderGap(gap, scale))}
-${levels.map((open) => html`<path class="level" d="M0 ${scale.y(open)}H100"/>`)}
+${gaps.map((gap) => renderGap(gap, scale))}
+${levels.map((open) => html`<path class="level" stroke="#ccc" d="M0 ${scale.y(open)}H100"/>`)}
 ${joined(shown).map((run) => renderRun(run, scale))}
-${marks.map(({ atMs }) => html`<path class="mark" d="M${scale.x(atMs)} 0V100"/>`)}
+${marks.map(({ atMs }) => html`<path class="mark" stroke="#777" stroke-dasharray="2 3" d="M${scale.x(atMs)} 0V100"/>`)}
 </svg>
 ${marks.map((mark, index) => renderName(mark, { index, scale }))}
 </svg>
 <p class="levels" aria-hidden="true">${levels.map((open) => html`<span>${open}</span>`)}</p>
-<p class="times" aria-hidden="true">${[widthMs, widthMs / 2].map((ms) => html`<span>${span(ms)} ago</span>`)}<span>now</span></p>`;
+<p class="times" aria-hidden="true">${[widthMs, widthMs / 2].map((ms) => html`<span>${span(ms)} ago</span>`)}<span>now</span></p>
+${gaps.length > 0 && html`<p class="legend"><svg width="12" height="12" aria-hidden="true"><rect class="gap" fill="#ddd" width="12" height="12"/></svg> grey: nobody was looking</p>`}`;
 }
 
 /** From moments and counts to percent of the picture. */
@@ -68,14 +70,14 @@ interface Scale {
 }
 
 function renderGap([fromMs, toMs]: Gap, { x }: Scale): Html {
-  return html`<rect class="gap" x="${x(fromMs)}" width="${round(x(toMs) - x(fromMs))}" height="100"/>`;
+  return html`<rect class="gap" fill="#ddd" x="${x(fromMs)}" width="${round(x(toMs) - x(fromMs))}" height="100"/>`;
 }
 
 function renderRun(run: readonly Span[], { x, y }: Scale): Html {
   const [fromMs, , open] = run[0] ?? [0, 0, 0];
   const steps = run.map(([, toMs, open]) => `V${y(open)}H${x(toMs)}`).join('');
-  return html`<path class="area" d="M${x(fromMs)} 100${steps}V100Z"/>
-<path class="line" d="M${x(fromMs)} ${y(open)}${steps}"/>`;
+  return html`<path class="area" fill="#1f5fbf" fill-opacity="0.12" d="M${x(fromMs)} 100${steps}V100Z"/>
+<path class="line" fill="none" stroke="#1f5fbf" d="M${x(fromMs)} ${y(open)}${steps}"/>`;
 }
 
 /** One below the other: two marks may be close together. */

@@ -5,6 +5,7 @@ import { type Html, html } from './html.js';
 import { begin } from './progress.js';
 import type { Snapshot, Span } from './state.js';
 import { type Region, renderRegions, titleOf } from './view.js';
+import { breakable, span } from './words.js';
 
 /** The whole page. It can be read as it is; its script goes on from the snapshot. */
 export function renderDocument(snapshot: Snapshot, status: Status): string {
@@ -22,8 +23,8 @@ export function renderDocument(snapshot: Snapshot, status: Status): string {
 </head>
 <body>
 ${renderHeader(snapshot.host, renderRegions(state).link)}
-${renderMain(snapshot, renderRegions(state))}
-<footer><p>Times are UTC. All of this is also <a href="/status">/status</a>, and <code>pm2-envoy status</code>.</p></footer>
+${renderMain(snapshot, renderRegions(state), status)}
+${renderFooter(status)}
 </body>
 </html>
 `);
@@ -44,12 +45,18 @@ function renderHeader(host: string, link: Html): Html {
 </header>`;
 }
 
-function renderMain(snapshot: Snapshot, parts: Record<Region, Html>): Html {
-  return html`<main data-snapshot="${JSON.stringify(snapshot)}">
+function renderFooter({ settings }: Status): Html {
+  const { version, bootstrap, checkDelayMs, drainTimeoutMs, drainUntil } = settings;
+  return html`<footer><p>Times are UTC. All of this is also <a href="/status">/status</a>, and <code>pm2-envoy status</code>.</p>
+<p>pm2-envoy ${version} · ${bootstrap === null ? 'Envoy at admin-address' : html`bootstrap ${breakable(bootstrap)}`} · check-delay ${span(checkDelayMs)} · drain-timeout ${span(drainTimeoutMs)} · drain-until ${drainUntil}</p></footer>`;
+}
+
+function renderMain(snapshot: Snapshot, parts: Record<Region, Html>, status: Status): Html {
+  return html`<main data-snapshot="${JSON.stringify(snapshot)}" data-status="${JSON.stringify(status)}">
 <noscript><p class="notice warn">Without JavaScript this page does not change: reload it, or use <code>pm2-envoy status</code>.</p></noscript>
 <section class="drain" aria-label="Drain">
 <div id="headline" aria-live="polite">${parts.headline}</div>
-${renderActions()}
+${renderActions(snapshot.host)}
 <div id="steps">${parts.steps}</div>
 <div id="facts">${parts.facts}</div>
 </section>
@@ -65,15 +72,15 @@ ${scroller({ id: 'log', title: 'Log', content: parts.log })}
 }
 
 /** They come to life, and to sight, by the script. */
-function renderActions(): Html {
+function renderActions(host: string): Html {
   return html`<div id="actions" class="actions" hidden>
-<div><button type="button" id="shutdown" aria-describedby="shutdown-why">Shut down…</button> <span id="shutdown-why"></span></div>
+<div><button type="button" id="shutdown" aria-describedby="shutdown-why">Drain…</button> <span id="shutdown-why"></span></div>
 <div><button type="button" id="resume" aria-describedby="resume-why">Resume</button> <span id="resume-why"></span></div>
 <p id="answer" role="status"></p>
 <dialog id="confirm" aria-labelledby="confirm-title" aria-describedby="confirm-text">
-<h2 id="confirm-title">Shut down this host?</h2>
+<h2 id="confirm-title">Drain Envoy on ${breakable(host)}?</h2>
 <p id="confirm-text"></p>
-<p class="choice"><button type="button" id="confirm-no" autofocus>Cancel</button> <button type="button" id="confirm-yes">Shut down</button></p>
+<p class="choice"><button type="button" id="confirm-no" autofocus>Cancel</button> <button type="button" id="confirm-yes" class="danger">Drain</button></p>
 </dialog>
 </div>`;
 }

@@ -1,8 +1,9 @@
+import type { Status } from '../../status/status.js';
 import { startActions } from './actions.js';
 import { openLink } from './link.js';
 import { patch } from './patch.js';
 import { addLine, begin, hear, isStale, lose, tick } from './progress.js';
-import type { LogLine, PageState, Snapshot } from './state.js';
+import type { PageState, Snapshot } from './state.js';
 import { renderRegions, titleOf } from './view.js';
 
 const TICK_MS = 1_000;
@@ -13,12 +14,12 @@ if (main) start(main);
 /** Keeps the page as the manager says it is; until that is heard, it stays as it was made. */
 function start(main: HTMLElement): void {
   const snapshot: Snapshot = JSON.parse(main.dataset['snapshot'] ?? '');
+  const made: Status = JSON.parse(main.dataset['status'] ?? '');
   const skewMs = snapshot.nowMs - Date.now();
   const now = (): number => Date.now() + skewMs;
   const show = createScreen(main);
   const actions = startActions();
-  let early: readonly LogLine[] = [];
-  let state: PageState | undefined;
+  let state: PageState = begin(snapshot, made);
   const become = (next: PageState): void => {
     state = next;
     show(state);
@@ -26,18 +27,14 @@ function start(main: HTMLElement): void {
   };
   const link = openLink({
     onStatus: (status) => {
-      const heard = hear(state ?? begin(snapshot, status), status, now());
-      become(early.reduce(addLine, heard));
-      early = [];
+      become(hear(state, status, now()));
     },
-    onEntry: (entry) => {
-      if (state) become(addLine(state, entry));
-      else early = [...early, entry];
-    },
-    onLost: (reason) => state && become(lose(state, reason, now())),
+    onEntry: (entry) => become(addLine(state, entry)),
+    // Also before anything was heard: the manager may go while the page loads.
+    onLost: (reason) => become(lose(state, reason, now())),
   });
   setInterval(() => {
-    if (state) become(tick(state, now()));
+    become(tick(state, now()));
     link.tick();
   }, TICK_MS);
 }

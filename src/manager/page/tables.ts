@@ -1,7 +1,8 @@
+import type { Peer } from '../../status/peers.js';
 import type { GenerationStatus } from '../../status/status.js';
 import { type Html, html, type Part } from './html.js';
 import type { LogLine, PageState } from './state.js';
-import { moment, span } from './words.js';
+import { address, breakable, moment, span, withCode } from './words.js';
 
 const MOST_LISTENERS = 8;
 const KINDS: Readonly<Record<string, string>> = {
@@ -9,10 +10,11 @@ const KINDS: Readonly<Record<string, string>> = {
   http2: 'HTTP/2',
   http3: 'HTTP/3',
   tcp: 'TCP',
-  websocket: 'WebSocket in HTTP',
+  websocket: 'WebSocket',
   udp: 'UDP sessions',
 };
 const UNCOUNTED = html`<p>They can’t be counted right now.</p>`;
+const NO_ENVOY = html`<p>There is no Envoy.</p>`;
 
 /** The tables and lists of the page. */
 export function renderTables(
@@ -29,24 +31,27 @@ export function renderTables(
 }
 
 /** The busiest first. */
-function renderListeners({ status: { connections } }: PageState): Html {
-  if (!connections) return UNCOUNTED;
+function renderListeners({ status: { connections, envoy } }: PageState): Html {
+  if (!connections) return envoy ? UNCOUNTED : NO_ENVOY;
   const all = Object.entries(connections.byListener).sort(([, a], [, b]) => b - a);
   if (all.length === 0) return html`<p>No listener has had a connection yet.</p>`;
   const [, most] = all[0] ?? ['', 0];
   const rest = all.splice(MOST_LISTENERS);
-  const rows: Part[][] = all.map(([name, open]) => [html`${name}${renderBar(open / most)}`, open]);
+  const rows: Part[][] = all.map(([name, open]) => [
+    html`${breakable(name)}${renderBar(open / most)}`,
+    open,
+  ]);
   const restOpen = rest.reduce((sum, [, open]) => sum + open, 0);
   if (rest.length > 0) rows.push([`${rest.length} others`, restOpen]);
   return table('Open connections by listener', ['Listener', 'Open'], rows);
 }
 
-function renderKinds({ status: { connections } }: PageState): Html {
-  if (!connections) return UNCOUNTED;
-  const rows = Object.entries(connections.byKind).map(([kind, open]) => [
-    KINDS[kind] ?? kind,
-    open,
-  ]);
+function renderKinds({ status: { connections, envoy } }: PageState): Html {
+  if (!connections) return envoy ? UNCOUNTED : NO_ENVOY;
+  const rows: Part[][] = Object.entries(connections.byKind)
+    .filter(([, open]) => open > 0)
+    .map(([kind, open]) => [KINDS[kind] ?? kind, open]);
+  if (rows.length === 0) return html`<p>No connection is open.</p>`;
   return table('Open connections by kind', ['Kind', 'Open'], rows);
 }
 
@@ -54,27 +59,55 @@ function renderPeers({ status }: PageState): Html {
   const { oldestPeers, oldestPeersNote, generations } = status;
   if (!oldestPeers) return html`<p>They can’t be seen: ${oldestPeersNote}.</p>`;
   if (oldestPeers.length === 0) return html`<p>There are none.</p>`;
-  const rows = oldestPeers.map(({ peer, local, generation, seenForMs }) => [
-    peer,
-    local,
-    ...(generations.length > 1 ? [generation] : []),
-    span(seenForMs),
-  ]);
+  const rows = groupPeers(oldestPeers, generations.length > 1).map(
+    ({ from, count, local, generation, seenForMs }) => [
+      count === 1 ? address(from) : html`${from} <i>${count} connections</i>`,
+      address(local),
+      ...(generations.length > 1 ? [generation] : []),
+      span(seenForMs),
+    ],
+  );
   const heads = ['From', 'To', ...(generations.length > 1 ? ['Gen.'] : []), 'Seen for'];
   return table('The oldest open connections', heads, rows);
 }
 
+interface PeerGroup {
+  /** The address, with its port where there is one connection only. */
+  from: string;
+  count: number;
+  local: string;
+  generation: Peer['generation'];
+  /** Of the oldest one. */
+  seenForMs: number;
+}
+
+/** Those of one address to one listener, in the order of their oldest. */
+function groupPeers(peers: readonly Peer[], byGeneration: boolean): PeerGroup[] {
+  const groups = new Map<string, PeerGroup>();
+  for (const { peer, local, generation, seenForMs } of peers) {
+    const host = peer.slice(0, Math.max(0, peer.lastIndexOf(':')));
+    const key = JSON.stringify([host, local, byGeneration && generation]);
+    const known = groups.get(key);
+    if (known) groups.set(key, { ...known, from: host, count: known.count + 1 });
+    else groups.set(key, { from: peer, count: 1, local, generation, seenForMs });
+  }
+  return [...groups.values()];
+}
+
 function renderGenerations({ status: { generations }, nowMs }: PageState): Html {
   if (generations.length === 0) return html`<p>None that pm2-envoy started is running.</p>`;
+  const hasUdp = generations.some(({ udp }) => udp);
   const rows = generations.map((one) => [
     one.number,
     describeState(one, nowMs),
     one.connections ?? 'unknown',
+    ...(hasUdp ? [one.udp?.http3 ?? '–', one.udp?.sessions ?? '–'] : []),
     one.version ?? 'unknown',
     moment(one.startedAt, nowMs),
     one.pid,
   ]);
-  return table('Generations', ['No.', 'State', 'Open', 'Envoy', 'Since', 'pid'], rows);
+  const heads = ['No.', 'State', 'Open', ...(hasUdp ? ['HTTP/3', 'UDP'] : [])];
+  return table('Generations', [...heads, 'Envoy', 'Since', 'pid'], rows);
 }
 
 function renderEnvoy({ status: { envoy, lastPoll }, nowMs }: PageState): Html {
@@ -100,7 +133,7 @@ function renderLog({ log, nowMs }: PageState): Html {
 }
 
 function renderLine({ at, kind, text }: LogLine, nowMs: number): Html {
-  return html`<li>${moment(at, nowMs)} <i class="${kind}">${kind}</i> <span>${text}</span></li>`;
+  return html`<li>${moment(at, nowMs)} <i class="${kind}">${kind}</i> <span>${withCode(text)}</span></li>`;
 }
 
 function describeState({ state, deadline, runnerPid }: GenerationStatus, nowMs: number): Html {

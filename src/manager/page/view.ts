@@ -1,5 +1,5 @@
 import type { DrainPhase } from '../../drain/state.js';
-import type { Status } from '../../status/status.js';
+import type { GenerationStatus, Status } from '../../status/status.js';
 import { renderChart } from './chart.js';
 import { type Html, html } from './html.js';
 import { passedMs } from './progress.js';
@@ -64,7 +64,7 @@ function renderHeadline(state: PageState): Html {
   const { link, status, heardAtMs, nowMs } = state;
   const { tone, title, text } = headlineOf(status);
   if (link.kind !== 'lost') return html`<h2 class="${tone}">${title}</h2><p>${withCode(text)}</p>`;
-  return html`<h2 class="bad">No connection to the manager</h2><p>At ${moment(heardAtMs, nowMs)} it said: ${title}. All below is of then. Trying again: ${link.reason}.</p>`;
+  return html`<h2 class="bad">No connection to the manager</h2><p>At ${moment(heardAtMs, nowMs)} it said: ${title}. All below is of then. Envoy itself does not need the manager, and goes on. Trying again: ${link.reason}.</p>`;
 }
 
 function renderSteps({ status }: PageState): Html {
@@ -81,10 +81,13 @@ function renderSteps({ status }: PageState): Html {
 
 function renderFacts(state: PageState): Html {
   const { status } = state;
-  const { connections, connectionsAtStart, activeRequests, newConnectionsPerSecond } = status;
-  const ofStart = connectionsAtStart === null ? 'now' : `of ${connectionsAtStart} at the start`;
+  const { activeRequests, newConnectionsPerSecond } = status;
+  if (status.envoy?.silentSince && !status.connections) {
+    return html`<dl>${silentFacts(state, status.envoy.silentSince)}</dl>`;
+  }
+  if (!status.envoy && status.outcome === null) return html`<dl>${goneFacts(state)}</dl>`;
   return html`<dl>
-${fact('Open connections', connections?.open ?? 'unknown', ofStart)}
+${openFact(status)}
 ${fact('Active requests', activeRequests ?? 'unknown', 'websockets too')}
 ${fact('New connections', newConnectionsPerSecond ?? 'unknown', 'a second')}
 ${status.outcome === null ? timeFacts(state) : endFacts(status)}
@@ -92,17 +95,72 @@ ${status.outcome === null ? timeFacts(state) : endFacts(status)}
 }
 
 function timeFacts(state: PageState): Html {
-  const { timeLeftMs, deadline, paceLeftMs } = state.status;
+  const { timeLeftMs, deadline, paceLeftMs, generations, listenersCloseAt } = state.status;
+  const leaving = generations.find((one) => one.state === 'handing-over');
+  if (deadline === null && leaving) return leavingFacts(state, leaving);
   if (deadline === null)
     return html`${fact('Time left', '–', 'no drain')}${fact('At this pace', '–', 'no drain')}`;
   const left = (ms: number | null): string => (ms === null ? '–' : span(ms - passedMs(state)));
+  if (listenersCloseAt !== null) {
+    const closeMs = Date.parse(listenersCloseAt) - Date.parse(deadline) + (timeLeftMs ?? 0);
+    return html`${fact('Listeners close in', left(closeMs), 'until then: Resume')}
+${fact('Time left', left(timeLeftMs), html`until ${moment(deadline, state.nowMs)}`)}`;
+  }
   return html`${fact('Time left', left(timeLeftMs), html`until ${moment(deadline, state.nowMs)}`)}
 ${fact('At this pace', left(paceLeftMs), paceLeftMs === null ? 'none ends' : 'left')}`;
 }
 
-function endFacts({ durationMs, connectionsLeft }: Status): Html {
+/** The old generation's: what is open on the new one holds nothing. */
+function leavingFacts(state: PageState, { number, deadline, paceLeftMs }: GenerationStatus): Html {
+  const { nowMs } = state;
+  const left = deadline === null ? '–' : span(Date.parse(deadline) - nowMs);
+  const pace = paceLeftMs === null ? '–' : span(paceLeftMs - passedMs(state));
+  return html`${fact(`Generation ${number}: time left`, left, deadline === null ? '' : html`until ${moment(deadline, nowMs)}`)}
+${fact('At this pace', pace, paceLeftMs === null ? 'none ends' : 'left')}`;
+}
+
+function goneFacts({ nowMs, status, ...state }: PageState): Html {
+  const { failedStart } = status;
+  if (!failedStart) return lastFact({ nowMs, ...state });
+  const { count, at, since } = failedStart;
+  return html`${fact('Failed starts', count, html`since ${moment(since, nowMs)}`)}
+${fact('Latest', span(nowMs - Date.parse(at)), 'ago')}
+${lastFact({ nowMs, ...state })}`;
+}
+
+function lastFact({ nowMs, spans }: Pick<PageState, 'nowMs' | 'spans'>): Html {
+  const last = spans.at(-1);
+  return html`${last && fact('Last seen open', last[2], html`connections, at ${moment(last[1], nowMs)}`)}`;
+}
+
+/** What is known of an Envoy that says nothing. */
+function silentFacts({ nowMs, spans, status }: PageState, since: string): Html {
+  return html`${fact('Silent for', span(nowMs - Date.parse(since)), html`since ${moment(since, nowMs)}`)}
+${lastFact({ nowMs, spans })}
+${fact('Process', status.envoy?.pid ?? '–', 'pid, still there')}`;
+}
+
+/** What a drain waits for, or what is open. */
+function openFact(status: Status): Html {
+  const { connections, connectionsAtStart, holding, settings, generations, phase } = status;
+  const open = connections?.open ?? 'unknown';
+  const leaving = generations.find(({ state }) => state === 'handing-over');
+  if (phase === 'idle' && leaving) {
+    const text = `of ${open} in all, on generation ${leaving.number}`;
+    return fact('Left to hand over', leaving.connections ?? 'unknown', text);
+  }
+  if (phase === 'wait' && settings.drainUntil === 'requests' && holding !== null && connections) {
+    const idle = Math.max(0, connections.open - holding);
+    return fact('Still busy', holding, `${idle} idle do not hold it`);
+  }
+  const ofStart = connectionsAtStart === null ? 'now' : `of ${connectionsAtStart} at the start`;
+  return fact('Open connections', open, ofStart);
+}
+
+function endFacts({ durationMs, connectionsLeft, outcome, settings }: Status): Html {
+  const isIdle = outcome === 'drained' && settings.drainUntil === 'requests';
   return html`${fact('Drain took', exactSpan(durationMs ?? 0), 'from its start')}
-${fact('Left at its end', connectionsLeft ?? 'unknown', 'connections')}`;
+${fact('Left at its end', connectionsLeft ?? 'unknown', isIdle ? 'idle connections' : 'connections')}`;
 }
 
 function fact(name: string, value: string | number, text: string | Html): Html {
@@ -110,12 +168,17 @@ function fact(name: string, value: string | number, text: string | Html): Html {
 }
 
 function renderNotices({ status: { lastError, generations }, nowMs }: PageState): Html {
-  const serving = generations.findLast(({ state }) => state === 'serving');
+  const serving = generations.findLast(
+    ({ state }) => state !== 'starting' && state !== 'handing-over',
+  );
   const failed = serving?.failedReload;
   const reload =
     failed &&
     html`<p class="notice bad"><b>The last reload failed</b> at ${moment(failed.at, nowMs)}, and generation ${serving.number} goes on: <span>${failed.reason}</span></p>`;
+  const udp =
+    serving?.udp?.state === 'unsteered' &&
+    html`<p class="notice warn"><b>A reload loses some HTTP/3 and UDP:</b> <span>${serving.udp.reason ?? ''}</span></p>`;
   const error =
     lastError && html`<p class="notice warn"><b>Last error:</b> <span>${lastError}</span></p>`;
-  return html`${reload}${error}`;
+  return html`${reload}${udp}${error}`;
 }

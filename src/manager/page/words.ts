@@ -1,4 +1,4 @@
-import type { DrainOutcome, DrainPhase } from '../../drain/state.js';
+import type { DrainOrigin, DrainOriginKind, DrainOutcome, DrainPhase } from '../../drain/state.js';
 import type { Status } from '../../status/status.js';
 import { type Html, html } from './html.js';
 
@@ -26,12 +26,21 @@ const PHASES: Readonly<Record<DrainPhase, readonly [title: string, text: string]
   finish: ['Draining: finishing', 'The outcome comes next.'],
 };
 
+const ABANDONED = [
+  'Draining: nobody goes on with it',
+  'The process that led the drain is gone. Drain does.',
+] as const;
+
 const NEXT = '`pm2-envoy redeploy` brings up a new Envoy.';
 const OUTCOMES: Readonly<Record<DrainOutcome, readonly [tone: Tone, title: string, text: string]>> =
   {
-    drained: ['good', 'Drained', `Envoy takes no more connections. ${NEXT}`],
-    timeout: ['warn', 'Time is over', `What is still open is cut when Envoy stops. ${NEXT}`],
-    cancelled: ['good', 'Taken back', 'Envoy passes its health check again.'],
+    drained: ['busy', 'Drained: out of service', `Envoy takes no more connections. ${NEXT}`],
+    timeout: [
+      'warn',
+      'Time is over: out of service',
+      `What is still open is cut when Envoy stops. ${NEXT}`,
+    ],
+    cancelled: ['good', 'Drain cancelled: in service', 'Envoy passes its health check again.'],
     'envoy-gone': ['warn', 'Envoy is gone', `It ended during the drain. ${NEXT}`],
     'admin-unreachable': [
       'bad',
@@ -43,11 +52,48 @@ const OUTCOMES: Readonly<Record<DrainOutcome, readonly [tone: Tone, title: strin
 /** The headline of a status. */
 export function headlineOf(status: Status): Headline {
   const { phase, outcome } = status;
-  if (outcome !== null) return say(...OUTCOMES[outcome]);
-  return phase === 'idle' ? idleHeadline(status) : say('busy', ...PHASES[phase]);
+  if (outcome !== null) return withOrigin(say(...OUTCOMES[outcome]), status);
+  if (status.abandonedDrain) return say('warn', ...ABANDONED);
+  if (phase === 'idle') return idleHeadline(status);
+  const [title, text] = PHASES[phase];
+  return withOrigin(say('busy', title, `${text}${closingOf(status)}`), status);
 }
 
-function idleHeadline({ envoy, orphanedDrain, generations }: Status): Headline {
+/** With the moment, not the time that is left: what is read out must not tick. */
+function closingOf({ listenersCloseAt }: Status): string {
+  if (listenersCloseAt === null) return '';
+  return ` Listeners close at ${clockOf(listenersCloseAt)}; until then: Resume.`;
+}
+
+function withOrigin(headline: Headline, { startedBy, startedAt }: Status): Headline {
+  if (!startedBy || startedAt === null) return headline;
+  const text = `${headline.text} Begun at ${clockOf(startedAt)} by ${originOf(startedBy)}.`;
+  return { ...headline, text };
+}
+
+/** Who began a drain, in words. */
+function originOf({ kind, detail }: DrainOrigin): string {
+  const of = detail === undefined ? '' : ` (${detail})`;
+  return `${ORIGINS[kind]}${of}`;
+}
+
+const ORIGINS: Readonly<Record<DrainOriginKind, string>> = {
+  http: 'an HTTP request',
+  cli: '`pm2-envoy shutdown`',
+  trigger: '`pm2 trigger`',
+  signal: 'a signal to the manager',
+  'orphaned-drain': 'the manager, as orphaned-drain is shutdown',
+  stop: 'the stop of the app',
+  unknown: 'somebody who did not say who',
+};
+
+/** A moment as UTC: `14:03:20`. */
+function clockOf(iso: string): string {
+  return Number.isNaN(Date.parse(iso)) ? iso : new Date(iso).toISOString().slice(11, 19);
+}
+
+function idleHeadline({ envoy, orphanedDrain, generations, failedStart }: Status): Headline {
+  if (!envoy && failedStart) return failedHeadline(failedStart);
   if (!envoy) return say('bad', 'There is no Envoy', NEXT);
   if (orphanedDrain) {
     return say(
@@ -57,7 +103,12 @@ function idleHeadline({ envoy, orphanedDrain, generations }: Status): Headline {
     );
   }
   if (envoy.state === null) {
-    return say('bad', 'Envoy does not answer', 'It is asked again and again.');
+    const since = envoy.silentSince ? ` since ${clockOf(envoy.silentSince)}` : '';
+    return say(
+      'bad',
+      'Envoy does not answer',
+      `Its admin interface has been silent${since}, although its process is there. \`pm2 logs envoy\` may say why; \`pm2 restart envoy\` brings up a new one beside it.`,
+    );
   }
   if (envoy.state !== 'LIVE') return say('busy', `Envoy is ${envoy.state}`, 'No drain is running.');
   if (generations.some(({ state }) => state === 'handing-over')) {
@@ -75,6 +126,12 @@ function idleHeadline({ envoy, orphanedDrain, generations }: Status): Headline {
     );
   }
   return say('good', 'In service', 'Envoy is LIVE. No drain is running.');
+}
+
+function failedHeadline({ count, reason }: NonNullable<Status['failedStart']>): Headline {
+  const often = count === 1 ? 'Its start has failed' : `${count} starts in a row have failed`;
+  const title = 'There is no Envoy: it does not start';
+  return say('bad', title, `${often}: ${reason}. \`pm2-envoy doctor\` says what to do.`);
 }
 
 function say(tone: Tone, title: string, text: string): Headline {
@@ -103,6 +160,19 @@ export function span(ms: number): string {
 /** The same with a tenth of a second below a minute, for what took so long. */
 export function exactSpan(ms: number): string {
   return ms < 59_950 ? `${(ms / 1_000).toFixed(1)}s` : span(ms);
+}
+
+/** A name that may be broken where its parts meet: `edge_https`, `10.0.0.1_443`. */
+export function breakable(name: string): Html {
+  const parts = name.split(/(?<=[_./-])/);
+  return html`${parts.map((part, index) => (index === 0 ? html`${part}` : html`<wbr>${part}`))}`;
+}
+
+/** An address that may be broken before its port, but not in it. */
+export function address(text: string): Html {
+  const at = text.lastIndexOf(':');
+  if (at < 0) return html`${text}`;
+  return html`${text.slice(0, at)}<wbr><span class="port">${text.slice(at)}</span>`;
 }
 
 /** Text in which commands stand between backticks. */

@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { resolve } from 'node:path';
+import { describe, it } from 'node:test';
+import { request } from '../support/clients.js';
+import { statusOf, type TestPm2, withPm2 } from '../support/pm2.js';
+import { eventually } from '../support/wait.js';
+
+const ECOSYSTEM = resolve(import.meta.dirname, '../../ecosystem.config.js');
+
+describe('an Envoy that does not start', () => {
+  it('is shown with its own last error and how often, until one serves', () =>
+    withPm2(
+      {},
+      async (pm2) => {
+        const { http } = pm2.ports;
+        const other = createServer().listen(http, '127.0.0.1');
+        await once(other, 'listening');
+        void pm2.pm2('start', ECOSYSTEM).catch(() => undefined);
+        const failed = await eventually(
+          'several failed starts',
+          async () => {
+            const { failedStart } = await statusOf(pm2);
+            return failedStart?.count > 2 && failedStart;
+          },
+          60_000,
+        );
+        const said = `cannot bind '127.0.0.1:${http}': Address already in use`;
+        assert.ok(failed.reason.includes(said), failed.reason);
+        await sayWhy(pm2, said);
+        other.close();
+        await pm2.untilReady();
+        assert.equal((await request(http)).status, 200);
+        assert.equal((await statusOf(pm2)).failedStart, null);
+        assert.match((await pm2.http('GET', '/metrics')).body, /^pm2_envoy_failed_starts 0$/m);
+      },
+      false,
+    ));
+});
+
+async function sayWhy(pm2: TestPm2, said: string): Promise<void> {
+  const ready = await pm2.http('GET', '/readyz');
+  assert.equal(ready.status, 503);
+  const { code, message } = JSON.parse(ready.body).error;
+  assert.equal(code, 'envoy-start-failed');
+  assert.match(
+    message,
+    /^there is no Envoy: \d+ starts in a row have failed since \S+: Envoy exited/,
+  );
+  assert.ok(message.includes(said), message);
+  assert.match((await pm2.http('GET', '/metrics')).body, /^pm2_envoy_failed_starts [1-9]\d*$/m);
+  const page = (await pm2.http('GET', '/')).body;
+  assert.match(page, /There is no Envoy: it does not start/);
+  assert.match(page, /Address already in use/);
+  const status = (await pm2.cli('status')).stdout;
+  assert.match(status, /^envoy +there is none: \d+ starts in a row have failed/m);
+  assert.ok(status.includes(said), status);
+  const doctor = await pm2.cli('doctor');
+  assert.equal(doctor.code, 1);
+  const finding = /PROBLEM envoy +no Envoy runs: \d+ starts in a row.*\n +-> (.*)/.exec(
+    doctor.stdout,
+  );
+  assert.ok(finding, doctor.stdout);
+  assert.match(
+    finding[1] ?? '',
+    /^end the program that has the port \(`ss -ltnp 'sport = :\d+'`\), or change the port .*; pm2 tries again by itself$/,
+  );
+  assert.equal(doctor.stdout.match(/PROBLEM/g)?.length, 1, doctor.stdout);
+}

@@ -1,0 +1,303 @@
+import assert from 'node:assert/strict';
+import { chmodSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { createAdminClient } from '../../src/admin/client.js';
+import { isAlive } from '../../src/host/process-identity.js';
+import { holdTcp, request } from '../support/clients.js';
+import { envoyBinary } from '../support/envoy.js';
+import { statusOf, type TestPm2, withPm2 } from '../support/pm2.js';
+import { eventually } from '../support/wait.js';
+
+/** The machine may be busy with much else. */
+const PATIENCE_MS = 60_000;
+
+const soon = <T>(
+  what: string,
+  check: () => T | undefined | false | Promise<T | undefined | false>,
+) => eventually(what, check, PATIENCE_MS);
+
+const atPhase = (pm2: TestPm2, phase: string) =>
+  soon(`the phase ${phase}`, async () => (await statusOf(pm2)).phase === phase);
+
+async function shutdown(pm2: TestPm2): Promise<{ status: number; outcome: string }> {
+  const { status, body } = await pm2.http('POST', '/shutdown');
+  return { status, outcome: JSON.parse(body).outcome };
+}
+
+/** The host is out of service, and says since when, by whom, and what brings it back. */
+async function assertStaysDrained(pm2: TestPm2, by: RegExp): Promise<void> {
+  const { status, body } = await soon('the manager', () => pm2.http('GET', '/readyz'));
+  assert.equal(status, 503, body);
+  assert.match(body, /"drained".*drained at \d{4}-.*; bring it back with `pm2-envoy redeploy`/);
+  assert.match(body, by);
+  await assert.rejects(request(pm2.ports.http), /ECONNREFUSED/);
+  assert.equal((await statusOf(pm2)).outcome, 'drained');
+}
+
+/** Kills a process of this host with SIGKILL, and waits until pm2 has started the app again. */
+async function killApp(pm2: TestPm2, app: string): Promise<void> {
+  const pid = await pm2.pidOf(app);
+  process.kill(pid, 'SIGKILL');
+  await soon(`another ${app}`, async () => ![0, pid].includes(await pm2.pidOf(app)));
+}
+
+async function killEnvoy(pm2: TestPm2): Promise<void> {
+  const [generation] = pm2.generations();
+  assert.ok(generation);
+  const runner = await pm2.pidOf('envoy');
+  process.kill(generation.envoy.pid, 'SIGKILL');
+  await soon('another runner', async () => ![0, runner].includes(await pm2.pidOf('envoy')));
+}
+
+const online = (pm2: TestPm2) =>
+  soon('the runner to hold the host', () =>
+    /the host is (drained at|being drained)/.test(pm2.log('envoy')),
+  );
+
+describe('a host that was drained', { concurrency: 2 }, () => {
+  it('stays out over kill -9 of Envoy, runner and manager, and comes back by resume or redeploy', () =>
+    withPm2({}, async (pm2) => {
+      assert.deepEqual(await shutdown(pm2), { status: 200, outcome: 'drained' });
+      const { steps, startedBy, checkDelayMs } = await statusOf(pm2);
+      assert.deepEqual(
+        steps.map(({ phase }: { phase: string }) => phase),
+        ['fail-health', 'delay', 'close', 'wait', 'finish'],
+      );
+      assert.deepEqual([startedBy, checkDelayMs], [{ kind: 'http', detail: '127.0.0.1' }, 0]);
+      const by = /by an HTTP request from 127\.0\.0\.1/;
+      await assertStaysDrained(pm2, by);
+      await killEnvoy(pm2);
+      await online(pm2);
+      assert.equal(pm2.generations().length, 0, 'no Envoy is started');
+      await assertStaysDrained(pm2, by);
+      await killApp(pm2, 'envoy');
+      await killApp(pm2, 'envoy-manager');
+      await assertStaysDrained(pm2, by);
+      assert.deepEqual(await shutdown(pm2), { status: 200, outcome: 'drained' });
+
+      const resumed = await pm2.cli('resume');
+      assert.equal(resumed.code, 0, resumed.stderr);
+      await pm2.untilReady();
+      assert.equal((await request(pm2.ports.http)).status, 200);
+
+      const { code } = await pm2.cli('shutdown');
+      assert.equal(code, 0);
+      assert.equal((await statusOf(pm2)).startedBy.kind, 'cli');
+      // Envoy lives on, and the next runner looks after it as it is.
+      await killApp(pm2, 'envoy');
+      await soon('a runner that answers for it', async () => {
+        const [first] = pm2.generations();
+        return first && first.runner.pid === (await pm2.pidOf('envoy'));
+      });
+      await assertStaysDrained(pm2, /by `pm2-envoy shutdown` of user /);
+      const redeployed = await pm2.cli('redeploy');
+      assert.equal(redeployed.code, 0, redeployed.stdout + redeployed.stderr);
+      await pm2.untilReady();
+      assert.equal((await request(pm2.ports.http)).status, 200);
+    }));
+
+  it('stays out over kill -9 of the daemon and pm2 resurrect, and comes back by pm2 restart', () =>
+    withPm2({}, async (pm2) => {
+      await pm2.pm2('save');
+      assert.deepEqual(await shutdown(pm2), { status: 200, outcome: 'drained' });
+      process.kill(pm2.daemonPid(), 'SIGKILL');
+      await pm2.pm2('resurrect');
+      await online(pm2);
+      await assertStaysDrained(pm2, /by an HTTP request/);
+      await pm2.pm2('restart', 'envoy');
+      await pm2.untilReady();
+      assert.equal((await request(pm2.ports.http)).status, 200);
+      assert.equal((await statusOf(pm2)).phase, 'idle');
+      // What pm2 has saved is older than the drain; that somebody has asked since is known all the same.
+      const second = pm2.generations().at(-1);
+      process.kill(pm2.daemonPid(), 'SIGKILL');
+      await pm2.pm2('resurrect');
+      await soon('a newer generation', () =>
+        pm2.generations().some(({ number, ready }) => ready && number > (second?.number ?? 0)),
+      );
+      await pm2.untilReady();
+      assert.equal((await request(pm2.ports.http)).status, 200);
+    }));
+
+  it('stays out where the drain began, or waited, as Envoy crashed', () =>
+    withPm2({}, async (pm2) => {
+      const held = await holdTcp(pm2.ports.tcp);
+      const caller = shutdown(pm2);
+      await atPhase(pm2, 'wait');
+      await killEnvoy(pm2);
+      held.close();
+      assert.deepEqual(await caller, { status: 200, outcome: 'envoy-gone' });
+      await online(pm2);
+      assert.equal((await pm2.http('GET', '/readyz')).status, 503);
+      await pm2.pm2('restart', 'envoy');
+      await pm2.untilReady();
+
+      // Between the crash and the restart: whichever is first, nothing serves afterwards.
+      const [generation] = pm2.generations();
+      process.kill(generation?.envoy.pid ?? 0, 'SIGKILL');
+      const { status } = await shutdown(pm2);
+      assert.equal(status, 200);
+      assert.equal((await pm2.http('GET', '/readyz')).status, 503);
+      await assert.rejects(request(pm2.ports.http), /ECONNREFUSED/);
+      await soon('the runner', async () => (await pm2.pidOf('envoy')) !== 0);
+      await assert.rejects(request(pm2.ports.http), /ECONNREFUSED/);
+      assert.equal((await pm2.http('GET', '/readyz')).status, 503);
+    }));
+
+  it('drained by its own stop, comes back by pm2 resurrect', () =>
+    withPm2({}, async (pm2) => {
+      await pm2.pm2('save');
+      await pm2.pm2('kill');
+      await soon('Envoy to end', () => pm2.generations().length === 0);
+      await pm2.pm2('resurrect');
+      await pm2.untilReady();
+      assert.equal((await request(pm2.ports.http)).status, 200);
+    }));
+});
+
+describe('a drain that meets a reload', { concurrency: 2 }, () => {
+  it('is cancelled by one that brings the host back, and a second drain is of all that live', () =>
+    withPm2({}, async (pm2) => {
+      const held = await holdTcp(pm2.ports.tcp);
+      const first = shutdown(pm2);
+      await atPhase(pm2, 'wait');
+      const reloading = pm2.pm2('reload', 'envoy').catch(() => undefined);
+      assert.deepEqual(await first, { status: 409, outcome: 'cancelled' });
+      assert.equal((await request(pm2.ports.http)).status, 200);
+      const newer = await holdTcp(pm2.ports.tcp);
+      const second = shutdown(pm2);
+      await atPhase(pm2, 'wait');
+      held.close();
+      await soon('the older generation to end', () => pm2.generations().length === 1);
+      await newer.echo('still here');
+      assert.equal((await statusOf(pm2)).outcome, null, 'a connection is open');
+      newer.close();
+      assert.deepEqual(await second, { status: 200, outcome: 'drained' });
+      await assert.rejects(request(pm2.ports.http), /ECONNREFUSED/);
+      await reloading;
+    }));
+
+  it('is known after the reload has failed: no ready, no resumed, and nothing serves', () =>
+    withPm2({}, async (pm2) => {
+      pm2.env['ENVOY_BIN'] = stuckEnvoy(pm2);
+      const reloading = pm2.pm2('reload', 'envoy', '--update-env').catch(() => undefined);
+      await soon('generation 2', () => pm2.generations().length === 2);
+      assert.deepEqual(await shutdown(pm2), { status: 200, outcome: 'drained' });
+      await reloading;
+      await soon('the new runner', async () => {
+        const [only, more] = pm2.generations();
+        return !more && only?.runner.pid === (await pm2.pidOf('envoy'));
+      });
+      await assertStaysDrained(pm2, /by an HTTP request/);
+      const { code, stderr } = await pm2.cli('resume');
+      assert.equal(code, 4);
+      assert.match(stderr, /listeners are closed.*pm2-envoy redeploy/);
+      assert.equal((await pm2.http('DELETE', '/shutdown')).status, 409);
+    }));
+
+  it('can be cancelled in its delay while the reload is under way', () =>
+    withPm2({ 'check-delay': '30s' }, async (pm2) => {
+      const caller = shutdown(pm2);
+      await atPhase(pm2, 'delay');
+      pm2.env['ENVOY_BIN'] = stuckEnvoy(pm2);
+      const reloading = pm2.pm2('reload', 'envoy', '--update-env').catch(() => undefined);
+      await soon('generation 2', () => pm2.generations().length === 2);
+      const { status, body } = await pm2.http('DELETE', '/shutdown');
+      assert.equal(status, 200, body);
+      assert.deepEqual(await caller, { status: 409, outcome: 'cancelled' });
+      assert.equal((await pm2.http('GET', '/readyz')).status, 200);
+      assert.equal((await request(pm2.ports.http)).status, 200);
+      // It would wait for the Envoy that never comes.
+      void reloading;
+    }));
+});
+
+describe('what Envoy shows', () => {
+  it('comes before any record: closed listeners are not ready, and not resumed', () =>
+    withPm2({}, async (pm2) => {
+      const [generation] = pm2.generations();
+      const admin = createAdminClient({ kind: 'unix', path: generation?.adminSocket ?? '' });
+      await admin.closeListeners();
+      admin.close();
+      await soon('no longer ready', async () =>
+        /listeners-closed/.test((await pm2.http('GET', '/readyz')).body),
+      );
+      assert.equal((await pm2.cli('resume')).code, 4);
+      writeFileSync(String(pm2.settings['envoy-config']), 'not: [valid');
+      await pm2.pm2('reload', 'envoy').catch(() => undefined);
+      await soon('the adoption', () =>
+        /generation 1 stays as it is, drained/.test(pm2.log('envoy')),
+      );
+      assert.doesNotMatch(pm2.log('envoy'), /goes on serving/);
+    }));
+
+  it('is obeyed where nothing can be written down: a cancelled drain closes nothing', () =>
+    withPm2({ 'check-delay': '3s' }, async (pm2) => {
+      // A file in the place of the folder, as whoever runs the tests may write everywhere.
+      const drains = join(pm2.folder, 'run/drains');
+      rmSync(drains, { recursive: true, force: true });
+      writeFileSync(drains, '');
+      const caller = shutdown(pm2);
+      await atPhase(pm2, 'delay');
+      assert.equal((await pm2.http('DELETE', '/shutdown')).status, 200);
+      assert.deepEqual(await caller, { status: 409, outcome: 'cancelled' });
+      assert.equal((await request(pm2.ports.http)).status, 200);
+      // Only the manager could be told; whoever else would lead it could not.
+      const [generation] = pm2.generations();
+      const admin = createAdminClient({ kind: 'unix', path: generation?.adminSocket ?? '' });
+      await admin.failHealthCheck();
+      const { status, body } = await pm2.http('DELETE', '/shutdown');
+      assert.equal(status, 502, body);
+      assert.equal(await admin.state(), 'DRAINING');
+      assert.equal(await admin.hasClosedListeners(), false);
+      admin.close();
+    }));
+});
+
+describe('pm2 in the middle of a reload', { concurrency: 2 }, () => {
+  it('told to restart: the host serves on', () =>
+    withPm2({}, async (pm2) => {
+      const [first] = pm2.generations();
+      pm2.env['ENVOY_BIN'] = stuckEnvoy(pm2);
+      const reloading = pm2.pm2('reload', 'envoy', '--update-env').catch(() => undefined);
+      await soon('generation 2', () => pm2.generations().length === 2);
+      pm2.env['ENVOY_BIN'] = envoyBinary();
+      const restarting = pm2.pm2('restart', 'envoy', '--update-env').catch(() => undefined);
+      await soon('another generation', () =>
+        pm2.generations().some(({ number, ready }) => number > 2 && ready),
+      );
+      assert.equal((await request(pm2.ports.http)).status, 200);
+      assert.equal((await statusOf(pm2)).phase, 'idle');
+      await Promise.all([reloading, restarting]);
+      assert.ok(first && !/shutdown: fail-health/.test(pm2.log('envoy')), 'nothing was drained');
+    }));
+
+  it('killed -9 once it has told the old runner: the new generation serves on', () =>
+    withPm2({}, async (pm2) => {
+      const held = await holdTcp(pm2.ports.tcp);
+      const reloading = pm2.pm2('reload', 'envoy').catch(() => undefined);
+      await soon('the hand-over', () => /handing over from generation 1/.test(pm2.log('envoy')));
+      process.kill(pm2.daemonPid(), 'SIGKILL');
+      held.close();
+      await soon('generation 1 to end', () =>
+        pm2.generations().every(({ number }) => number !== 1),
+      );
+      const [second] = pm2.generations();
+      assert.ok(second && isAlive(second.envoy));
+      assert.equal((await request(pm2.ports.http)).status, 200);
+      // The command hangs once its daemon is gone.
+      void reloading;
+    }));
+});
+
+/** Validates as Envoy does, and then never comes up. */
+function stuckEnvoy(pm2: TestPm2): string {
+  const path = join(pm2.folder, 'stuck-envoy');
+  writeFileSync(
+    path,
+    `#!/bin/sh\ncase "$*" in *--mode*|*--version*) exec '${envoyBinary()}' "$@" ;; *) exec sleep 300 ;; esac\n`,
+  );
+  chmodSync(path, 0o755);
+  return path;
+}

@@ -1,0 +1,276 @@
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { request } from './clients.js';
+import { preparePm2, type TestPm2 } from './pm2.js';
+import { eventually } from './wait.js';
+
+/** What random operations came to. */
+export interface RandomRun {
+  seed: number;
+  operations: readonly string[];
+  /** Broken rules; none: all is well. */
+  wrongs: readonly string[];
+  requests: number;
+}
+
+type Act = (host: Host) => Promise<void>;
+
+/** A host, and whether it has to be in service. */
+interface Host {
+  pm2: TestPm2;
+  state: 'in' | 'out';
+  /** Between operations the state is certain. */
+  isSettled: boolean;
+  wrong(what: string): void;
+  random: () => number;
+  /** Until when a request may be cut, as Envoy was killed. */
+  cutsUntilMs: number;
+}
+
+const PATIENCE_MS = 90_000;
+const POLL_MS = 60;
+
+/** Does as many operations at random as an operator, pm2 and bad luck may; the same ones for the same seed. */
+export async function runAtRandom(seed: number, count: number): Promise<RandomRun> {
+  const pm2 = await preparePm2({ 'check-delay': '200ms', 'drain-timeout': '15s' });
+  const random = mulberry(seed);
+  const wrongs: string[] = [];
+  const operations: string[] = [];
+  const host: Host = {
+    ...{ pm2, state: 'in', isSettled: false, random, cutsUntilMs: 0 },
+    wrong: (what) => wrongs.push(`after ${operations.length} (${operations.at(-1)}): ${what}`),
+  };
+  try {
+    await pm2.start();
+    await pm2.pm2('save');
+    const checker = startChecker(host);
+    for (let done = 0; done < count && wrongs.length === 0; done += 1) {
+      const names = Object.keys(ACTS);
+      const name = names[Math.floor(random() * names.length)] ?? '';
+      operations.push(name);
+      host.isSettled = false;
+      await ACTS[name]?.(host);
+      await settle(host).catch((error: unknown) => host.wrong(String(error)));
+      host.isSettled = true;
+      await new Promise((resolve) => setTimeout(resolve, 5 * POLL_MS));
+    }
+    host.isSettled = false;
+    const requests = await checker.stop();
+    return { seed, operations, wrongs, requests };
+  } finally {
+    await pm2.stop();
+  }
+}
+
+const ACTS: Readonly<Record<string, Act>> = {
+  drain: async (host) => {
+    takeAnswer(host, await shutdown(host));
+  },
+  'two callers': async (host) => {
+    const answers = await Promise.all([shutdown(host), shutdown(host)]);
+    if (answers[0] !== answers[1]) host.wrong(`two callers are told ${answers.join(' and ')}`);
+    takeAnswer(host, answers[0] ?? '');
+  },
+  'drain, and resume at once': async (host) => {
+    const caller = shutdown(host);
+    await pause(host.random() * 400);
+    const { status } = await host.pm2.http('DELETE', '/shutdown');
+    const answer = await caller;
+    if (answer === 'cancelled') host.state = 'in';
+    else takeAnswer(host, answer);
+    if (status === 200 && host.state === 'out') host.state = 'in';
+  },
+  resume: async (host) => {
+    const { status } = await host.pm2.http('DELETE', '/shutdown');
+    if (status === 200) host.state = 'in';
+    else if (host.state === 'in') host.wrong(`resume of a host in service was answered ${status}`);
+  },
+  restart: (host) => ask(host, 'restart', 'envoy'),
+  reload: (host) => ask(host, 'reload', 'envoy'),
+  'stop and start': async (host) => {
+    host.state = 'out';
+    await host.pm2.pm2('stop', 'envoy');
+    await ask(host, 'start', 'envoy');
+  },
+  'reload that fails': async ({ pm2, state }) => {
+    // Of a host that is out of service it asks for it all the same, and nothing is left to go back to.
+    if (state === 'out') return;
+    const file = String(pm2.settings['envoy-config']);
+    const good = readFileSync(file);
+    writeFileSync(file, 'not: [valid');
+    await pm2.pm2('reload', 'envoy').catch(() => undefined);
+    await eventually('the new runner', async () => (await pm2.pidOf('envoy')) !== 0, PATIENCE_MS);
+    writeFileSync(file, good);
+  },
+  'kill -9 of Envoy': async (host) => {
+    const [generation] = host.pm2.generations();
+    if (!generation) return;
+    host.cutsUntilMs = Number.POSITIVE_INFINITY;
+    const before = await host.pm2.pidOf('envoy');
+    end(generation.envoy.pid, 'SIGKILL');
+    await another(host, 'envoy', before);
+  },
+  'kill -9 of the runner': (host) => killApp(host, 'envoy'),
+  'kill -9 of the manager': (host) => killApp(host, 'envoy-manager'),
+  'kill -9 of the daemon, and resurrect': async (host) => {
+    end(host.pm2.daemonPid(), 'SIGKILL');
+    await host.pm2.pm2('resurrect');
+  },
+  'SIGSTOP of the manager': async (host) => {
+    const pid = await host.pm2.pidOf('envoy-manager');
+    end(pid, 'SIGSTOP');
+    await pause(300);
+    end(pid, 'SIGCONT');
+  },
+  'crash in a drain': async (host) => {
+    const [generation] = host.pm2.generations();
+    host.cutsUntilMs = Number.POSITIVE_INFINITY;
+    const before = await host.pm2.pidOf('envoy');
+    const caller = shutdown(host);
+    await pause(host.random() * 400);
+    if (generation) end(generation.envoy.pid, 'SIGKILL');
+    takeAnswer(host, await caller);
+    if (generation) await another(host, 'envoy', before);
+  },
+  'cancelled where nothing can be written': async (host) => {
+    if (host.state === 'out') return;
+    const folder = join(host.pm2.folder, 'run/drains');
+    const aside = `${folder}-aside`;
+    const { renameSync } = await import('node:fs');
+    if (existsSync(folder)) renameSync(folder, aside);
+    writeFileSync(folder, '');
+    const caller = shutdown(host);
+    await pause(50);
+    const { status } = await host.pm2.http('DELETE', '/shutdown');
+    const answer = await caller;
+    rmSync(folder);
+    if (existsSync(aside)) renameSync(aside, folder);
+    if (status === 200 && answer === 'drained') host.wrong('resumed, and drained all the same');
+    // Nothing was written down, so nothing keeps the host out but Envoy's listeners.
+    if (answer === 'drained') await ask(host, 'restart', 'envoy');
+  },
+};
+
+/** Waits until the host is as it has to be. */
+async function settle(host: Host): Promise<void> {
+  const { pm2, state } = host;
+  await eventually(
+    `the host to be ${state}`,
+    async () => {
+      const { status } = await pm2.http('GET', '/readyz');
+      const takes = await takesConnections(pm2);
+      return state === 'in' ? status === 200 && takes : status === 503 && !takes;
+    },
+    PATIENCE_MS,
+  );
+  host.cutsUntilMs = Math.min(host.cutsUntilMs, Date.now() + 1_000);
+}
+
+/** Looks by itself, all the time, whether the rules hold. */
+function startChecker(host: Host): { stop(): Promise<number> } {
+  const { pm2 } = host;
+  let isOver = false;
+  let requests = 0;
+  const watch = async (): Promise<void> => {
+    while (!isOver) {
+      const isCertain = host.isSettled;
+      const before = await statusOf(pm2);
+      const takes = await takesConnections(pm2);
+      const after = await statusOf(pm2);
+      if (before === 200 && after === 200 && !takes) host.wrong('ready, and connections refused');
+      if (isCertain && host.isSettled) {
+        if (host.state === 'out' && takes) host.wrong('drained, and it takes connections');
+        if (host.state === 'in' && !takes) host.wrong('in service, and connections refused');
+      }
+      await pause(POLL_MS);
+    }
+  };
+  const load = async (): Promise<void> => {
+    while (!isOver) {
+      const sentAtMs = Date.now();
+      await request(pm2.ports.http).then(
+        () => {
+          requests += 1;
+        },
+        (error: NodeJS.ErrnoException) => {
+          const isRefused = error.code === 'ECONNREFUSED';
+          if (!isRefused && sentAtMs > host.cutsUntilMs) host.wrong(`a request was lost: ${error}`);
+        },
+      );
+      await pause(20);
+    }
+  };
+  const both = Promise.all([watch(), load()]);
+  return {
+    stop: async () => {
+      isOver = true;
+      await both;
+      return requests;
+    },
+  };
+}
+
+async function shutdown({ pm2 }: Host): Promise<string> {
+  const { body } = await pm2.http('POST', '/shutdown');
+  return JSON.parse(body).outcome;
+}
+
+function takeAnswer(host: Host, outcome: string): void {
+  if (outcome === 'drained' || outcome === 'envoy-gone') host.state = 'out';
+  else host.wrong(`a drain that nobody cancelled ended: ${outcome}`);
+}
+
+/** Somebody asks for the host. */
+async function ask(host: Host, ...command: string[]): Promise<void> {
+  await host.pm2.pm2(...command);
+  host.state = 'in';
+}
+
+async function killApp(host: Host, app: string): Promise<void> {
+  const pid = await host.pm2.pidOf(app);
+  end(pid, 'SIGKILL');
+  await another(host, app, pid);
+}
+
+async function another({ pm2 }: Host, app: string, before: number): Promise<void> {
+  const isNew = async () => ![0, before].includes(await pm2.pidOf(app));
+  await eventually(`another ${app}`, isNew, PATIENCE_MS);
+}
+
+function end(pid: number, signal: NodeJS.Signals): void {
+  if (pid > 1) process.kill(pid, signal);
+}
+
+async function statusOf(pm2: TestPm2): Promise<number> {
+  return pm2.http('GET', '/readyz').then(
+    ({ status }) => status,
+    () => 0,
+  );
+}
+
+function takesConnections({ ports }: TestPm2): Promise<boolean> {
+  return new Promise((done) => {
+    const socket = connect({ port: ports.http, host: '127.0.0.1' });
+    socket.once('connect', () => {
+      socket.destroy();
+      done(true);
+    });
+    socket.once('error', () => done(false));
+  });
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** A generator of numbers from 0 to 1 that a seed repeats (mulberry32, public domain). */
+function mulberry(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}

@@ -1,0 +1,120 @@
+import assert from 'node:assert/strict';
+import { EventEmitter } from 'node:events';
+import { describe, it } from 'node:test';
+import { killTimeoutMs } from '../../src/config/grace-period.js';
+import { isPm2EnvoyError } from '../../src/errors.js';
+import { envoyApps } from '../../src/pm2/apps.js';
+import { type BackendApp, behindEnvoy } from '../../src/pm2/behind-envoy.js';
+import { HOLD_VARIABLE, holdStops } from '../../src/pm2/hold-stop.js';
+import { makeTempFolder } from './fakes.js';
+
+const options = {
+  cwd: makeTempFolder(),
+  env: { PM2_ENVOY_DRAIN_TIMEOUT: '70s', PM2_ENVOY_RUN_DIR: '/run/x' },
+};
+const WHOLE_MS = killTimeoutMs({ drainTimeoutMs: 70_000, gracePeriodMs: undefined });
+
+describe('behindEnvoy', () => {
+  it('leaves an app as it is but for what holds its stop', () => {
+    const app = { name: 'a', script: 'a.js', instances: 2, node_args: '--a --b', env: { X: '1' } };
+    const held = behindEnvoy(app, options);
+    assert.deepEqual(
+      { ...held, node_args: app.node_args, env: app.env },
+      { ...app, kill_timeout: held.kill_timeout },
+    );
+    assert.equal(held.kill_timeout, WHOLE_MS + 1_600);
+    assert.deepEqual(held.node_args.slice(0, 2), ['--a', '--b']);
+    assert.match(
+      held.node_args[2] ?? '',
+      /^--import=file:\/\/\/\S+\/dist\/apps\/behind-envoy\.js$/,
+    );
+    assert.deepEqual(JSON.parse(String(held.env[HOLD_VARIABLE])), {
+      runDir: '/run/x',
+      limitMs: WHOLE_MS,
+    });
+  });
+
+  it('adds the time that the app itself asks for', () => {
+    assert.equal(behindEnvoy({ kill_timeout: 8_000 }, options).kill_timeout, WHOLE_MS + 8_000);
+  });
+
+  const refused: BackendApp[] = [
+    { name: 'a', script: 'a.py', interpreter: 'python3' },
+    { name: 'a', script: 'npm' },
+    { name: 'a', script: './a.sh', exec_interpreter: 'none' },
+  ];
+  for (const app of refused) {
+    it(`refuses what Node does not run by itself: ${JSON.stringify(app)}`, () => {
+      assert.throws(
+        () => behindEnvoy(app, options),
+        (error: unknown) =>
+          isPm2EnvoyError(error, 'config-invalid') && /name the script itself/.test(error.message),
+      );
+    });
+  }
+});
+
+describe('envoyApps({ name })', () => {
+  it('names both apps', () => {
+    const names = envoyApps({ ...options, name: 'edge' }).map(({ name }) => name);
+    assert.deepEqual(names, ['edge', 'edge-manager']);
+  });
+
+  for (const name of ['', '7', 'all', 'a b', '-x']) {
+    it(`refuses ${JSON.stringify(name)}, which pm2 takes for something else`, () => {
+      assert.throws(
+        () => envoyApps({ ...options, name }),
+        (error: unknown) => isPm2EnvoyError(error, 'config-invalid'),
+      );
+    });
+  }
+});
+
+describe('holdStops', () => {
+  const cases: [string, [string, ...unknown[]]][] = [
+    ['a signal', ['SIGINT', 'SIGINT', 2]],
+    ['the message shutdown', ['message', 'shutdown', undefined]],
+  ];
+  for (const [what, event] of cases) {
+    it(`holds ${what}, however often it comes, and passes it on once`, async () => {
+      const stage = prepare();
+      const heard: unknown[] = [];
+      stage.own.on(event[0], (...more: unknown[]) => void heard.push(more));
+      stage.tell(...event);
+      stage.tell(...event);
+      stage.own.emit('message', 'hello');
+      assert.deepEqual(heard, event[0] === 'message' ? [['hello']] : []);
+      heard.length = 0;
+      stage.release();
+      await Promise.resolve().then(() => undefined);
+      assert.deepEqual(heard, [event.slice(1)]);
+      stage.tell(...event);
+      assert.equal(heard.length, 2, 'what comes afterwards is not held');
+    });
+  }
+
+  it('has the system end an app that listens to no signal', async () => {
+    const stage = prepare();
+    stage.own.emit('SIGTERM', 'SIGTERM', 15);
+    assert.deepEqual(stage.killed, []);
+    stage.release();
+    await Promise.resolve().then(() => undefined);
+    assert.deepEqual(stage.killed, ['SIGTERM']);
+    assert.equal(stage.own.listenerCount('SIGTERM'), 0);
+  });
+});
+
+function prepare() {
+  const killed: string[] = [];
+  const own = Object.assign(new EventEmitter(), {
+    pid: 1,
+    kill: (_: number, signal: string) => void killed.push(signal),
+  });
+  let release = (): void => undefined;
+  const until = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  holdStops(() => until, own as unknown as NodeJS.Process);
+  const tell = (name: string, ...more: unknown[]): boolean => own.emit(name, ...more);
+  return { own, killed, tell, release: () => release() };
+}
