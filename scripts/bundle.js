@@ -73,3 +73,10 @@ await build({
   entryPoints: ['src/apps/manager.ts', 'src/apps/runner.ts'],
   external: ['../pm2/*', '../manager/*', '../runner/*'],
 });
+// What the browser runs: one script and one style sheet.
+await build({
+  ...shared,
+  entryPoints: { 'manager/page/main': 'src/manager/page/main.ts', 'manager/page/page': 'assets/page.css' },
+  platform: 'browser',
+  target: 'es2022',
+});

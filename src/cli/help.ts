@@ -57,7 +57,7 @@ const HELP: Readonly<Record<string, CommandHelp>> = {
   doctor: {
     examples: [
       ['doctor --grace-period 330s', 'does a whole stop fit into it?'],
-      ['doctor --manifest pod.yaml', 'check a manifest: Kubernetes, Compose, ECS, …'],
+      ['doctor --manifest pod.yaml', 'check a manifest: Kubernetes, Compose, …'],
     ],
     exitCodes: { unexpected: 'there is a problem' },
   },

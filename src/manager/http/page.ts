@@ -14,23 +14,11 @@ export interface Page {
   file: RequestHandler;
 }
 
-/** The browser loads these as they are compiled, one by one: there is no bundle to build. */
-const MODULES = [
-  'main',
-  'actions',
-  'buttons',
-  'chart',
-  'html',
-  'link',
-  'patch',
-  'progress',
-  'tables',
-  'view',
-  'words',
-].map((name) => `${name}.js`);
+/** `scripts/bundle.js` makes one script and one style sheet of src/manager/page. */
 const FILES: ReadonlyMap<string, string> = new Map([
-  ...MODULES.map((name) => [name, join(PACKAGE_ROOT, 'dist/manager/page', name)] as const),
-  ...['page.css', 'icon.svg'].map((name) => [name, join(PACKAGE_ROOT, 'assets', name)] as const),
+  ['main.js', join(PACKAGE_ROOT, 'dist/manager/page/main.js')],
+  ['page.css', join(PACKAGE_ROOT, 'dist/manager/page/page.css')],
+  ['icon.svg', join(PACKAGE_ROOT, 'assets/icon.svg')],
 ]);
 
 /** All that the page needs is here: it works where nothing else can be reached. */
@@ -77,16 +65,9 @@ export function createPage(parts: {
 function createReader(): (path: string) => Promise<string> {
   const known = new Map<string, Promise<string>>();
   return (path) => {
-    const text = known.get(path) ?? readText(path);
+    const text = known.get(path) ?? readFile(path, 'utf8');
     known.set(path, text);
     text.catch(() => known.delete(path));
     return text;
   };
-}
-
-/** Without what only its readers here need: comments and indentation. */
-async function readText(path: string): Promise<string> {
-  const text = await readFile(path, 'utf8');
-  const code = text.replace(/^\s*(\/\*[\s\S]*?\*\/|\/\/.*)\n?/gm, '').replace(/^\s+/gm, '');
-  return path.endsWith('.css') ? code.replaceAll('\n', '') : code;
 }
