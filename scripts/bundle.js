@@ -76,7 +76,10 @@ await build({
 // What the browser runs: one script and one style sheet.
 await build({
   ...shared,
-  entryPoints: { 'manager/page/main': 'src/manager/page/main.ts', 'manager/page/page': 'assets/page.css' },
+  entryPoints: {
+    'manager/page/main': 'src/manager/page/main.ts',
+    'manager/page/page': 'assets/page.css',
+  },
   platform: 'browser',
   target: 'es2022',
 });

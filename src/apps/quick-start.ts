@@ -130,15 +130,17 @@ async function sayWhatToTry(
     limitMs: READY_LIMIT_MS,
   });
   if (!url) return;
-  const request = listener ? [row(`curl http://127.0.0.1:${listener.port}/`, 'a request')] : [];
+  const request = listener
+    ? [row(`curl http://127.0.0.1:${listener.port}/`, 'send a request')]
+    : [];
   io.out(
     [
       '',
-      'Envoy serves. In another terminal, in this folder, try:',
+      'Envoy serves. In another terminal, in this directory, try:',
       ...request,
-      row('npx --no pm2-envoy status', `what it is doing; in a browser: ${url}/`),
-      row('npx --no pm2-envoy shutdown', 'drain it, as a preStop hook would'),
-      'Ctrl-C here drains and ends everything.',
+      row('npx --no pm2-envoy status', `show its state; in a browser: ${url}/`),
+      row('npx --no pm2-envoy shutdown', 'drain it, as a preStop hook does'),
+      'Ctrl-C here drains Envoy, then stops everything.',
       '',
     ].join('\n'),
   );

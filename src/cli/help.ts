@@ -9,7 +9,7 @@ interface CommandHelp {
 }
 
 const OF_DRAIN = {
-  unreachable: 'neither manager nor Envoy can be reached',
+  unreachable: 'neither the manager nor Envoy can be reached',
   refused: 'refused by the manager (403)',
 };
 
@@ -17,77 +17,77 @@ const OF_DRAIN = {
 const HELP: Readonly<Record<string, CommandHelp>> = {
   shutdown: {
     examples: [
-      ['shutdown', 'drain, and wait for the end'],
-      ['shutdown --json', 'the result as JSON, for a script'],
+      ['shutdown', 'drain, and wait until the drain has ended'],
+      ['shutdown --json', 'print the result as JSON, for a script'],
     ],
     exitCodes: {
-      done: 'drained, or Envoy is gone',
-      timeout: 'connections were left at drain-timeout',
-      cancelled: 'somebody resumed meanwhile',
+      done: 'drained, or Envoy has exited',
+      timeout: 'connections were still open at drain-timeout',
+      cancelled: 'the drain was cancelled',
       ...OF_DRAIN,
-      interrupted: 'Ctrl-C; the drain goes on',
+      interrupted: 'Ctrl-C; the drain continues',
     },
   },
   resume: {
     examples: [
       ['resume', 'cancel the drain; Envoy passes its health check again'],
-      ['resume --json', 'what was cancelled as JSON'],
+      ['resume --json', 'print what was cancelled as JSON'],
     ],
     exitCodes: { cancelled: 'too late: the listeners are closed', ...OF_DRAIN },
   },
   status: {
     examples: [
       ['status --watch', 'watch a drain until Ctrl-C'],
-      ['status --json', 'for a script'],
+      ['status --json', 'print it as JSON, for a script'],
     ],
     exitCodes: OF_DRAIN,
   },
   redeploy: {
     examples: [
       ['redeploy --dry-run', 'show what would change'],
-      ['redeploy --envoy 1.40.0', 'install this Envoy and put it into service'],
+      ['redeploy --envoy 1.40.0', 'install this Envoy and redeploy with it'],
     ],
     exitCodes: {
-      unexpected: 'it failed: what served goes on serving',
+      unexpected: 'the redeploy failed; the Envoy in service keeps serving',
       timeout: 'connections of the old Envoy were cut at drain-timeout',
-      unreachable: 'there is no pm2, or no app that runs Envoy',
-      interrupted: 'Ctrl-C; the reload goes on',
+      unreachable: 'pm2 is not running, or has no app that runs Envoy',
+      interrupted: 'Ctrl-C; the reload continues',
     },
   },
   doctor: {
     examples: [
-      ['doctor --grace-period 330s', 'does a whole stop fit into it?'],
+      ['doctor --grace-period 330s', 'check that a stop fits into 330s'],
       ['doctor --manifest pod.yaml', 'check a manifest: Kubernetes, Compose, …'],
     ],
-    exitCodes: { unexpected: 'there is a problem' },
+    exitCodes: { unexpected: 'at least one problem was found' },
   },
   config: {
     examples: [
-      ['config', 'every setting and where it comes from'],
-      ['config --check-delay 10s', 'what a flag would change'],
+      ['config', 'show every setting and where it comes from'],
+      ['config --check-delay 10s', 'show what an option changes'],
     ],
   },
   'envoy:install': {
     examples: [
-      ['envoy install', 'the default version'],
-      ['envoy install 1.39.3', 'another one'],
+      ['envoy install', 'install the default version'],
+      ['envoy install 1.39.3', 'install another version'],
     ],
-    exitCodes: { unexpected: 'it could not be fetched', usage: 'the version is not pinned' },
+    exitCodes: { unexpected: 'Envoy could not be downloaded', usage: 'the version is not pinned' },
   },
   'envoy:which': {
     examples: [
-      ['envoy which', 'the path'],
-      ['envoy which --json', 'and how it was found'],
+      ['envoy which', 'print the path'],
+      ['envoy which --json', 'print the path and how it was found'],
     ],
-    exitCodes: { configuration: 'there is none' },
+    exitCodes: { configuration: 'no Envoy was found' },
   },
 };
 
 const ALWAYS: Readonly<Partial<Record<keyof typeof EXIT, string>>> = {
   done: 'done',
-  unexpected: 'something unexpected',
-  usage: 'a mistake in the command line',
-  configuration: 'a mistake in the configuration',
+  unexpected: 'unexpected error',
+  usage: 'usage error',
+  configuration: 'configuration error',
 };
 
 /** What stands below the options of a command; of one of a plugin, where to find the settings. */
@@ -105,6 +105,6 @@ export function helpAfter(command: string): string {
     ...(HELP[command] ? ['', 'Exit codes:', ...rows] : []),
     ...(command === 'config'
       ? []
-      : ['', 'Every setting is an option too: `pm2-envoy config --help` has them.']),
+      : ['', 'Every setting is also an option: see `pm2-envoy config --help`.']),
   ].join('\n');
 }

@@ -139,9 +139,9 @@ function createProgram(
 ): Command {
   const program = new Command('pm2-envoy')
     .description('Drains, stops and redeploys an Envoy proxy under pm2 without losing a request')
-    .version(packageVersion(), '--version', 'say the version')
-    .helpOption('-h, --help', 'say this')
-    .helpCommand('help [command]', 'say what a command does')
+    .version(packageVersion(), '--version', 'show the version')
+    .helpOption('-h, --help', 'show this help')
+    .helpCommand('help [command]', 'show the help of a command')
     .configureOutput({ outputError: () => undefined })
     .exitOverride();
   const declared = createPluginHost({

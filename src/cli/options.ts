@@ -20,13 +20,13 @@ export function addCommand(program: Command, name: string, spec: CommandSpec): C
   for (const word of words) {
     parent =
       parent.commands.find((command) => command.name() === word) ??
-      parent.command(word).description(`Commands about ${word}`);
+      parent.command(word).description(`Commands for ${word}`);
   }
   const command = parent.command(spec.arguments ? `${last} ${spec.arguments}` : last);
   command.description(spec.usage);
   for (const [flags, usage] of Object.entries(spec.options ?? {})) command.option(flags, usage);
   command.option('--json', 'print one JSON document');
-  command.helpOption('-h, --help', 'say this');
+  command.helpOption('-h, --help', 'show this help');
   // The same of every command: one shows them.
   const isHidden = name !== 'config';
   command.optionsGroup('Settings (also in a file, or as PM2_ENVOY_…; see docs/configuration.md):');

@@ -98,15 +98,15 @@ export const FORMATS: Readonly<Record<FormatName, Format>> = {
       must(value === null || (typeof value === 'string' && value !== ''), 'must be a path'),
   },
   list: {
-    allowed: 'a list of texts; in a flag or variable separated by commas',
-    validate: (value) => must(isTextList(value), 'must be a list of texts'),
+    allowed: 'a list of strings; in a flag or variable separated by commas',
+    validate: (value) => must(isTextList(value), 'must be a list of strings'),
     fromText: listFromText,
   },
   arguments: {
     allowed:
-      'a list of texts; in a flag or variable separated by blanks, or by commas where there are no blanks',
+      'a list of strings; in a flag or variable separated by spaces, or by commas if there are no spaces',
     validate: (value) =>
-      must(isTextList(value), 'must be a list of texts, such as ["--concurrency", "2"]'),
+      must(isTextList(value), 'must be a list of strings, such as ["--concurrency", "2"]'),
     fromText: argumentsFromText,
   },
   plugins: {

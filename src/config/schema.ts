@@ -52,27 +52,27 @@ export const SCHEMA: Readonly<Record<Key, KeySpec>> = {
   'check-interval-min': {
     format: 'positive duration',
     default: '100ms',
-    doc: 'Shortest time between two polls; near the end of a drain polling comes down to it, as long as it costs at most 2 % of Envoy’s main thread.',
+    doc: 'Shortest time between two polls; used near the end of a drain, as long as polling takes at most 2 % of Envoy’s main thread.',
   },
   'check-delay': {
     format: 'duration',
     default: '60s',
-    doc: 'Wait between failing the health check and closing the listeners, for load balancers to notice. With a grace-period: at most a third of drain-timeout.',
+    doc: 'Time between failing the health check and closing the listeners, so that load balancers notice. With a grace-period: at most a third of drain-timeout.',
   },
   'quiet-period': {
     format: 'duration',
     default: '0s',
-    doc: 'Above 0s: end check-delay early once no new connection has arrived for this long.',
+    doc: 'If above 0s, check-delay ends early once no new connection has arrived for this long.',
   },
   'min-open-connections': {
     format: 'count',
     default: 0,
-    doc: 'This many open connections count as drained.',
+    doc: 'A drain is complete when at most this many connections are open.',
   },
   'serve-port': {
     format: 'port',
     default: 8090,
-    doc: 'Port of the manager’s HTTP endpoints; 0: any free port, printed at start.',
+    doc: 'Port of the manager’s HTTP endpoints; 0 means any free port, printed at start.',
   },
   'serve-address': {
     format: 'host',
@@ -82,38 +82,38 @@ export const SCHEMA: Readonly<Record<Key, KeySpec>> = {
   'drain-timeout': {
     format: 'positive duration',
     default: '5m',
-    doc: 'Upper bound of a whole drain, from its start; pm2’s kill_timeout is derived from it. With a grace-period: what that leaves.',
+    doc: 'Upper bound of the whole drain, from its start; pm2’s kill_timeout is derived from it. With a grace-period: what remains of it.',
   },
   'grace-period': {
     format: 'grace period',
     default: null,
-    doc: 'How long the platform waits between its first signal and SIGKILL. drain-timeout, check-delay and pm2’s kill_timeout follow from it unless they are set.',
+    doc: 'How long the platform waits between its first signal and SIGKILL. drain-timeout, check-delay and pm2’s kill_timeout are derived from it unless they are set.',
   },
   'drain-until': {
     format: 'drain rule',
     default: 'connections',
-    doc: '`connections`: wait until they are closed. `requests`: idle keep-alive connections don’t hold the exit; active requests, TCP connections and upgrades do.',
+    doc: '`connections`: wait until all are closed. `requests`: do not wait for idle keep-alive connections, only for active requests, TCP connections and upgrades.',
   },
   'drain-listeners': {
     format: 'listener rule',
     default: 'all',
-    doc: 'What a drain of the host closes first. `all`: every listener. `inbound`: those with `traffic_direction: INBOUND`; the others (egress), which requests in flight may need, follow once no connection is open on those, and are waited for as well.',
+    doc: 'Which listeners a drain of the host closes first. `all`: every listener. `inbound`: those with `traffic_direction: INBOUND`; the others (egress), which requests in flight may need, close once the inbound ones have no open connections, and the drain waits for their connections too.',
   },
   'ignore-listeners': {
     format: 'list',
     default: [],
-    doc: 'Listeners whose connections don’t count: stat names (`127.0.0.1_10000`) or globs (`127.0.0.1_*`).',
+    doc: 'Listeners whose connections are not counted: stat names (`127.0.0.1_10000`) or globs (`127.0.0.1_*`).',
   },
   'shutdown-token': {
     format: 'token',
     default: null,
     secret: true,
-    doc: 'Whoever sends it as `Authorization: Bearer` may use the endpoints that are otherwise for this host only.',
+    doc: 'A caller that sends it as `Authorization: Bearer` may use the endpoints that are otherwise limited to this host.',
   },
   'shutdown-token-file': {
     format: 'path',
     default: null,
-    doc: 'File with the shutdown token, in place of `shutdown-token`; read anew when it changes, refused when others can read it.',
+    doc: 'File with the shutdown token, instead of `shutdown-token`; read again when it changes, refused when other users can read it.',
   },
   'envoy-bin': {
     format: 'path',
@@ -144,12 +144,12 @@ export const SCHEMA: Readonly<Record<Key, KeySpec>> = {
   'envoy-stuck-after': {
     format: 'duration',
     default: '0s',
-    doc: 'The runner ends an Envoy by SIGKILL whose admin interface has not answered for this long outside a drain, and pm2 starts another one; what it has open is cut. 0s: never.',
+    doc: 'The runner kills (SIGKILL) an Envoy whose admin interface has not answered for this long outside a drain, and pm2 starts another one; open connections are cut. 0s: never.',
   },
   'orphaned-drain': {
     format: 'orphaned drain rule',
     default: 'report',
-    doc: 'What the manager does about an Envoy that is DRAINING although no drain of pm2-envoy’s runs: say so in `/readyz`, `/status` and the log, have it pass its health check again (`resume`), or drain it (`shutdown`).',
+    doc: 'What the manager does with an Envoy that is DRAINING although pm2-envoy runs no drain: report it in `/readyz`, `/status` and the log, make it pass its health check again (`resume`), or drain it (`shutdown`).',
   },
   'admin-address': {
     format: 'admin address',
@@ -162,7 +162,7 @@ export const SCHEMA: Readonly<Record<Key, KeySpec>> = {
     default: null,
     defaultText:
       '`/run/pm2-envoy`, else `$XDG_RUNTIME_DIR/pm2-envoy`, else `pm2-envoy-UID` in the temp folder',
-    doc: 'Folder (mode 0700) of the generations and the drain record. A default place in which an Envoy of this user lives comes first.',
+    doc: 'Directory (mode 0700) of the generations and the drain record. A default directory that holds a running Envoy of this user comes first.',
   },
   plugins: {
     format: 'plugins',

@@ -19,12 +19,12 @@ export class DrainPlugin implements Plugin {
       },
       resume: {
         usage:
-          'Take a drain back before the listeners are closed: Envoy passes its health check again',
+          'Cancel a drain before the listeners are closed: Envoy passes its health check again',
         lifecycleEvents: RESUME_EVENTS,
         ...(options.resume ? { main: options.resume } : {}),
       },
       handover: {
-        usage: 'Drain an older generation in favour of a newer one, with the host in service',
+        usage: 'Drain an older generation while a newer one keeps the host in service',
         lifecycleEvents: HANDOVER_EVENTS,
         internal: true,
       },

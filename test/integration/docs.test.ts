@@ -33,6 +33,15 @@ import {
 const ROOT = resolve(import.meta.dirname, '../..');
 const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
 const PAGES = ['README.md', 'SECURITY.md', ...markdownFiles(join(ROOT, 'docs')).map(toRelative)];
+/** Texts of `--help` by command. */
+const helps = new Map<string, string>();
+/** The commands of the command line, each by its words. */
+const ALL_COMMANDS: readonly (readonly string[])[] = helpOf([])
+  .filter((name) => name !== 'help')
+  .flatMap((name) => {
+    const inside = helpOf([name]).filter((word) => word !== 'help');
+    return inside.length > 0 ? inside.map((word) => [name, word]) : [[name]];
+  });
 /** Commands of the plugins that docs/plugins.md makes up. */
 const OF_PLUGINS = ['hello', 'cache'];
 
@@ -41,7 +50,7 @@ describe('docs/configuration.md', () => {
     const { renderPage, profileTable } = await pageScript();
     const page = read('docs/configuration.md');
     const fresh = renderPage(page, { schema: SCHEMA, formats: FORMATS, profiles: profileTable() });
-    assert.equal(unpadded(page), unpadded(fresh), 'see CONTRIBUTING.md on how to write it anew');
+    assert.equal(unpadded(page), unpadded(fresh), 'CONTRIBUTING.md says how to write it again');
   });
 
   it('has a row for each key', () => {
@@ -78,8 +87,41 @@ describe('docs/errors.md', () => {
 describe('README.md', () => {
   const readme = read('README.md');
 
-  it('names in its command table only what --help names', () => {
-    const commands = tableRows(section(readme, 'Commands').split('\n### ')[0] ?? '').map(
+  it('is short', () => {
+    assert.ok(readme.split('\n').length <= 150);
+  });
+
+  it('shows what `npm start` prints', () => {
+    const script = read('src/apps/quick-start.ts');
+    const shown =
+      blocksOf(readme, '\\w*').find((text) => text.includes('In another terminal')) ?? '';
+    const texts = shown.split('\n').map((line) => line.trim().split(/ {2,}/).at(-1) ?? '');
+    const own = texts.filter((text) => text !== '').map((text) => text.replace(/http:.*/, ''));
+    assert.equal(own.length, 5);
+    for (const text of own) assert.ok(script.includes(text), text);
+  });
+});
+
+describe('README.md and docs/commands.md', () => {
+  // What they show of other programs.
+  const foreign = ['--no'];
+
+  for (const path of ['README.md', 'docs/commands.md']) {
+    it(`name only flags of pm2-envoy: ${path}`, () => {
+      const known = ALL_COMMANDS.map(helpTextOf).join('\n');
+      const named = [...read(path).matchAll(/`(?:[^`\n]* )?(--[a-z-]+)[^`\n]*`/g)];
+      for (const [, flag = ''] of named) {
+        assert.ok(foreign.includes(flag) || known.includes(` ${flag} `), `there is no ${flag}`);
+      }
+    });
+  }
+});
+
+describe('docs/commands.md', () => {
+  const page = read('docs/commands.md');
+
+  it('names in its table only what --help names', () => {
+    const commands = tableRows(page.split('\n## ')[0] ?? '').map(
       ([cell]) => /^`pm2-envoy ([a-z ]+[a-z])/.exec(cell ?? '')?.[1]?.split(' ') ?? [],
     );
     assert.ok(commands.length > 0);
@@ -90,14 +132,21 @@ describe('README.md', () => {
     }
   });
 
+  it('has a row for each command', () => {
+    const named = tableRows(page.split('\n## ')[0] ?? '').map(
+      ([cell]) => /^`pm2-envoy ([a-z ]+[a-z])/.exec(cell ?? '')?.[1],
+    );
+    assert.deepEqual(named.toSorted(), ALL_COMMANDS.map((words) => words.join(' ')).toSorted());
+  });
+
   it('has a row for each exit code of the command line', () => {
-    const rows = tableRows(section(readme, 'Exit codes')).map(([code]) => Number(code));
+    const rows = tableRows(section(page, 'Exit codes')).map(([code]) => Number(code));
     const { stoppedBeforeLive: _, ...ofCommands } = EXIT;
     assert.deepEqual(rows, Object.values(ofCommands));
   });
 });
 
-describe('the ecosystem files that the README shows', () => {
+describe('the ecosystem files that docs/ecosystem.md shows', () => {
   for (const [index, name] of ['ecosystem.config.cjs', 'ecosystem.config.mjs'].entries()) {
     it(`give pm2 its apps: ${name}`, () => {
       const folder = makeFolder();
@@ -105,7 +154,7 @@ describe('the ecosystem files that the README shows', () => {
         mkdirSync(join(folder.path, 'node_modules'));
         symlinkSync(ROOT, join(folder.path, 'node_modules', 'pm2-envoy'));
         const file = join(folder.path, name);
-        writeFileSync(file, blocksOf(read('README.md'), 'js')[index] ?? '');
+        writeFileSync(file, blocksOf(read('docs/ecosystem.md'), 'js')[index] ?? '');
         // As pm2 reads both kinds.
         const script = `console.log(JSON.stringify(require(${JSON.stringify(file)}).apps))`;
         const apps = JSON.parse(
@@ -148,6 +197,15 @@ describe('every page', () => {
       for (const call of callsIn(read(path))) assertCall(call);
     });
   }
+
+  it('names only npm scripts that exist', () => {
+    const { scripts } = JSON.parse(read('package.json')) as { scripts: Record<string, string> };
+    for (const path of [...PAGES, 'CONTRIBUTING.md']) {
+      for (const [, name = ''] of read(path).matchAll(/\bnpm run ([\w:-]+)/g)) {
+        assert.ok(name in scripts, `${path}: there is no npm run ${name}`);
+      }
+    }
+  });
 
   it('names only variables that are read', () => {
     const known = [...KEYS.map(variableOf), 'PM2_ENVOY_PROFILE', 'PM2_ENVOY_CONFIG'];
@@ -318,8 +376,6 @@ function helpOf(group: readonly string[]): string[] {
   const list = helpTextOf(group).split('Commands:\n')[1] ?? '';
   return [...list.matchAll(/^ {2}([a-z-]+)/gm)].map(([, name]) => String(name));
 }
-
-const helps = new Map<string, string>();
 
 function helpTextOf(command: readonly string[]): string {
   const key = command.join(' ');

@@ -133,7 +133,7 @@ describe('GET /', () => {
       assert.doesNotMatch(loaded.get('/page/main.js')?.body ?? '', /\/\*\*|sourceMappingURL/);
     }));
 
-  it('serves one script to the browser, and none of the server\'s own', () =>
+  it("serves one script to the browser, and none of the server's own", () =>
     withPage(makeDrain(), async (ask) => {
       const served = [...(await loadAll(ask)).keys()].filter((path) => path.endsWith('.js'));
       assert.deepEqual(served, ['/page/main.js']);

@@ -327,7 +327,7 @@ describe('loadConfig lists from text', () => {
     it(`are refused when they hold ${text}`, () => {
       assert.match(
         onlyProblemOf({ flags: { 'ignore-listeners': text } }),
-        /^ignore-listeners: .*--ignore-listeners.*must be a list of texts/,
+        /^ignore-listeners: .*--ignore-listeners.*must be a list of strings/,
       );
     });
   }
@@ -366,8 +366,8 @@ describe('loadConfig wrong values in a file', () => {
     ['serve-address', '127.0.0.1:8090', /must be an IP address/],
     ['serve-address', '', /must be an IP address/],
     ['drain-until', 'Requests', /must be connections or requests/],
-    ['ignore-listeners', 'a,b', /must be a list of texts/],
-    ['ignore-listeners', [1], /must be a list of texts/],
+    ['ignore-listeners', 'a,b', /must be a list of strings/],
+    ['ignore-listeners', [1], /must be a list of strings/],
     ['envoy-bin', '', /must be a path/],
     ['envoy-bin', 5, /must be a path/],
     ['envoy-config', '', /must be a path/],

@@ -14,7 +14,7 @@ export class ConfigPlugin implements Plugin {
   readonly commands: Readonly<Record<string, CommandSpec>> = {
     config: {
       usage:
-        'Show the effective configuration and where each value came from: that of the running app, or of this shell with settings of its own',
+        'Show the effective configuration and where each value came from: that of the running app, or of this shell if it has settings of its own',
       lifecycleEvents: ['show'],
     },
   };

