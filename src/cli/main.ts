@@ -8,6 +8,7 @@ import type { PluginClass } from '../plugins/api/types.js';
 import { DrainPlugin } from '../plugins/drain-plugin.js';
 import { createPluginHost, type LoadedPlugin } from '../plugins/host.js';
 import { loadPlugins } from '../plugins/load.js';
+import { withModuleSettings } from '../pm2/module/state.js';
 import { ConfigPlugin } from './commands/config.js';
 import { DoctorPlugin } from './commands/doctor.js';
 import { EnvoyPlugin } from './commands/envoy.js';
@@ -34,7 +35,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     },
     load: (env) => {
       if (env) return loadConfig({ ...call, env });
-      call.loaded ??= loadConfig(call);
+      call.loaded ??= loadConfig({ ...call, env: withModuleSettings() });
       return call.loaded;
     },
     endWith: (code) => {
@@ -124,7 +125,7 @@ async function userPlugins(
   const at = argv.findIndex((word) => word === '--config' || word.startsWith('--config='));
   const configFile = argv[at]?.split('=')[1] ?? (at < 0 ? undefined : argv[at + 1]);
   try {
-    const { config } = loadConfig({ configFile });
+    const { config } = loadConfig({ configFile, env: withModuleSettings() });
     const plugins = await loadPlugins(config.plugins);
     createPluginHost({ config, log: silentLog, plugins: [...own, ...plugins] });
     return { plugins, problem: undefined };
