@@ -12,6 +12,7 @@ import { withModuleSettings } from '../pm2/module/state.js';
 import { ConfigPlugin } from './commands/config.js';
 import { DoctorPlugin } from './commands/doctor.js';
 import { EnvoyPlugin } from './commands/envoy.js';
+import { InitPlugin } from './commands/init.js';
 import { RedeployPlugin } from './commands/redeploy.js';
 import { runResume } from './commands/resume.js';
 import { runShutdown } from './commands/shutdown.js';
@@ -33,6 +34,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     get isGivenSettings() {
       return call.configFile !== undefined || Object.keys(call.flags).length > 0;
     },
+    given: call,
     load: (env) => {
       if (env) return loadConfig({ ...call, env });
       call.loaded ??= loadConfig({ ...call, env: withModuleSettings() });
@@ -114,6 +116,7 @@ function ownPlugins(cli: CliContext): LoadedPlugin[] {
     own('doctor', DoctorPlugin),
     own('config', ConfigPlugin),
     own('envoy', EnvoyPlugin),
+    own('init', InitPlugin),
   ];
 }
 
