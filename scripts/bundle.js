@@ -58,7 +58,12 @@ const programs = {
 
 await build({
   ...programs,
-  entryPoints: ['src/manager/main.ts', 'src/runner/main.ts', 'src/pm2/stop-signals.ts'],
+  entryPoints: [
+    'src/manager/main.ts',
+    'src/runner/main.ts',
+    'src/pm2/stop-signals.ts',
+    'src/pm2/module/main.ts',
+  ],
   chunkNames: 'bundle/[name]-[hash]',
 });
 // A command runs for a moment, often in a probe or a preStop of a container with little CPU: loading is most of it.
@@ -70,7 +75,7 @@ await build({
 // What pm2 starts has to load whatever else is missing: each is one file, which imports the rest.
 await build({
   ...shared,
-  entryPoints: ['src/apps/manager.ts', 'src/apps/runner.ts'],
+  entryPoints: ['src/apps/manager.ts', 'src/apps/runner.ts', 'src/apps/module.ts'],
   external: ['../pm2/*', '../manager/*', '../runner/*'],
 });
 // What the browser runs: one script and one style sheet.

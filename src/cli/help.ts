@@ -67,6 +67,13 @@ const HELP: Readonly<Record<string, CommandHelp>> = {
       ['config --check-delay 10s', 'show what an option changes'],
     ],
   },
+  init: {
+    examples: [
+      ['init > ecosystem.config.js', 'with the settings as they are by default'],
+      ['init --format yaml --check-delay 10s', 'in YAML, with a setting'],
+      ['init --name edge', 'a second Envoy under the same pm2'],
+    ],
+  },
   'envoy:install': {
     examples: [
       ['envoy install', 'install the default version'],

@@ -8,9 +8,11 @@ import type { PluginClass } from '../plugins/api/types.js';
 import { DrainPlugin } from '../plugins/drain-plugin.js';
 import { createPluginHost, type LoadedPlugin } from '../plugins/host.js';
 import { loadPlugins } from '../plugins/load.js';
+import { withModuleSettings } from '../pm2/module/state.js';
 import { ConfigPlugin } from './commands/config.js';
 import { DoctorPlugin } from './commands/doctor.js';
 import { EnvoyPlugin } from './commands/envoy.js';
+import { InitPlugin } from './commands/init.js';
 import { RedeployPlugin } from './commands/redeploy.js';
 import { runResume } from './commands/resume.js';
 import { runShutdown } from './commands/shutdown.js';
@@ -32,9 +34,10 @@ export async function main(argv: readonly string[]): Promise<void> {
     get isGivenSettings() {
       return call.configFile !== undefined || Object.keys(call.flags).length > 0;
     },
+    given: call,
     load: (env) => {
       if (env) return loadConfig({ ...call, env });
-      call.loaded ??= loadConfig(call);
+      call.loaded ??= loadConfig({ ...call, env: withModuleSettings() });
       return call.loaded;
     },
     endWith: (code) => {
@@ -113,6 +116,7 @@ function ownPlugins(cli: CliContext): LoadedPlugin[] {
     own('doctor', DoctorPlugin),
     own('config', ConfigPlugin),
     own('envoy', EnvoyPlugin),
+    own('init', InitPlugin),
   ];
 }
 
@@ -124,7 +128,7 @@ async function userPlugins(
   const at = argv.findIndex((word) => word === '--config' || word.startsWith('--config='));
   const configFile = argv[at]?.split('=')[1] ?? (at < 0 ? undefined : argv[at + 1]);
   try {
-    const { config } = loadConfig({ configFile });
+    const { config } = loadConfig({ configFile, env: withModuleSettings() });
     const plugins = await loadPlugins(config.plugins);
     createPluginHost({ config, log: silentLog, plugins: [...own, ...plugins] });
     return { plugins, problem: undefined };

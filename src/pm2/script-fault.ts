@@ -12,7 +12,7 @@ export function scriptFault(
   script: string,
 ): { isGone: boolean; message: string; remedy: string } | undefined {
   // Another program of the user's, say a wrapper of their own.
-  if (!/[\\/]dist[\\/]apps[\\/](runner|manager)\.js$/.test(script)) return undefined;
+  if (!/[\\/]dist[\\/]apps[\\/](runner|manager|module)\.js$/.test(script)) return undefined;
   const start = `bring that path back, such as by a link to the release that is in use; or \`pm2 delete ${app}\`, which drains, and start the ecosystem file again`;
   if (!existsSync(script)) {
     const message = `the app ${app} runs ${script}, which is not there any more`;

@@ -210,6 +210,7 @@ const UNKNOWN = {
   script: '',
   cwd: '',
   env: {},
+  givenEnv: {},
   args: [],
   settings: {
     autorestart: true,

@@ -317,6 +317,7 @@ export function makePm2Process(more: Partial<Pm2Process> = {}): Pm2Process {
     script: '/app.js',
     cwd: '/',
     env: {},
+    givenEnv: {},
     args: [],
     settings: {
       execMode: 'cluster_mode',
