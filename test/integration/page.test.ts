@@ -1,12 +1,9 @@
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { HostDrain } from '../../src/drain/host-drain.js';
 import { createApp } from '../../src/manager/http/app.js';
 import { createPage } from '../../src/manager/http/page.js';
 import { serve } from '../../src/manager/http/serve.js';
-import { PACKAGE_ROOT } from '../../src/package-root.js';
 import type { Status } from '../../src/status/status.js';
 import { type Answer, ask } from '../support/ask.js';
 import { createFakeClock, createFakeLog } from '../unit/fakes.js';
