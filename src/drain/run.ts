@@ -75,7 +75,7 @@ const HOST_LOOK_MS = 250;
 export function createDrainRun(options: {
   command: DrainCommand;
   record: DrainRecord;
-  ledger: Pick<DrainLedger, 'decide' | 'decision'>;
+  ledger: Pick<DrainLedger, 'decide' | 'decision' | 'hasLater'>;
   targets: readonly EnvoyTarget[];
   config: DrainConfig;
   clock: Clock;
@@ -314,6 +314,8 @@ export function createDrainRun(options: {
 
     passHealth: async () => {
       const endMs = clock.nowMs() + PASS_HEALTH_LIMIT_MS;
+      // Another drain may begin at any moment. It has its record before it fails the health check.
+      const isSucceeded = (): boolean => ledger.hasLater(record.number);
       let passed = 0;
       await envoys.tellAll(
         'pass its health check again',
@@ -321,8 +323,14 @@ export function createDrainRun(options: {
           await admin.passHealthCheck(signal);
           passed += 1;
         },
-        () => clock.nowMs() >= endMs,
+        () => clock.nowMs() >= endMs || isSucceeded(),
       );
+      if (isSucceeded()) {
+        await envoys.tellAll('fail its health check', (admin, signal) =>
+          admin.failHealthCheck(signal),
+        );
+        return;
+      }
       if (passed === 0 || passed < envoys.left()) {
         throw new Error(`Envoy does not pass its health check again: ${envoys.lastError()}`);
       }

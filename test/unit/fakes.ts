@@ -337,9 +337,10 @@ export function makePm2Process(more: Partial<Pm2Process> = {}): Pm2Process {
 export const deadIdentity: ProcessIdentity = { pid: process.pid, startTime: 'another life' };
 
 /** Nobody takes a drain back. */
-export const undecided: Pick<DrainLedger, 'decide' | 'decision'> = {
+export const undecided: Pick<DrainLedger, 'decide' | 'decision' | 'hasLater'> = {
   decide: (decision) => decision,
   decision: () => undefined,
+  hasLater: () => false,
 };
 
 /** A folder that is removed when the tests of the file are over. */
