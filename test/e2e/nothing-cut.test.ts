@@ -104,8 +104,10 @@ async function nothingIsCut(way: Way, shutdownFirst: boolean): Promise<void> {
     await acted;
     if (caller) {
       const { status, body } = await caller;
-      const says = way.asksBack ? [409, 'cancelled'] : [200, 'drained'];
-      assert.deepEqual([status, JSON.parse(body).outcome], says);
+      const said = `${status} ${JSON.parse(body).outcome}`;
+      // The new generation may come before the last connection has ended, or after it.
+      if (way.asksBack) assert.match(said, /^(409 cancelled|200 drained)$/);
+      else assert.equal(said, '200 drained');
     }
     const leaves = (shutdownFirst && way.leavesDrained) || way.leaves;
     await LEAVES[leaves]({ pm2, generation, runtime });
