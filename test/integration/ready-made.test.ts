@@ -165,7 +165,10 @@ describe('pm2-envoy/command', () => {
     );
     assert.ok(tookMs >= 400 && tookMs < 2_000, `the drain waited ${tookMs} ms`);
     assert.deepEqual([...host.failures], [[EVENT, 1]]);
-    assert.match(fakeLog.of('error')[0] ?? '', /plugin pm2-envoy\/command did not end within 400 ms/);
+    assert.match(
+      fakeLog.of('error')[0] ?? '',
+      /plugin pm2-envoy\/command did not end within 400 ms/,
+    );
     const pids = pidsIn(out());
     assert.equal(pids.length, 3);
     await eventually('all to be gone', () => pids.every(isGone), 6_000);
@@ -421,7 +424,10 @@ describe('pm2-envoy/webhook', () => {
       const hook = { retries: 10, timeout: '600ms' };
       const { server, tookMs, fakeLog } = await callOne(t, hook, answer);
       assert.ok(tookMs >= 590 && tookMs < 3_000, `${tookMs} ms`);
-      assert.match(fakeLog.of('error')[0] ?? '', /plugin pm2-envoy\/webhook did not end within 600 ms/);
+      assert.match(
+        fakeLog.of('error')[0] ?? '',
+        /plugin pm2-envoy\/webhook did not end within 600 ms/,
+      );
       assert.ok(server.calls.length <= 2, `${server.calls.length} calls`);
     }
   });
