@@ -1,12 +1,12 @@
-// The two apps as the image runs them. What can be set of them: PM2_ENVOY_… (docs/configuration.md).
+// The two apps as the image runs them. Configure them with PM2_ENVOY_… (docs/configuration.md).
 import { envoyApps } from 'pm2-envoy';
 
-// The container's output has it all; pm2's own log files would grow for ever.
+// The container's output has everything; pm2's own log files would grow forever.
 const quiet = { out_file: '/dev/null', error_file: '/dev/null' };
 
 export const apps = appsOrExit().map((app) => ({ ...app, ...quiet }));
 
-/** pm2-runtime itself would end with 0, which nobody takes for a mistake. */
+/** pm2-runtime itself would exit with 0, which looks like success. */
 function appsOrExit() {
   try {
     return envoyApps({ cwd: '/etc/pm2-envoy' });

@@ -1,4 +1,4 @@
-// The image's HEALTHCHECK: 0 while the manager answers that it works, wherever it serves.
+// The image's HEALTHCHECK: exits with 0 while the manager reports that it works, on whichever port it serves.
 import { readFileSync } from 'node:fs';
 
 const LIMIT_MS = 4_000;

@@ -1,5 +1,5 @@
 # Two allocations, replaced one after the other: `nomad job run pm2-envoy.nomad.hcl`. docs/platforms.md#nomad
-# The clients need max_kill_timeout = "2m" or more in their configuration: they cut kill_timeout to 30s otherwise.
+# The clients need max_kill_timeout = "2m" or more in their configuration; otherwise they limit kill_timeout to 30s.
 job "pm2-envoy" {
   datacenters = ["*"]
   type        = "service"
@@ -18,7 +18,7 @@ job "pm2-envoy" {
   group "edge" {
     count = 2
 
-    # The service is deregistered first; the signal comes after this. So check-delay need not wait for that.
+    # The service is deregistered first, and the signal comes after this delay. So check-delay can be short.
     shutdown_delay = "10s"
 
     network {

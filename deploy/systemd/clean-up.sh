@@ -1,13 +1,13 @@
 #!/bin/sh
-# ExecStopPost of the unit. After a stop that somebody asked for nothing may be left; when pm2's daemon has
-# died, Envoy has to serve on until the next daemon takes over from it.
+# ExecStopPost of the unit. After a requested stop, nothing may be left; if pm2's daemon has
+# died, Envoy has to keep serving until the next daemon takes over from it.
 unit=$1
 
 left() {
   for file in $(grep -ls "/$unit\$" /proc/[0-9]*/cgroup); do
     pid=${file#/proc/}
     pid=${pid%/cgroup}
-    # Not this script, nor what it has started.
+    # Neither this script nor what it has started.
     case $pid:$(cut -d ' ' -f 4 "/proc/$pid/stat" 2>/dev/null) in
       $$:* | *:$$ | *:) ;;
       *) echo "$pid" ;;

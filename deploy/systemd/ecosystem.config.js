@@ -1,4 +1,4 @@
-// /etc/pm2-envoy/ecosystem.config.js: the settings are in pm2-envoy.json beside it.
+// /etc/pm2-envoy/ecosystem.config.js: the settings are in pm2-envoy.json next to it.
 const { envoyApps } = require('/opt/pm2-envoy/node_modules/pm2-envoy/dist/index.js');
 
 const apps = envoyApps({

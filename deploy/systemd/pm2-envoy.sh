@@ -1,5 +1,5 @@
 #!/bin/sh
-# /usr/local/bin/pm2-envoy, and pm2 as a link to it: the commands as the service's user, with its settings.
+# /usr/local/bin/pm2-envoy, and pm2 as a link to it: run the commands as the service's user, with its settings.
 name=$(basename "$0")
 if [ "$(id -un)" != pm2-envoy ]; then
   if [ "$(id -u)" != 0 ]; then
@@ -8,7 +8,7 @@ if [ "$(id -un)" != pm2-envoy ]; then
   fi
   exec runuser -u pm2-envoy -- "$0" "$@"
 fi
-# Without a daemon pm2 would start one, here: without the unit's capability, and in the unit's way.
+# If there is no daemon, pm2 would start one here: without the unit's capability, and in conflict with the unit.
 if [ "$name" = pm2 ] && ! systemctl is-active --quiet pm2-pm2-envoy; then
   echo 'pm2-pm2-envoy.service is not active: systemctl start pm2-pm2-envoy' >&2
   exit 1

@@ -31,7 +31,7 @@ export async function startApp(
     const reason = error instanceof Error ? error.message : String(error);
     await end(
       TRY_AGAIN,
-      `the app ${name} can't be loaded: ${reason.split('\n')[0]}; are the files of pm2-envoy whole (${import.meta.dirname})? pm2 tries again`,
+      `the app ${name} can't be loaded: ${reason.split('\n')[0]}; are the files of pm2-envoy complete (${import.meta.dirname})? pm2 retries`,
     );
   }
 }

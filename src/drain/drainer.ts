@@ -241,7 +241,7 @@ function unreachable(reason: string): ResumeResult {
 const WITNESS_LIMIT_MS = 1_000;
 const CLOSED = 'Envoy’s listeners are closed';
 const UNWRITABLE =
-  'the run directory can’t be written, so a drain that another process leads would go on: make room, or writable, and resume again';
+  'the run directory can’t be written, so a drain that another process leads would continue: free space or make it writable, and resume again';
 
 /** Those that serve, or did; one that is starting has no listeners yet, and may never be LIVE. */
 function servingOf(targets: readonly EnvoyTarget[]): EnvoyTarget[] {

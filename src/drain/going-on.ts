@@ -28,6 +28,6 @@ export async function sayGoesOn(
   const timeLeft = formatDuration(Math.round(timeLeftMs / 1_000) * 1_000);
   log.warn(
     { command: 'shutdown', phase, connections, timeLeftMs },
-    `the drain of ${startedAt} goes on in phase ${phase}, connections left: ${connections ?? 'unknown'}, for at most ${timeLeft}; a kill before its end cuts them`,
+    `the drain of ${startedAt} continues in phase ${phase}, connections left: ${connections ?? 'unknown'}, for at most ${timeLeft}; a kill before its end cuts them`,
   );
 }

@@ -158,7 +158,7 @@ export function createHostDrain(options: {
       const record = found?.ledger.read();
       if (!found || !record || record.result || conditionOf(record.leader) === 'running') return;
       if (!found.covers(record)) return;
-      log.warn(`going on with the drain of ${record.startedAt}: its leader is gone`);
+      log.warn(`continuing the drain of ${record.startedAt}: its leader is gone`);
       void begin(drainerFor(found));
     },
     current: () => last?.drainer.current(),

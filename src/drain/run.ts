@@ -151,7 +151,7 @@ export function createDrainRun(options: {
     const known = fresh.flatMap(({ process }) => process ?? []);
     record.envoys = [...record.envoys, ...known];
     options.onChange?.({ ...record });
-    log.info(`${fresh.map(({ name }) => name).join(', ')} came up meanwhile: draining it as well`);
+    log.info(`${fresh.map(({ name }) => name).join(', ')} came up meanwhile: draining it too`);
     await envoys.tellAll(
       'fail its health check',
       (admin, signal) => admin.failHealthCheck(signal),

@@ -149,11 +149,11 @@ export function describeOrigin({ kind, detail }: DrainOrigin): string {
     case 'signal':
       return `${detail ?? 'a signal'} to the manager`;
     case 'orphaned-drain':
-      return 'the manager, as orphaned-drain is shutdown';
+      return 'the manager, because orphaned-drain is shutdown';
     case 'stop':
       return `the stop of the app${detail === undefined ? '' : ` (${detail})`}`;
     case 'unknown':
-      return 'a process that did not say who it is';
+      return 'an unknown process';
     default:
       return unreachable(kind);
   }
@@ -174,5 +174,5 @@ export function eventsOf(command: DrainCommand): readonly DrainPhase[] {
 
 /** What somebody is told who wants a drain back that can't be taken back. */
 export function describeTooLate(reason: string): string {
-  return `${reason}: it can't be taken back; \`pm2-envoy redeploy\` brings up a new Envoy`;
+  return `${reason}: it can't be cancelled; \`pm2-envoy redeploy\` brings up a new Envoy`;
 }

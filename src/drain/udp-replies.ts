@@ -45,7 +45,9 @@ async function untilQuiet(
     if (seen?.sessions === 0) return;
     const sessions = seen ? `${seen.sessions} UDP sessions` : 'UDP sessions, if it has any';
     if (clock.nowMs() - quietSinceMs >= QUIET_MS) {
-      log.info(`${name}: ${sessions} have been quiet for ${QUIET_MS / 1_000} s, and end now`);
+      log.info(
+        `${name}: ${sessions} have been quiet for ${QUIET_MS / 1_000} s, and are closed now`,
+      );
       return;
     }
     if (clock.nowMs() >= endMs) {

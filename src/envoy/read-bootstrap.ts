@@ -82,7 +82,7 @@ export async function readBootstrap(
   } finally {
     clearTimeout(timer);
   }
-  throw notRead(bootstrap, 'Envoy does not say what is in it');
+  throw notRead(bootstrap, 'Envoy does not report its content');
 }
 
 /** Reads the block `admin { … }` of the text format; empty where there is none. Pure. */
@@ -152,7 +152,7 @@ function endGroup(pid: number | undefined): void {
 function notRead(file: string, reason: string, cause?: unknown): Pm2EnvoyError {
   return new Pm2EnvoyError(
     'bootstrap-invalid',
-    `what the bootstrap file ${file} (envoy-config) holds can't be told: ${reason.split('\n')[0]}`,
+    `what the bootstrap file ${file} (envoy-config) contains is unknown: ${reason.split('\n')[0]}`,
     { cause },
   );
 }

@@ -65,16 +65,16 @@ export function argumentFaults(args: readonly string[]): ArgumentFault[] {
 function faultOf(argument: string, isAgain: boolean): string | undefined {
   const [, name = argument, rest] = /^(-[^=\s,]+)[=\s,]+(.*)$/.exec(argument) ?? [];
   const reserved = Object.hasOwn(RESERVED, name) ? RESERVED[name] : undefined;
-  if (reserved) return `is pm2-envoy's own: ${reserved}`;
-  if (PRINTING.includes(argument)) return `makes Envoy print something and end: leave it out`;
+  if (reserved) return `is set by pm2-envoy: ${reserved}`;
+  if (PRINTING.includes(argument)) return `makes Envoy print something and exit: leave it out`;
   if (!argument.startsWith('-')) {
-    return `belongs to no option: Envoy refuses it (separate arguments by blanks where one of them has a comma)`;
+    return `belongs to no option: Envoy refuses it (separate arguments by spaces if one of them has a comma)`;
   }
   if (rest !== undefined && isKnown(name)) {
     const apart = [name, ...rest.split(/\s+/)];
     return `is more than one argument: write ${JSON.stringify(apart)}`;
   }
-  if (isAgain && argument !== '--stats-tag') return `is there twice: Envoy takes it once`;
+  if (isAgain && argument !== '--stats-tag') return `is there twice: Envoy accepts it once`;
   return undefined;
 }
 
@@ -82,10 +82,10 @@ function faultOfValue(name: string, value: string | undefined): string | undefin
   if (!WITH_VALUE.includes(name)) return undefined;
   if (value === undefined) return `has no value after it`;
   if (name === '--log-level' && !LOG_LEVELS.includes(value)) {
-    return `is followed by ${JSON.stringify(value)}, no log level of Envoy's: ${LOG_LEVELS.join(', ')}`;
+    return `is followed by ${JSON.stringify(value)}, which is not a log level of Envoy: ${LOG_LEVELS.join(', ')}`;
   }
   if (name === '--concurrency' && !/^\d+$/.test(value)) {
-    return `is followed by ${JSON.stringify(value)}, no number of threads`;
+    return `is followed by ${JSON.stringify(value)}, which is not a number of threads`;
   }
   return undefined;
 }

@@ -85,5 +85,5 @@ function reasonOf(output: string): string {
   finder.see(output);
   // The file is named already.
   const reason = finder.found()?.replace(/^error initializing configuration '[^']*': /, '');
-  return reason ?? 'it did not say why';
+  return reason ?? 'it gave no reason';
 }

@@ -28,7 +28,7 @@ export function migrateAcceptQueues(log: Log, file: string = FILE): void {
   try {
     if (migrates === undefined) throw new Error('this kernel does not have it, Linux 5.14 has');
     writeFileSync(file, '1\n');
-    log.info(`${SETTING} is 1 now: a hand-over passes on what waits in an accept queue`);
+    log.info(`${SETTING} is 1 now: a hand-over passes on the connections in an accept queue`);
   } catch (error) {
     log.warn(
       `${SETTING} can't be set (${messageOf(error)}): a reload may reset about one new connection in ten thousand; as root, run sysctl -w ${SETTING}=1`,

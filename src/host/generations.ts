@@ -179,7 +179,7 @@ function reserve(root: string, from: number): GenerationSlot {
   try {
     mkdirSync(root, { recursive: true, mode: 0o700 });
   } catch (error) {
-    throw new Pm2EnvoyError('run-dir-unusable', `${root} can't be made: ${messageOf(error)}`, {
+    throw new Pm2EnvoyError('run-dir-unusable', `${root} can't be created: ${messageOf(error)}`, {
       cause: error,
     });
   }

@@ -4,7 +4,7 @@ import { listening, socketInodes } from './sockets.js';
 /** A port that another program listens on as well: the kernel deals new connections out among both. */
 export interface SharedPort {
   port: number;
-  /** Undefined where this user may not see whose it is. */
+  /** Undefined where this user is not allowed to see whose it is. */
   pid: number | undefined;
 }
 

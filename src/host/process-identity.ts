@@ -123,7 +123,7 @@ function lookInProc(pid: number): Seen | 'unreadable' | undefined {
     const code = systemCodeOf(error);
     // ESRCH: it ended between the opening and the reading.
     if (code !== 'ENOENT' && code !== 'ESRCH') return 'unreadable';
-    // With hidepid=2 there is no folder of what this user may not look at, its own processes included.
+    // With hidepid=2 there is no folder of what this user is not allowed to look at, its own processes included.
     return mayBeSignalled(pid) ? 'unreadable' : undefined;
   }
 }

@@ -71,7 +71,7 @@ export function prepareRunDir(configured: string | undefined): string {
   }
   throw new Pm2EnvoyError(
     'run-dir-unusable',
-    `the run directory can't be used (${failures.join('; ')}): set run-dir to a folder that this user can write`,
+    `the run directory can't be used (${failures.join('; ')}): set run-dir to a directory that this user can write to`,
   );
 }
 
@@ -97,12 +97,12 @@ function makePrivate(directory: string): void {
     // There already, or made just now by the other app.
     if (systemCodeOf(error) !== 'EEXIST') throw error;
   }
-  if (!isOwnFolder(directory)) throw new Error('it is not a folder that belongs to this user');
+  if (!isOwnFolder(directory)) throw new Error('it is not a directory that belongs to this user');
   if ((lstatSync(directory).mode & 0o077) === 0) return;
   // Closing somebody's own folder (/tmp, a home) to everybody else would be no kindness.
   const strange = readdirSync(directory).find((name) => !OWN_FILES.test(name));
   if (strange) {
-    throw new Error(`others may look into it, and it holds more than ours (${strange})`);
+    throw new Error(`other users may read it, and it contains more than our files (${strange})`);
   }
   chmodSync(directory, 0o700);
 }

@@ -42,7 +42,7 @@ export function keepSocketPaths(
       try {
         act(one);
       } catch (error) {
-        log.warn(`${one.path} is not as it should be: ${messageOf(error)}`);
+        log.warn(`${one.path} is in an unexpected state: ${messageOf(error)}`);
       }
     }
   };

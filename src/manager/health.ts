@@ -18,7 +18,7 @@ const LONGEST_WATCH_MS = 5_000;
 /** Looks between two questions to an idle Envoy: a call costs an idle manager ten times what a look does. */
 const LOOKS_PER_QUESTION = 3;
 const ORPHANED =
-  'Envoy is DRAINING, but no drain of pm2-envoy’s runs: somebody else failed its health check; `pm2-envoy resume` takes that back, `pm2-envoy shutdown` drains it';
+  'Envoy is DRAINING, but pm2-envoy runs no drain: another program failed its health check; `pm2-envoy resume` reverts that, `pm2-envoy shutdown` drains it';
 
 /**
  * Creates the health answers, and the watch that notices between two probes that Envoy is lost, or
@@ -115,12 +115,12 @@ export function watchHealth(options: {
 const CLOSED: HttpError = {
   code: 'listeners-closed',
   message:
-    'Envoy is LIVE, but its listeners are closed, and nothing opens them again: `pm2-envoy redeploy` brings up a new one',
+    'Envoy is LIVE, but its listeners are closed, which can’t be undone: `pm2-envoy redeploy` brings up a new one',
 };
 const NO_LISTENERS: HttpError = {
   code: 'no-listeners',
   message:
-    'Envoy is LIVE, but listens on nothing: its listeners (LDS) did not come; `pm2-envoy doctor` says more',
+    'Envoy is LIVE, but has no listener: its listeners (LDS) did not arrive; `pm2-envoy doctor` says more',
 };
 
 /** Longest time that an answer counts which was no. */

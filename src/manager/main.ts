@@ -47,7 +47,7 @@ await boot('envoy-manager', async (app) => {
   // Before anything serves it is refused; later, probes and drains are worth more.
   if (pluginError && !isInService(config, runDir)) throw pluginError;
   for (const line of pluginError ? messageOf(pluginError).split('\n') : []) log.error(line);
-  if (pluginError) log.error('Envoy is in service: going on without plugins');
+  if (pluginError) log.error('Envoy is in service: continuing without plugins');
   // Two connections to Envoy: the drain must not queue behind somebody who watches.
   const calls = createCallTally();
   const sight = createSight(runDir, log);

@@ -28,7 +28,7 @@ export function createSight(runDir: string, log: Pick<Log, 'warn'>): Sight {
         const result = await hostDrain.drain(...args);
         if (result.outcome !== 'envoy-gone' || hasSeen()) return result;
         log.warn(
-          `no Envoy has been seen here (looked in ${runDir}), so none is said to be gone: is it started, as this user, with this run-dir?`,
+          `no Envoy has been seen here (looked in ${runDir}), so it is unknown whether one is gone: is it running, as this user and with this run-dir?`,
         );
         const unknown = { connectionsAtStart: null, connectionsLeft: null };
         return { ...result, ...unknown, outcome: 'admin-unreachable' };

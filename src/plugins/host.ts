@@ -67,7 +67,7 @@ export function createPluginHost(options: {
     const plugin = construct(loaded, host);
     for (const [name, spec] of Object.entries(plugin.commands ?? {})) {
       if (commands.has(name)) {
-        throw invalid(loaded.name, `its command ${name} exists already`);
+        throw invalid(loaded.name, `its command ${name} already exists`);
       }
       if (!isTextList(spec?.lifecycleEvents)) {
         throw invalid(loaded.name, `its command ${name} has no list of lifecycleEvents`);
@@ -77,7 +77,10 @@ export function createPluginHost(options: {
     for (const [name, hook] of Object.entries(plugin.hooks ?? {})) {
       const spec = typeof hook === 'function' ? { run: hook } : hook;
       if (typeof spec?.run !== 'function') {
-        throw invalid(loaded.name, `its hook ${name} is neither a function nor has it one as run`);
+        throw invalid(
+          loaded.name,
+          `its hook ${name} is neither a function nor an object with a function run`,
+        );
       }
       const { timeoutMs = HOOK_TIMEOUT_MS } = spec;
       if (!(timeoutMs > 0 && timeoutMs <= LONGEST_MS)) {
@@ -163,7 +166,9 @@ export function createPluginHost(options: {
       timer = setTimeout(() => {
         abort.abort();
         reject(
-          new Error(`hook ${at.name} of plugin ${hook.plugin} did not end in ${limitMs} ms${why}`),
+          new Error(
+            `hook ${at.name} of plugin ${hook.plugin} did not end within ${limitMs} ms${why}`,
+          ),
         );
       }, limitMs);
     });
@@ -201,7 +206,7 @@ function limitOf(hook: RegisteredHook, at: HookCall): { limitMs: number | undefi
   const limitMs = hook.timeoutMs ?? HOOK_TIMEOUT_MS;
   const leftMs = isWaitedFor(hook, at) ? at.call.drain?.timeLeftMs() : undefined;
   if (leftMs === undefined || leftMs >= limitMs) return { limitMs, why: '' };
-  return { limitMs: Math.ceil(leftMs), why: ', all that the drain has left' };
+  return { limitMs: Math.ceil(leftMs), why: ', the rest of the drain’s time' };
 }
 
 function isTextList(value: unknown): boolean {

@@ -39,7 +39,7 @@ async function loadPlugin({ path, options }: PluginEntry, limitMs: number): Prom
     if (cause === OVERDUE) {
       throw new Pm2EnvoyError(
         'plugin-timeout',
-        `plugin ${path} can't be loaded: its import did not end in ${limitMs} ms; what does it await at its top level?`,
+        `plugin ${path} can't be loaded: its import did not end within ${limitMs} ms; what does it await at its top level?`,
       );
     }
     const near = closest(path, [...READY_MADE.keys()]);

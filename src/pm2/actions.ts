@@ -14,7 +14,8 @@ export interface Actions {
 
 const LEAVING = {
   code: 'leaving',
-  message: 'the app has ended before the action did; `pm2-envoy status` shows how things stand',
+  message:
+    'the app has exited before the action has completed; `pm2-envoy status` shows the current state',
 };
 
 /**

@@ -69,7 +69,7 @@ export function envoyApps(options: EnvoyAppsOptions = {}): Pm2App[] {
     throw withoutStack(
       new Pm2EnvoyError(
         'config-invalid',
-        `envoyApps: the name ${JSON.stringify(name)} is none for a pm2 app: begin with a letter, and use letters, digits, dots, dashes and underscores; not all`,
+        `envoyApps: the name ${JSON.stringify(name)} is not allowed for a pm2 app: start with a letter, and use letters, digits, dots, dashes and underscores; not all`,
       ),
     );
   }
@@ -194,7 +194,7 @@ function scriptPath(app: 'runner' | 'manager', cwd: string): string {
   if (!fromFolder.includes(' ')) return fromFolder;
   throw new Pm2EnvoyError(
     'config-invalid',
-    `pm2 can't start a script whose path has a space, as ${fromFolder} has, seen from ${cwd}: move pm2-envoy, or set cwd of envoyApps to a folder from which its path has none, such as ${PACKAGE_ROOT}`,
+    `pm2 can't start a script whose path has a space, such as ${fromFolder}, seen from ${cwd}: move pm2-envoy, or set cwd of envoyApps to a directory from which its path has none, such as ${PACKAGE_ROOT}`,
   );
 }
 

@@ -43,7 +43,7 @@ export function behindEnvoy<App extends BackendApp>(
   if (!/^(.*\/)?node$/.test(interpreter) || /(^|\/)(npm|yarn|pnpm)$/.test(app.script ?? '')) {
     throw new Pm2EnvoyError(
       'config-invalid',
-      `behindEnvoy can hold the stop of a Node script only, and ${app.name ?? app.script} is run by ${interpreter === 'node' ? app.script : interpreter}: name the script itself, or have the app wait by itself on SIGINT`,
+      `behindEnvoy can only delay the stop of a Node script, and ${app.name ?? app.script} is run by ${interpreter === 'node' ? app.script : interpreter}: name the script itself, or make the app itself wait on SIGINT`,
     );
   }
   const { config } = loadForApps(options);

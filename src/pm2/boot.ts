@@ -50,7 +50,7 @@ export async function boot(
   };
   process.on('uncaughtException', (error) => {
     // A plugin's timer, say: a drain under way is worth more than a clean slate.
-    if (app?.survivesFaults()) log.error(`going on in spite of a fault: ${messageOf(error)}`);
+    if (app?.survivesFaults()) log.error(`continuing despite an error: ${messageOf(error)}`);
     else void fail(error);
   });
   try {

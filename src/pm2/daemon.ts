@@ -122,7 +122,7 @@ async function callDaemon(
     timer = setTimeout(() => fail(`no answer to ${method} within ${limitMs} ms`), limitMs);
     socket.on('error', (error) => fail(messageOf(error), error));
     socket.on('close', () =>
-      fail('no daemon listens there: is pm2 started, and PM2_HOME its folder?'),
+      fail('no daemon listens there: is pm2 running, and is this its PM2_HOME?'),
     );
     socket.connect(path);
     new rpc.Client(socket).call(method, argument, (error, result) => {

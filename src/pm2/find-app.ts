@@ -38,7 +38,7 @@ export async function findApp({ config }: LoadedConfig): Promise<FoundApp> {
   if (!found) {
     throw new Pm2EnvoyError(
       'pm2-unreachable',
-      `pm2 in ${home} has no app ${supervisor?.app ?? 'envoy'}: start it with \`pm2 start ecosystem.config.js\`, or set PM2_HOME and run-dir as that pm2 has them`,
+      `pm2 in ${home} has no app ${supervisor?.app ?? 'envoy'}: start it with \`pm2 start ecosystem.config.js\`, or set PM2_HOME and run-dir to the values that this pm2 uses`,
     );
   }
   if (!existsSync(found.cwd)) {

@@ -62,7 +62,7 @@ export function openOwnApp(options: OwnAppOptions = {}): OwnApp {
         if (!isPm2There()) return [];
         if (clock.nowMs() < endMs) await clock.sleep(ASK_AGAIN_MS);
         else {
-          warn(`what pm2 is about can't be asked: ${messageOf(error)}`);
+          warn(`what pm2 is doing is unknown: ${messageOf(error)}`);
           return [];
         }
       }

@@ -23,7 +23,7 @@ export function namesMeet(
   const name = env['name'] ?? 'envoy';
   return new Pm2EnvoyError(
     'config-invalid',
-    `pm2 has restarted the app ${name} of ${process.cwd()} with the settings of ${project}: two projects under one pm2 need app names of their own (or a PM2_HOME each); start the first one again from its own folder`,
+    `pm2 has restarted the app ${name} of ${process.cwd()} with the settings of ${project}: two projects under one pm2 need different app names (or separate PM2_HOMEs); start the first one again from its own directory`,
   );
 }
 

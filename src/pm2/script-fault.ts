@@ -13,9 +13,9 @@ export function scriptFault(
 ): { isGone: boolean; message: string; remedy: string } | undefined {
   // Another program of the user's, say a wrapper of their own.
   if (!/[\\/]dist[\\/]apps[\\/](runner|manager|module)\.js$/.test(script)) return undefined;
-  const start = `bring that path back, such as by a link to the release that is in use; or \`pm2 delete ${app}\`, which drains, and start the ecosystem file again`;
+  const start = `restore that path, for example with a link to the current release; or \`pm2 delete ${app}\`, which drains, and start the ecosystem file again`;
   if (!existsSync(script)) {
-    const message = `the app ${app} runs ${script}, which is not there any more`;
+    const message = `the app ${app} runs ${script}, which no longer exists`;
     return { isGone: true, message, remedy: start };
   }
   const version = versionAt(dirname(dirname(dirname(script))));
@@ -24,7 +24,7 @@ export function scriptFault(
   return {
     isGone: false,
     message: `the app ${app} runs pm2-envoy ${version} (${script}), and this is ${own}`,
-    remedy: 'call the command line of that version, or bring this one to that path',
+    remedy: 'use the command line of that version, or install this one at that path',
   };
 }
 

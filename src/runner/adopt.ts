@@ -39,7 +39,7 @@ export async function adoptGeneration(
   log.error(
     isDrained
       ? `generation ${generation.number} stays as it is, drained, under this runner: fix what is wrong, and \`pm2-envoy redeploy\` brings the host back`
-      : `generation ${generation.number} goes on serving, under this runner: fix what is wrong and reload again`,
+      : `generation ${generation.number} keeps serving, under this runner: fix what is wrong and reload again`,
   );
   return adopted;
 }

@@ -30,10 +30,10 @@ export function bringTogether(runDir: string, log: Log): Generation[] {
     const from = `generation ${generation.number} of ${runDirOf(generation)}`;
     try {
       linkGeneration(generation, runDir);
-      log.warn(`${from} serves too, of this same app: it is taken over from`);
+      log.warn(`${from} of this app serves too: taking over from it`);
     } catch (error) {
       log.error(
-        `${from} serves too, and can't be taken over from (${messageOf(error)}): drain it with \`pm2-envoy shutdown --run-dir ${runDirOf(generation)}\`, and end pid ${generation.envoy.pid}`,
+        `${from} serves too, but it can't be taken over (${messageOf(error)}): drain it with \`pm2-envoy shutdown --run-dir ${runDirOf(generation)}\`, and end pid ${generation.envoy.pid}`,
       );
     }
   }

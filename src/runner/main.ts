@@ -139,7 +139,7 @@ async function run(app: App): Promise<void> {
     const why = outOfMemorySince(killsBefore);
     log.error(
       ended.serves
-        ? `the script that envoy-bin is ${describeExit(ended)}: generation ${number} goes on serving, and the next runner takes over from it`
+        ? `the script that envoy-bin is ${describeExit(ended)}: generation ${number} keeps serving, and the next runner takes over from it`
         : `Envoy ${describeExit(ended)} by itself${why}: generation ${number} is gone`,
     );
     await exit(EXIT.unexpected);
@@ -155,11 +155,11 @@ async function run(app: App): Promise<void> {
   void watchStuck({ ...watched, isDraining, onStuck }, stopping.signal);
   const markOrphaned = (): void => {
     if (isStopping) return;
-    log.warn('pm2 is gone: Envoy goes on serving until the next runner takes over from it');
+    log.warn('pm2 is gone: Envoy keeps serving until the next runner takes over from it');
     try {
       generations.write({ ...running.generation, orphaned: true });
     } catch (error) {
-      log.warn(`that can't be written down: ${messageOf(error)}`);
+      log.warn(`that can't be recorded: ${messageOf(error)}`);
     }
     const watch = setInterval(() => {
       if (successorsOf(running.generation, generations).some(({ ready }) => ready)) {
@@ -230,7 +230,7 @@ async function bringUpOrHold(
       if (signals.stopping.aborted) return undefined;
       await systemClock.sleep(HOLD_WATCH_MS, signals.stopping);
     }
-    log.info('somebody has brought the host back: starting Envoy');
+    log.info('the host was brought back: starting Envoy');
   }
 }
 
@@ -259,7 +259,7 @@ async function bringUp(
   migrateAcceptQueues(log);
   const serving = generations.newest();
   const { binary, check } = await checkLaunch(config, runDir, { servingPid: serving?.envoy.pid });
-  if (check.kind === 'unchecked') log.warn(`${check.reason}; starting Envoy all the same`);
+  if (check.kind === 'unchecked') log.warn(`${check.reason}; starting Envoy anyway`);
   // With nothing that serves, nothing is lost by waiting.
   const tookMs = serving ? systemClock.nowMs() - startedMs : 0;
   const liveLimitMs = Math.max(1_000, LIVE_LIMIT_MS - tookMs);
@@ -279,7 +279,7 @@ function refuseStrangers(generations: Generations, runDir: string): void {
   if (!stranger?.supervisor) return;
   throw new Pm2EnvoyError(
     'run-dir-unusable',
-    `the run directory ${runDir} is in use by another runner (pid ${stranger.runner.pid}, ${describeSupervisor(stranger.supervisor)}): set run-dir to a folder of this project's own`,
+    `the run directory ${runDir} is in use by another runner (pid ${stranger.runner.pid}, ${describeSupervisor(stranger.supervisor)}): set run-dir to a directory of this project`,
   );
 }
 

@@ -16,7 +16,7 @@ export async function refuseOtherContainer(runDir: string): Promise<void> {
     if (!(await isListening(adminSocket))) continue;
     throw new Pm2EnvoyError(
       'run-dir-unusable',
-      `the run directory ${runDir} is in use by another container (generation ${number} answers, pid ${envoy.pid} there): give each container a run-dir of its own, such as an emptyDir or a tmpfs`,
+      `the run directory ${runDir} is in use by another container (generation ${number} answers, pid ${envoy.pid} there): give each container its own run-dir, such as an emptyDir or a tmpfs`,
     );
   }
 }

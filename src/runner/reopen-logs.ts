@@ -13,9 +13,9 @@ export async function reopenLogs(generations: Generations, log: Log): Promise<vo
       const admin = createAdminClient({ kind: 'unix', path: adminSocket });
       try {
         await admin.reopenLogs();
-        log.info(`generation ${number} has opened its logs again`);
+        log.info(`generation ${number} has reopened its logs`);
       } catch (error) {
-        log.warn(`generation ${number} can't open its logs again: ${messageOf(error)}`);
+        log.warn(`generation ${number} can't reopen its logs: ${messageOf(error)}`);
       } finally {
         admin.close();
       }

@@ -209,7 +209,7 @@ function writeDown(generation: Generation, generations: Generations): void {
   } catch (error) {
     throw new Pm2EnvoyError(
       'envoy-start-failed',
-      `generation ${generation.number} can't be written down (${messageOf(error)}), so its Envoy is not kept: is there room on the disk of ${generation.directory}?`,
+      `generation ${generation.number} can't be recorded (${messageOf(error)}), so its Envoy is not kept: is there room on the disk of ${generation.directory}?`,
       { cause: error },
     );
   }

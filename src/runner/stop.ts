@@ -64,24 +64,25 @@ export async function stopGeneration(
   const { generations, log } = context;
   if (own && isLost(own)) {
     log.error(
-      `the run directory of generation ${own.number} was removed (${own.directory}): its Envoy can't be drained, and ends with what it has open; choose a run-dir that lasts`,
+      `the run directory of generation ${own.number} was removed (${own.directory}): its Envoy can't be drained, and its open connections are cut; choose a run-dir that lasts`,
     );
     await Promise.all([context.leaveRelay(), end(own, context)]);
     return;
   }
   if (own && !isRunBy(own, ownIdentity())) {
-    log.info(`another runner answers for generation ${own.number} now: leaving it alone`);
+    log.info(`another runner is responsible for generation ${own.number} now: leaving it alone`);
     await context.leaveRelay();
     return;
   }
   if (intent === 'restart') {
     const serves = generations.newest();
-    if (serves) log.info(`pm2 restarts this app: generation ${serves.number} goes on meanwhile`);
+    if (serves)
+      log.info(`pm2 restarts this app: generation ${serves.number} keeps running meanwhile`);
     await context.leaveRelay();
     return;
   }
   if (!own && intent === 'reload') {
-    log.info('pm2 has put another runner in this one’s place: leaving the host to it');
+    log.info('pm2 has replaced this runner: leaving the host to the new one');
     await context.leaveRelay();
     return;
   }
@@ -92,7 +93,7 @@ export async function stopGeneration(
   }
   if (own && successor === 'missing') {
     log.error(
-      `pm2 reloads, but there is no newer generation: generation ${own.number} goes on serving without a runner; fix the app and start it again`,
+      `pm2 reloads, but there is no newer generation: generation ${own.number} keeps serving without a runner; fix the app and start it again`,
     );
     await context.leaveRelay();
     return;
@@ -252,5 +253,5 @@ async function end(generation: Generation, { log }: StopContext): Promise<void> 
   const { number, envoy } = generation;
   const gone = await terminateEnvoy(envoy);
   if (gone) log.info(`generation ${number} has ended`);
-  else log.error(`generation ${number} (pid ${envoy.pid}) can't be ended, not even by SIGKILL`);
+  else log.error(`generation ${number} (pid ${envoy.pid}) can't be killed, not even with SIGKILL`);
 }

@@ -99,7 +99,7 @@ export function createJournal(
 function describeEnd({ command, result }: EndedDrain): string {
   const what = command === 'shutdown' ? 'the drain' : 'the hand-over';
   const { outcome, durationMs = 0, connectionsLeft: left } = result;
-  if (outcome === 'cancelled') return `${what} was taken back`;
+  if (outcome === 'cancelled') return `${what} was cancelled`;
   return `${what} ended: ${outcome} after ${formatDuration(durationMs)}, ${left ?? 'unknown'} connections left`;
 }
 
@@ -163,7 +163,7 @@ function compareDrain(was: DrainState, is: DrainState, open: number | undefined,
   if (is.kind !== 'draining') return;
   const isSame = was.kind === 'draining' && was.startedAt === is.startedAt;
   const by = is.startedBy ? ` by ${describeOrigin(is.startedBy)}` : '';
-  if (!isSame) add('drain', `a drain has begun${by}: Envoy fails its health check`);
+  if (!isSame) add('drain', `a drain has started${by}: Envoy fails its health check`);
   if (is.phase === 'fail-health' || (isSame && was.phase === is.phase)) return;
   const count =
     open === undefined ? '' : `, ${open} ${open === 1 ? 'connection' : 'connections'} open`;
@@ -175,5 +175,5 @@ const HAPPENED: Readonly<Record<Exclude<DrainPhase, 'fail-health'>, string>> = {
   delay: 'the health check fails; listeners stay open for load balancers to notice',
   close: 'the delay is over: closing the listeners',
   wait: 'listeners closed',
-  finish: 'nothing more is waited for',
+  finish: 'the wait is over',
 };

@@ -158,10 +158,10 @@ function reachable(address: string): string {
 function refused(url: string, body: unknown, hasToken: boolean): Pm2EnvoyError {
   const said = errorOf(body)?.message;
   const reason =
-    typeof said === 'string' ? said.split(': call it on a loopback')[0] : 'it says no more';
+    typeof said === 'string' ? said.split(': call it on a loopback')[0] : 'it gives no reason';
   const remedy = hasToken
-    ? 'the token here (shutdown-token, shutdown-token-file) is another one than the manager has'
-    : 'set PM2_ENVOY_SHUTDOWN_TOKEN (or shutdown-token-file) here as the manager has it';
+    ? 'the token here (shutdown-token, shutdown-token-file) differs from the manager’s'
+    : 'set the same PM2_ENVOY_SHUTDOWN_TOKEN (or shutdown-token-file) here as in the manager';
   return new Pm2EnvoyError(
     'manager-refused',
     `the manager at ${url} refused (403): ${reason}; ${remedy}`,
@@ -173,7 +173,7 @@ function anotherHosts(url: string, body: unknown): Pm2EnvoyError {
   const said = errorOf(body)?.message;
   return new Pm2EnvoyError(
     'manager-unreachable',
-    `the manager at ${url} is another project's (${typeof said === 'string' ? said : 'it says no more'})`,
+    `the manager at ${url} is another project's (${typeof said === 'string' ? said : 'it gives no reason'})`,
   );
 }
 
@@ -192,7 +192,7 @@ function strange(url: string, body: unknown): Pm2EnvoyError {
   const text = typeof body === 'string' ? body : JSON.stringify(body);
   return new Pm2EnvoyError(
     'manager-answer',
-    `what serves at ${url} is no pm2-envoy manager; it answered ${JSON.stringify((text ?? '').slice(0, 80))}: check serve-address and serve-port`,
+    `what serves at ${url} is not a pm2-envoy manager; it answered ${JSON.stringify((text ?? '').slice(0, 80))}: check serve-address and serve-port`,
   );
 }
 

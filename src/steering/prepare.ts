@@ -60,14 +60,14 @@ export async function outlookOf(bootstrap: string, binary: string): Promise<Outl
     tryOut(libc);
     if (hasQuic && !isRoot() && libc.hasFileCapabilities(binary)) {
       return unsteered([
-        `${binary} has file capabilities, which it does not get under a seccomp filter`,
+        `${binary} has file capabilities, which it can't use under a seccomp filter`,
         'give the capability to pm2 (AmbientCapabilities= in its unit), or set net.ipv4.ip_unprivileged_port_start',
       ]);
     }
     return { kind: 'steered', listeners, marked, libc };
   } catch (error) {
     return unsteered([
-      `the kernel can't be told where packets go: ${messageOf(error).split('\n')[0]}`,
+      `packets can't be steered in the kernel: ${messageOf(error).split('\n')[0]}`,
       'install the package koffi for this platform, and let the process attach a program to its sockets (SO_ATTACH_REUSEPORT_CBPF)',
     ]);
   }
@@ -94,14 +94,14 @@ function bootstrapObstacle({
   }
   if (foreign.length > 0) {
     return [
-      `${foreign.join(', ')} has a connection_id_generator_config of its own`,
+      `${foreign.join(', ')} has its own connection_id_generator_config`,
       `leave it out, or make it quic_lb with a server_id of one byte, nonce_length_bytes 4 and the secret ${MARK_SECRET}`,
     ];
   }
   if (hasLds && listeners.some(({ carries }) => carries === 'quic')) {
     return [
       'listeners come from a control plane as well (lds_config)',
-      'have all listeners in the bootstrap of this Envoy',
+      'put all listeners into the bootstrap of this Envoy',
     ];
   }
   if (unmarkable.length === 0) return undefined;

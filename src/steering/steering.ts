@@ -273,7 +273,7 @@ async function join(from: {
     if (found.size === 1) return group;
     group.close();
   }
-  throw new Error(`the kernel does not take a program for ${showAddress(socket.address)}`);
+  throw new Error(`the kernel does not accept a program for ${showAddress(socket.address)}`);
 }
 
 /** Whether a process has a seccomp filter more than this one (Linux 5.9 says so). */

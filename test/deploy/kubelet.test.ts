@@ -19,7 +19,7 @@ const SHORT = { PM2_ENVOY_CHECK_DELAY: '1s', PM2_ENVOY_DRAIN_TIMEOUT: '20s' };
 const LONG_ENOUGH_S = 50;
 /** Until no kube-proxy sends new connections any more; below `check-delay`. */
 const ENDPOINT_LAG_MS = 500;
-const GOES_ON = /SIGINT: stopping.*the drain of \S+ goes on/s;
+const GOES_ON = /SIGINT: stopping.*the drain of \S+ continues/s;
 
 describe('a pod that is deleted under load loses nothing', { concurrency: 2 }, () => {
   it('with preStop by exec', (t) =>
@@ -67,7 +67,7 @@ describe('a pod that is deleted under load loses nothing', { concurrency: 2 }, (
   it('with a preStop that SIGTERM interrupts, and a drain that ends in the 2 s after it', (t) =>
     deleted(t, { preStop: EXEC, graceS: 4, letGoAt: GOES_ON }, ({ deletion, log }) => {
       assert.equal(deletion.hook, 'unfinished');
-      assert.match(log, /goes on in phase \w+, connections left: [1-9]/);
+      assert.match(log, /continues in phase \w+, connections left: [1-9]/);
       assert.match(log, /shutdown ended: drained/);
     }));
 });
@@ -79,7 +79,7 @@ describe('a pod that is deleted with too short a time', { concurrency: 2 }, () =
       assert.equal(deletion.exitCode, 137);
       assert.ok(deletion.endAtMs >= 7_000 && deletion.endAtMs < 10_000, `${deletion.endAtMs} ms`);
       assert.match(log, GOES_ON);
-      assert.match(log, /goes on in phase wait.*connections left: 2/);
+      assert.match(log, /continues in phase wait.*connections left: 2/);
     }));
 
   it('is cut with its listeners open where the grace period is shorter than check-delay', (t) => {
@@ -88,7 +88,7 @@ describe('a pod that is deleted with too short a time', { concurrency: 2 }, () =
       assert.equal(deletion.hook, 'unfinished');
       assert.equal(deletion.exitCode, 137);
       assert.match(log, GOES_ON);
-      assert.match(log, /goes on in phase delay.*connections left: 2/);
+      assert.match(log, /continues in phase delay.*connections left: 2/);
       assert.doesNotMatch(log, /shutdown: close/);
     });
   });

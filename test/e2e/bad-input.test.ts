@@ -304,7 +304,7 @@ describe('bad input leaves an Envoy that runs as it is', () => {
       await eventually('/readyz', async () => (await pm2.http('GET', '/readyz')).status === 200);
       const { lastError } = JSON.parse((await pm2.http('GET', '/status')).body);
       assert.match(lastError, /plugin .*nowhere\.js can't be loaded/);
-      assert.match(pm2.log('envoy-manager'), /Envoy is in service: going on without plugins/);
+      assert.match(pm2.log('envoy-manager'), /Envoy is in service: continuing without plugins/);
       assert.equal((await request(pm2.ports.http)).status, 200);
       assert.equal(JSON.parse((await pm2.http('POST', '/shutdown')).body).outcome, 'drained');
     }));

@@ -80,7 +80,7 @@ module.exports = { apps: envoyApps({ cwd: __dirname }) };
       );
       await pm2.pm2('start', ecosystem);
       await patiently('the refusal', () =>
-        /two projects under one pm2 need app names/.test(pm2.log('envoy')),
+        /two projects under one pm2 need different app names/.test(pm2.log('envoy')),
       );
       await patiently('the manager’s', () =>
         /two projects under one pm2/.test(pm2.log('envoy-manager')),

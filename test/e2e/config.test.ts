@@ -16,7 +16,7 @@ describe('pm2-envoy config', () => {
       assert.ok(stdout.includes(file), stdout);
       assert.match(
         stderr,
-        /these are the settings of the app envoy \(PM2_HOME .*\) as its next start has them; this shell has others of its own: .*min-open-connections/,
+        /these are the settings of the app envoy \(PM2_HOME .*\) that its next start will use; this shell has different ones: .*min-open-connections/,
       );
 
       const json = JSON.parse((await pm2.cli('config', '--json')).stdout);

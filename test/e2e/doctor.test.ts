@@ -79,7 +79,7 @@ describe('pm2-envoy doctor', { concurrency: 2 }, () => {
       assert.match(stdout, /PROBLEM configuration +Envoy refuses the bootstrap file/);
       // Not asked for, it does not start another Envoy beside the one that serves.
       const unasked = await pm2.cli('doctor');
-      assert.match(unasked.stdout, /^ok +configuration +valid; Envoy .* was not asked about/m);
+      assert.match(unasked.stdout, /^ok +configuration +valid; Envoy .* was not asked to check/m);
     }));
 
   it('finds options that a plugin will refuse', () =>

@@ -57,7 +57,7 @@ describe('setups that people have', { concurrency: 2 }, () => {
           const moved = `${log}.${at}`;
           renameSync(log, moved);
           await pm2.pm2(...command);
-          const reopened = new RegExp(`(has opened its logs again[^]*){${at + 1}}`);
+          const reopened = new RegExp(`(has reopened its logs[^]*){${at + 1}}`);
           await eventually('it to be done', () => reopened.test(pm2.log('envoy')));
           assert.equal((await request(pm2.ports.http, `/after-${at}`)).status, 200);
           await eventually('the line in another file', () =>
@@ -209,7 +209,7 @@ describe('setups that people have', { concurrency: 2 }, () => {
         writeFileSync(bootstrap, 'broken: [');
         await assert.rejects(pm2.pm2('reload', 'envoy'));
         assert.equal(running(), 1);
-        // The relay of the one that goes on serving does not depend on what the file says now.
+        // The relay of the one that keeps serving does not depend on what the file says now.
         const relayed = await fetch(`http://127.0.0.1:${pm2.ports.admin}/ready`);
         assert.equal(await relayed.text(), 'LIVE\n');
         writeFileSync(bootstrap, good);

@@ -65,7 +65,7 @@ async function sayWhy(pm2: TestPm2, said: string): Promise<void> {
   assert.ok(finding, doctor.stdout);
   assert.match(
     finding[1] ?? '',
-    /^end the program that has the port \(`ss -ltnp 'sport = :\d+'`\), or change the port .*; pm2 tries again by itself$/,
+    /^end the program that has the port \(`ss -ltnp 'sport = :\d+'`\), or change the port .*; pm2 retries by itself$/,
   );
   assert.equal(doctor.stdout.match(/PROBLEM/g)?.length, 1, doctor.stdout);
 }

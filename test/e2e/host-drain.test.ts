@@ -229,7 +229,7 @@ describe('what Envoy shows', () => {
       await soon('the adoption', () =>
         /generation 1 stays as it is, drained/.test(pm2.log('envoy')),
       );
-      assert.doesNotMatch(pm2.log('envoy'), /goes on serving/);
+      assert.doesNotMatch(pm2.log('envoy'), /keeps serving/);
     }));
 
   it('is obeyed where nothing can be written down: a cancelled drain closes nothing', () =>

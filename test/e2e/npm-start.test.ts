@@ -29,7 +29,7 @@ describe('npm start', { concurrency: 2 }, () => {
       await held.echo('still here');
       held.close();
       await ended(terminal);
-      assert.match(output(), /everything has ended \(exit code 0\)/);
+      assert.match(output(), /everything has stopped \(exit code 0\)/);
       // npm itself, in the same terminal, was interrupted too.
       assert.ok([0, 130].includes(terminal.exitCode ?? -1), `exit code ${terminal.exitCode}`);
       await eventually('no process to be left', () => pidsWith(folder).length === 0);
@@ -47,7 +47,7 @@ describe('npm start', { concurrency: 2 }, () => {
       assert.equal((await slow).body, 'slow and whole');
       await ended(terminal);
       assert.doesNotMatch(output(), /failed to kill/);
-      assert.match(output(), /everything has ended \(exit code 0\)/);
+      assert.match(output(), /everything has stopped \(exit code 0\)/);
     }));
 
   it('with the port of a listener taken ends at once, says which and how to find who', () =>
@@ -86,7 +86,7 @@ describe('npm start', { concurrency: 2 }, () => {
       const second = again();
       await ended(second.terminal);
       assert.notEqual(second.terminal.exitCode, 0);
-      assert.match(second.output(), /Envoy runs already \(generation 1, pid \d+/);
+      assert.match(second.output(), /Envoy is already running \(generation 1, pid \d+/);
       // With settings that do not meet: its pm2 is the same.
       const [serve = 0] = await freePorts(1);
       const third = again({
@@ -96,7 +96,10 @@ describe('npm start', { concurrency: 2 }, () => {
       });
       await ended(third.terminal);
       assert.notEqual(third.terminal.exitCode, 0);
-      assert.match(third.output(), /pm2 runs already in .*\.pm2 \(envoy, pid \d+; envoy-manager/);
+      assert.match(
+        third.output(),
+        /pm2 is already running in .*\.pm2 \(envoy, pid \d+; envoy-manager/,
+      );
       assert.equal((await request(ports.http)).status, 200);
       assert.doesNotMatch(output(), /draining/);
     }));

@@ -6,7 +6,7 @@ import { copyPackage, type PackageCopy } from '../support/package-copy.js';
 import { preparePm2, type TestPm2 } from '../support/pm2.js';
 import { eventually } from '../support/wait.js';
 
-const SAID = /the app envoy can't be loaded: .*; are the files of pm2-envoy whole/;
+const SAID = /the app envoy can't be loaded: .*; are the files of pm2-envoy complete/;
 
 describe('the files of the package are away', () => {
   let pm2: TestPm2;
@@ -97,7 +97,7 @@ describe('the files of the package are away', () => {
     }
     writeFileSync(file, own);
     take('dist');
-    const gone = /the app envoy runs .*dist\/apps\/runner\.js, which is not there any more/;
+    const gone = /the app envoy runs .*dist\/apps\/runner\.js, which no longer exists/;
     for (const words of [['redeploy', '--force'], ['doctor']]) {
       const { code, said } = await ask(...words);
       assert.equal(code, 1, said);

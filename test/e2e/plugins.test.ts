@@ -70,7 +70,7 @@ describe('a plugin that hangs and one that throws', () => {
       });
       assert.match(
         log,
-        /hook before:shutdown:fail-health of plugin .*bad.mjs did not end in 700 ms/,
+        /hook before:shutdown:fail-health of plugin .*bad.mjs did not end within 700 ms/,
       );
     } finally {
       await pm2.stop();
@@ -97,7 +97,7 @@ describe('a plugin whose timer throws in the middle of a drain', () => {
       const { status, body } = await pm2.http('POST', '/shutdown');
       assert.deepEqual([status, JSON.parse(body).outcome], [200, 'drained']);
       assert.equal(await pm2.pidOf('envoy-manager'), before);
-      assert.match(pm2.log('envoy-manager'), /going on in spite of a fault: too late/);
+      assert.match(pm2.log('envoy-manager'), /continuing despite an error: too late/);
     } finally {
       await pm2.stop();
     }

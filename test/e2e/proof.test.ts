@@ -33,10 +33,7 @@ describe('A new generation that lacks what the old one serves', { concurrency: 3
         `lacks what generation ${number} serves: 127\\.0\\.0\\.1:${pm2.ports.http} \\(listener web\\): LDS: its source.*nonsense`,
       );
       assert.match(stdout, says);
-      assert.match(
-        stdout,
-        new RegExp(`generation ${number} \\(Envoy 1\\.40\\.0\\) goes on serving`),
-      );
+      assert.match(stdout, new RegExp(`generation ${number} \\(Envoy 1\\.40\\.0\\) keeps serving`));
 
       for (const act of ['restart', 'kill'] as const) {
         const runner = await pm2.pidOf('envoy');
@@ -101,7 +98,7 @@ describe('A new generation that lacks what the old one serves', { concurrency: 3
       writeFileSync(join(pm2.folder, 'lds.json'), JSON.stringify(ldsAnswer([])));
       const refused = await pm2.cli('redeploy');
       assert.equal(refused.code, 78, refused.stderr);
-      assert.match(refused.stdout, /LDS does not name it any more.*`pm2-envoy redeploy --yes`/);
+      assert.match(refused.stdout, /LDS no longer has it.*`pm2-envoy redeploy --yes`/);
       assert.equal((await request(pm2.ports.http)).status, 200);
       const done = await pm2.cli('redeploy', '--yes');
       assert.equal(done.code, 0, done.stdout + done.stderr);
@@ -152,7 +149,7 @@ describe('A new generation that lacks what the old one serves', { concurrency: 3
           },
           60_000,
         );
-        assert.match(reply, /Envoy is LIVE, but listens on nothing/);
+        assert.match(reply, /Envoy is LIVE, but has no listener/);
         assert.equal((await statusOf(pm2)).envoy.listeners, 0);
         assert.match((await pm2.cli('status')).stdout, /^listeners +none: Envoy serves nothing/m);
         const doctor = await pm2.cli('doctor');

@@ -150,8 +150,8 @@ describe('ready-made hooks that fail or hang', () => {
           );
         });
         for (const said of [
-          /before:shutdown:fail-health of plugin pm2-envoy\/command did not end in 700 ms/,
-          /hook shutdown:fail-health of plugin pm2-envoy\/command did not end in 800 ms/,
+          /before:shutdown:fail-health of plugin pm2-envoy\/command did not end within 700 ms/,
+          /hook shutdown:fail-health of plugin pm2-envoy\/command did not end within 800 ms/,
           /before:shutdown:close of plugin pm2-envoy\/command failed: echo no luck >&2; exit 3 exited with code 3 after \d+ ms \| no luck/,
           /after:shutdown:wait of plugin pm2-envoy\/command failed: \/no\/such\/program can't be started: ENOENT/,
           /before:shutdown:delay of plugin pm2-envoy\/webhook failed: POST \S+ was answered 500 \(2 tries\)/,
@@ -275,7 +275,7 @@ describe('start:live', { concurrency: 2 }, () => {
       await eventually('the start', () => calls().length === 1);
       writeFileSync(String(pm2.settings['envoy-config']), '{"static_resources": 5}');
       await assert.rejects(pm2.pm2('reload', 'envoy'));
-      await eventually('the adoption', () => /goes on serving/.test(pm2.log('envoy')));
+      await eventually('the adoption', () => /keeps serving/.test(pm2.log('envoy')));
       await letPass(500);
       assert.deepEqual(calls(), ['PUT start:live']);
     }));
@@ -310,7 +310,7 @@ describe('start:live', { concurrency: 2 }, () => {
       const pid = await pm2.pidOf('envoy');
       await eventually('both to be logged', () => {
         const log = pm2.log('envoy');
-        return /did not end in 700 ms/.test(log) && /exit 5 exited with code 5/.test(log);
+        return /did not end within 700 ms/.test(log) && /exit 5 exited with code 5/.test(log);
       });
       assert.equal((await request(pm2.ports.http)).status, 200);
       assert.equal(await pm2.pidOf('envoy'), pid);

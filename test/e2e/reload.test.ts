@@ -34,7 +34,7 @@ describe('pm2 reload envoy', { concurrency: 2 }, () => {
         await held.echo('still here');
         assert.equal((await request(pm2.ports.http)).status, 200);
         assert.equal((await pm2.http('GET', '/readyz')).status, 200);
-        assert.match(pm2.log('envoy'), /generation 1 goes on serving, under this runner/);
+        assert.match(pm2.log('envoy'), /generation 1 keeps serving, under this runner/);
 
         writeBootstrap(join(pm2.folder, 'envoy.yaml'), pm2.ports, pm2.backend);
         change(pm2, { 'check-delay': '0s', 'envoy-bin': undefined, plugins: [] });

@@ -158,7 +158,10 @@ describe('an Envoy that is DRAINING with no drain of ours', { concurrency: 2 }, 
       assert.equal(status, 503);
       assert.equal(JSON.parse(body).error.code, 'orphaned-drain');
       assert.equal((await statusOf(pm2)).orphanedDrain, true);
-      assert.match((await pm2.cli('status')).stdout, /somebody has failed Envoy’s health check/);
+      assert.match(
+        (await pm2.cli('status')).stdout,
+        /another program has failed Envoy’s health check/,
+      );
       await eventually('the warning', () =>
         /orphaned-drain is report/.test(pm2.log('envoy-manager')),
       );

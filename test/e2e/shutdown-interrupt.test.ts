@@ -10,8 +10,8 @@ describe('pm2-envoy shutdown through the manager, at Ctrl-C', () => {
     withPm2({ 'check-delay': '4s' }, async (pm2) => {
       const held = await holdTcp(pm2.ports.tcp);
       for (const [phase, says] of [
-        ['delay', /^the drain goes on; `pm2-envoy resume` takes it back$/],
-        ['wait', /^the drain goes on; Envoy’s listeners are closed/],
+        ['delay', /^the drain continues; `pm2-envoy resume` cancels it$/],
+        ['wait', /^the drain continues; Envoy’s listeners are closed/],
       ] as const) {
         await inTerminal(pm2, ['shutdown'], async (terminal) => {
           await terminal.shows(new RegExp(`▸ ${phase}`));
@@ -39,9 +39,9 @@ describe('pm2-envoy shutdown without the manager, at Ctrl-C', { concurrency: 2 }
         terminal.interrupt();
         assert.equal(await terminal.ended, 130);
         const said = terminal.rows().slice(-4).join(' ');
-        assert.match(said, /nobody goes on with the drain now, and Envoy stays DRAINING: /);
-        assert.match(said, /`pm2-envoy shutdown`, or the manager once it is back, goes on with it/);
-        assert.match(said, /`pm2-envoy resume` takes it back$/);
+        assert.match(said, /no process continues the drain now, and Envoy stays DRAINING: /);
+        assert.match(said, /`pm2-envoy shutdown`, or the manager once it is back, continues it/);
+        assert.match(said, /`pm2-envoy resume` cancels it$/);
       });
       const { stdout } = await pm2.cli('status');
       assert.match(stdout, /^phase +delay \(drain of .*\n(.*\n)*envoy +1\.40\.0 DRAINING/m);
@@ -58,12 +58,12 @@ describe('pm2-envoy shutdown without the manager, at Ctrl-C', { concurrency: 2 }
         terminal.interrupt();
         assert.equal(await terminal.ended, 130);
         const said = terminal.rows().slice(-4).join(' ');
-        assert.match(said, /listeners are closed, so it can’t be taken back$/);
+        assert.match(said, /listeners are closed, so it can’t be cancelled$/);
       });
       assert.equal((await pm2.cli('resume')).code, 4);
       const before = JSON.parse((await pm2.cli('status', '--json')).stdout);
       assert.equal(before.abandonedDrain, true);
-      assert.match((await pm2.cli('status')).stdout, /nobody goes on with it/);
+      assert.match((await pm2.cli('status')).stdout, /no process continues it/);
       const again = pm2.cli('shutdown', '--json');
       await letPass(1_500);
       const { deadline, startedAt, abandonedDrain } = JSON.parse(
@@ -103,7 +103,7 @@ describe('pm2-envoy shutdown without the manager, at Ctrl-C', { concurrency: 2 }
         await terminal.shows(/▸ delay/);
         terminal.interrupt();
         assert.equal(await terminal.ended, 130);
-        assert.equal(terminal.rows().at(-1), 'the drain goes on; `pm2-envoy resume` takes it back');
+        assert.equal(terminal.rows().at(-1), 'the drain continues; `pm2-envoy resume` cancels it');
       });
       assert.equal((await pm2.cli('resume')).code, 0);
       assert.equal((await leader).code, 4);

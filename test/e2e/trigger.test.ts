@@ -16,7 +16,7 @@ async function isOverWithin(answers: Promise<unknown>, ms: number): Promise<bool
 }
 
 describe('pm2 trigger envoy-manager', { concurrency: 2 }, () => {
-  it('status says how things stand, with a parameter as well', () =>
+  it('status says the current state, with a parameter as well', () =>
     withPm2({}, async (pm2) => {
       const { actions } = await appShown(pm2, 'envoy-manager');
       assert.deepEqual(actions, ['shutdown', 'resume', 'status']);
@@ -78,7 +78,7 @@ describe('pm2 trigger envoy-manager', { concurrency: 2 }, () => {
       assert.equal(error?.code, 'not-resumable');
       assert.match(
         error?.message ?? '',
-        /can't be taken back; `pm2-envoy redeploy` brings up a new/,
+        /can't be cancelled; `pm2-envoy redeploy` brings up a new/,
       );
     }));
 

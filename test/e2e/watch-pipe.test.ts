@@ -145,7 +145,7 @@ describe('pm2-envoy status with another manager', { concurrency: 3 }, () => {
         );
         const { code: drained, stderr: why } = await pm2.cli('shutdown');
         assert.equal(drained, 1);
-        assert.match(why, /is no pm2-envoy manager; it answered .*not-found/);
+        assert.match(why, /is not a pm2-envoy manager; it answered .*not-found/);
       },
     ));
 
@@ -154,10 +154,10 @@ describe('pm2-envoy status with another manager', { concurrency: 3 }, () => {
       'something else',
       () => ({ body: '<html>It works!</html>' }),
       1,
-      /^pm2-envoy: what serves at http:\/\/127\.0\.0\.1:\d+ is no pm2-envoy manager; it answered .*It works!.*: check serve-address and serve-port\n$/,
+      /^pm2-envoy: what serves at http:\/\/127\.0\.0\.1:\d+ is not a pm2-envoy manager; it answered .*It works!.*: check serve-address and serve-port\n$/,
     ],
-    ['JSON of something else', () => ({ body: { status: 'UP' } }), 1, /is no pm2-envoy manager/],
-    ['half a status', () => ({ body: { phase: 'idle', connections: 3 } }), 1, /is no pm2-envoy/],
+    ['JSON of something else', () => ({ body: { status: 'UP' } }), 1, /is not a pm2-envoy manager/],
+    ['half a status', () => ({ body: { phase: 'idle', connections: 3 } }), 1, /is not a pm2-envoy/],
     [
       'a manager that wants another token',
       () => ({ status: 403, body: { error: { code: 'refused', message: 'wrong token' } } }),

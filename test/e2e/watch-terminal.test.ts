@@ -65,7 +65,7 @@ describe('pm2-envoy status --watch on a terminal', { concurrency: 2 }, () => {
           assert.match(rows.join('\n'), /^pm2-envoy: the manager at \S+ refused \(403\)/m);
           assert.match(
             rows.join(' '),
-            /it says no more; set PM2_ENVOY_SHUTDOWN_TOKEN .* manager has it$/,
+            /it gives no reason; set the same PM2_ENVOY_SHUTDOWN_TOKEN .* in the manager$/,
           );
           checkCursor(terminal);
         }),

@@ -4,6 +4,9 @@ import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 
 import { dirname, join, relative, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { pathToFileURL } from 'node:url';
+import { layOut } from '../../src/cli/terminal/layout.js';
+import type { Terminal } from '../../src/cli/terminal/terminal.js';
+import { statusRows } from '../../src/cli/view/status-view.js';
 import { FORMATS } from '../../src/config/formats.js';
 import { loadConfig } from '../../src/config/load.js';
 import { KEYS, SCHEMA, variableOf } from '../../src/config/schema.js';
@@ -29,6 +32,8 @@ import {
   tableRows,
   unpadded,
 } from '../support/pages.js';
+import { shownLines, staleIn, vocabularyOf } from '../support/shown.js';
+import { draining, ended, statusWith } from '../unit/statuses.js';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const read = (path: string): string => readFileSync(join(ROOT, path), 'utf8');
@@ -217,6 +222,46 @@ describe('every page', () => {
   });
 });
 
+describe('output that a page shows', () => {
+  const vocabulary = vocabularyOf(join(ROOT, 'src'));
+  const pages = PAGES.filter((path) => shownLines(read(path)).length > 0);
+
+  it('is found', () => {
+    for (const name of ['README', 'docs/operations', 'docs/troubleshooting', 'docs/plugins']) {
+      assert.ok(pages.includes(`${name}.md`), name);
+    }
+  });
+
+  for (const path of pages) {
+    it(`is in words that the code has: ${path}`, () => {
+      for (const { line, text } of shownLines(read(path))) {
+        const stale = staleIn(text, vocabulary);
+        assert.equal(stale, undefined, `${path}:${line}: the code does not print this: ${text}`);
+      }
+    });
+  }
+
+  it('has the phase and the deadline as `status` shows them', () => {
+    const startedBy = { kind: 'cli', detail: 'envoy' } as const;
+    const statuses = [
+      statusWith(),
+      statusWith({ orphanedDrain: true }),
+      ...SHUTDOWN_EVENTS.map((phase) => draining(phase, 72_000, { startedBy })),
+      ended('drained'),
+      ended('timeout', { connectionsLeft: 4 }),
+    ];
+    const rows = statuses.flatMap((status) => layOut(statusRows(status), PIPE, 'wrap'));
+    const known = new Set(rows.map(withoutValues));
+    for (const path of pages) {
+      for (const { line, text } of shownLines(read(path))) {
+        if (!/^(?:phase|deadline|started by) {2,}/.test(text)) continue;
+        const isOrigin = text.startsWith('started by');
+        assert.ok(isOrigin || known.has(withoutValues(text)), `${path}:${line}: ${text}`);
+      }
+    }
+  });
+});
+
 describe('relative links', () => {
   for (const file of markdownFiles(ROOT)) {
     const path = relative(ROOT, file);
@@ -320,6 +365,21 @@ async function construct(
   const own = { name: 'drain', create: DrainPlugin, options: {}, builtIn: true };
   const plugins = [own, ...(await loadPlugins([{ path, options }]))];
   createPluginHost({ config, log: silentLog, plugins });
+}
+
+/** A pipe, in which nothing is cut. */
+const PIPE: Terminal = {
+  tty: false,
+  width: Number.POSITIVE_INFINITY,
+  height: 24,
+  color: false,
+  unicode: true,
+  live: false,
+};
+
+/** A line of which only the words are left. */
+function withoutValues(line: string): string {
+  return line.replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'T').replace(/(?:\d+(?:ms|[hms]))+/g, 'D');
 }
 
 function toRelative(file: string): string {

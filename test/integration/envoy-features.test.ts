@@ -136,8 +136,8 @@ for (const name of FEATURE_ENVOYS) {
         const log = { ...silentLog, info: (line: string) => void said.push(line) } as Log;
         await reopenLogs(stage.generations, log);
         assert.deepEqual(said.sort(), [
-          'generation 1 has opened its logs again',
-          'generation 2 has opened its logs again',
+          'generation 1 has reopened its logs',
+          'generation 2 has reopened its logs',
         ]);
       }));
 

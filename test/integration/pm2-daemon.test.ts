@@ -153,7 +153,7 @@ describe('openPm2Daemon where there is no pm2', { concurrency: 4 }, () => {
       await rejectsWithin(
         openPm2Daemon(folder).processes(),
         1_000,
-        /no daemon listens there: is pm2 started, and PM2_HOME its folder\?/,
+        /no daemon listens there: is pm2 running, and is this its PM2_HOME\?/,
       );
     }));
 

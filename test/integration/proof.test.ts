@@ -45,7 +45,7 @@ const VARIANTS: {
     spoil: (stage) => lds(stage, [webListener('b', port(stage, 1))]),
     says: (stage) =>
       new RegExp(
-        `127\\.0\\.0\\.1:${port(stage)} \\(listener web\\): LDS does not name it any more, .*redeploy --yes`,
+        `127\\.0\\.0\\.1:${port(stage)} \\(listener web\\): LDS no longer has it, .*redeploy --yes`,
       ),
   },
   {
@@ -144,7 +144,7 @@ describe('startGeneration, beside one in service', { concurrency: 2 }, () => {
             /generation 3 lacks .* \(listener static\): the new bootstrap does not have it any more/,
           );
           lds(stage, [], [webListener('moved', port(stage, 2))]);
-          await rejects(stage.start(), /\(listener web\): LDS does not name it any more/);
+          await rejects(stage.start(), /\(listener web\): LDS no longer has it/);
           const before = stage.generations.newest() ?? assert.fail();
           acceptRemovals(before);
           assert.equal((await stage.start()).number, 5);

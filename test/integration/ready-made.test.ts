@@ -154,7 +154,7 @@ describe('pm2-envoy/command', () => {
     const lines = fakeLog.of('info');
     assert.ok(lines.length <= 101, `${lines.length} lines`);
     assert.ok(lines.every((line) => line.length <= 1_000 && !line.includes('\u001b')));
-    assert.match(fakeLog.of('warn').join(), /what else it prints is not logged/);
+    assert.match(fakeLog.of('warn').join(), /further output is not logged/);
   });
 
   it('ends the whole process group at the time limit, what ignores SIGTERM too', async (t) => {
@@ -165,7 +165,10 @@ describe('pm2-envoy/command', () => {
     );
     assert.ok(tookMs >= 400 && tookMs < 2_000, `the drain waited ${tookMs} ms`);
     assert.deepEqual([...host.failures], [[EVENT, 1]]);
-    assert.match(fakeLog.of('error')[0] ?? '', /plugin pm2-envoy\/command did not end in 400 ms/);
+    assert.match(
+      fakeLog.of('error')[0] ?? '',
+      /plugin pm2-envoy\/command did not end within 400 ms/,
+    );
     const pids = pidsIn(out());
     assert.equal(pids.length, 3);
     await eventually('all to be gone', () => pids.every(isGone), 6_000);
@@ -372,7 +375,7 @@ describe('pm2-envoy/webhook', () => {
       assert.ok(tookMs >= 750, `250 ms and 500 ms, not ${tookMs}`);
       assert.match(
         fakeLog.of('warn')[0] ?? '',
-        new RegExp(`answered ${status}: trying again in 250ms`),
+        new RegExp(`answered ${status}: retrying in 250ms`),
       );
     });
   }
@@ -421,7 +424,10 @@ describe('pm2-envoy/webhook', () => {
       const hook = { retries: 10, timeout: '600ms' };
       const { server, tookMs, fakeLog } = await callOne(t, hook, answer);
       assert.ok(tookMs >= 590 && tookMs < 3_000, `${tookMs} ms`);
-      assert.match(fakeLog.of('error')[0] ?? '', /plugin pm2-envoy\/webhook did not end in 600 ms/);
+      assert.match(
+        fakeLog.of('error')[0] ?? '',
+        /plugin pm2-envoy\/webhook did not end within 600 ms/,
+      );
       assert.ok(server.calls.length <= 2, `${server.calls.length} calls`);
     }
   });

@@ -135,7 +135,7 @@ describe('startGeneration', { concurrency: 3 }, () => {
           startGeneration({ ...options, log: silentLog }, new AbortController().signal),
           {
             code: 'envoy-start-failed',
-            says: /^generation 1 can't be written down \(ENOSPC: .*\), so its Envoy is not kept/,
+            says: /^generation 1 can't be recorded \(ENOSPC: .*\), so its Envoy is not kept/,
           },
         );
         await eventually('no Envoy to be left', () => pidsWith(folder).length === 0);

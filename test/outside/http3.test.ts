@@ -83,7 +83,7 @@ describe('HTTP/3 that can’t be steered', () => {
         },
       };
       host.bootstrap({ quicOptions: { connection_id_generator_config: generator } });
-      const says = /HTTP\/3 \(http3\).*connection_id_generator_config of its own/;
+      const says = /HTTP\/3 \(http3\).*its own connection_id_generator_config/;
       const plan = await pm2.cli('redeploy', '--dry-run');
       assert.match(plan.stderr, says);
       await host.replace('reload', 'envoy');
@@ -98,7 +98,7 @@ describe('HTTP/3 that can’t be steered', () => {
       await letPass(500);
       const reloaded = host.replace('reload', 'envoy');
       await newerThan(host, newest(host));
-      // A TCP connection holds the old Envoy, which goes on serving HTTP/3.
+      // A TCP connection holds the old Envoy, which keeps serving HTTP/3.
       await letPass(5_000);
       held.destroy();
       await reloaded;

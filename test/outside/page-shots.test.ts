@@ -101,7 +101,10 @@ const SPANS: Span[] = [
   [NOW_MS - 12_000, NOW_MS, 12],
 ];
 const LOG = [
-  ['drain', 'a drain has begun by `pm2-envoy shutdown` of user root: Envoy fails its health check'],
+  [
+    'drain',
+    'a drain has started by `pm2-envoy shutdown` of user root: Envoy fails its health check',
+  ],
   ['drain', 'listeners closed, 21 connections open'],
   ['generation', 'generation 3 is serving (Envoy 1.40.0)'],
   ['fault', 'a reload failed: Envoy refuses the bootstrap file /etc/pm2-envoy/envoy.yaml'],

@@ -103,7 +103,7 @@ describe('the page in a real browser', () => {
         await reads('#answer', /Cancelled: Envoy passes its health check again\.$/);
         await reads('#headline', /^In service/);
         assert.equal((await answer).status, 409);
-        await reads('#log', /the drain was taken back/);
+        await reads('#log', /the drain was cancelled/);
       }).finally(forwarder.close);
     }));
 

@@ -211,7 +211,7 @@ describe('checkAccess by where a browser was led to', () => {
 
   it('refuses a change by an address that was opened: it may have been redirected here', () => {
     const access = checkAccess({ ...local(led), changes: true }, undefined);
-    assert.match(access.trusted ? '' : access.reason, /led to it by an address/);
+    assert.match(access.trusted ? '' : access.reason, /navigated to it, which any site can cause/);
   });
 
   it('trusts a look', () => {

@@ -84,7 +84,7 @@ describe('argumentFaults', () => {
     '--parent-shutdown-time-s',
   ]) {
     it(`says that ${argument} is pm2-envoy's own, and what to do`, () => {
-      assert.match(argumentFaults([argument])[0]?.fault ?? '', /is pm2-envoy's own: \w\w/);
+      assert.match(argumentFaults([argument])[0]?.fault ?? '', /is set by pm2-envoy: \w\w/);
     });
   }
 
@@ -100,18 +100,21 @@ describe('argumentFaults', () => {
       /write \["--component-log-level","upstream:debug,http:trace"\]$/,
     ],
     [['--concurrency,2'], /write \["--concurrency","2"\]$/],
-    [['-l', 'loud'], /^"-l" is followed by "loud", no log level of Envoy's: trace, debug, /],
+    [
+      ['-l', 'loud'],
+      /^"-l" is followed by "loud", which is not a log level of Envoy: trace, debug, /,
+    ],
     [['-l', 'info', '--log-level', 'debug'], /^"--log-level" is there twice/],
     [['--cpuset-threads', '--cpuset-threads'], /twice/],
     [['--concurrency'], /^"--concurrency" has no value after it$/],
-    [['--concurrency', 'two'], /, no number of threads/],
-    [['--concurrency', '-1'], /, no number of threads/],
+    [['--concurrency', 'two'], /, which is not a number of threads/],
+    [['--concurrency', '-1'], /, which is not a number of threads/],
     [['2'], /^"2" belongs to no option/],
     [
       ['--component-log-level', 'upstream:debug', 'http:trace'],
-      /^"http:trace" belongs to no option: .* where one of them has a comma\)$/,
+      /^"http:trace" belongs to no option: .* if one of them has a comma\)$/,
     ],
-    [['--version'], /makes Envoy print something and end/],
+    [['--version'], /makes Envoy print something and exit/],
   ] as const) {
     it(`finds what is wrong in ${args.join(' | ')}`, () => {
       const faults = argumentFaults(args).map(

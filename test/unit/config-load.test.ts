@@ -542,7 +542,7 @@ describe('loadConfig shutdown token', () => {
     }
     for (const token of ['hunter2\nx', 'hünter2', `hunter2${'x'.repeat(5_000)}`]) {
       const problem = onlyProblemOf({ flags: { 'shutdown-token-file': fileWith(token) } });
-      assert.match(problem, /^shutdown-token-file: .*can't be used: its text must be/);
+      assert.match(problem, /^shutdown-token-file: .*can't be used: its content must be/);
       assert.doesNotMatch(problem, /h.nter2/);
     }
   });

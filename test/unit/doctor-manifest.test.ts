@@ -199,7 +199,7 @@ describe('checkContainers', () => {
     const { text, levels } = await look({
       container: { env: [{ name: 'PM2_ENVOY_PROFILE', value: 'edge' }] },
     });
-    assert.match(text, /"edge" is not a profile.* -> call the doctor in the folder/);
+    assert.match(text, /"edge" is not a profile.* -> call the doctor in the directory/);
     assert.deepEqual(levels, ['problem']);
   });
 
@@ -248,7 +248,7 @@ describe('checkContainers of preStop', () => {
     { name: 'PM2_ENVOY_SHUTDOWN_TOKEN_FILE', value: '/etc/pm2-envoy-token/token' },
   ];
   for (const [what, changes, says] of [
-    ['no hook', { container: { lifecycle: {} } }, /^ok preStop .*the signal begins the drain/m],
+    ['no hook', { container: { lifecycle: {} } }, /^ok preStop .*the signal starts the drain/m],
     [
       'a sleep',
       { container: { lifecycle: { preStop: { sleep: { seconds: 5 } } } } },
@@ -441,7 +441,10 @@ describe('checkContainers of the rest', () => {
   it('has a problem with a probe at a path of the manager that is none', async () => {
     const readinessProbe = { httpGet: { path: '/ready', port: 8090 }, timeoutSeconds: 5 };
     const { lines } = await look({ container: { readinessProbe } });
-    assert.match(lines.join('\n'), /^problem probes .*at \/ready: the container never gets ready/m);
+    assert.match(
+      lines.join('\n'),
+      /^problem probes .*at \/ready: the container never becomes ready/m,
+    );
   });
 });
 
@@ -476,12 +479,12 @@ describe('checkContainers, of what a real kubelet does not do', () => {
           readinessProbe: { httpGet: { ...https, path: '/readyz', port: 8090 }, timeoutSeconds: 5 },
         },
       },
-      /^problem probes .*readinessProbe: the manager does not speak HTTPS: it never gets ready/m,
+      /^problem probes .*readinessProbe: the manager does not speak HTTPS: it never becomes ready/m,
     ],
     [
       'a liveness probe by HTTPS',
       { container: { livenessProbe: { httpGet: { ...https, path: '/healthz', port: 8090 } } } },
-      /^problem probes .*livenessProbe: .*HTTPS: the container is ended again and again/m,
+      /^problem probes .*livenessProbe: .*HTTPS: the container is restarted again and again/m,
     ],
     [
       'a hook by HTTPS',
@@ -506,7 +509,7 @@ describe('checkContainers, of what a real kubelet does not do', () => {
     [
       'a hook that is one text',
       { container: exec('pm2-envoy shutdown') },
-      /^problem preStop .*there is no program "pm2-envoy shutdown": the signal comes at once/m,
+      /^problem preStop .*there is no program "pm2-envoy shutdown": the signal comes immediately/m,
     ],
     [
       'a sleep before the drain',
@@ -541,7 +544,7 @@ describe('checkContainers, of what a real kubelet does not do', () => {
     [
       'a grace period with a unit',
       { pod: { terminationGracePeriodSeconds: '330s' } },
-      /^problem manifest .*terminationGracePeriodSeconds is "330s", which is no whole number/m,
+      /^problem manifest .*terminationGracePeriodSeconds is "330s", which is not a whole number/m,
     ],
     [
       'a grace period that Helm fills in',
@@ -619,7 +622,7 @@ describe('checkContainers, of what a real kubelet does not do', () => {
     [
       'a hook with a command that is no list',
       { container: { lifecycle: { preStop: { exec: { command: 'pm2-envoy shutdown' } } } } },
-      /^problem manifest .*exec\.command is no list/m,
+      /^problem manifest .*exec\.command is not a list/m,
     ],
   ] as const) {
     it(`finds ${what}`, async () => {

@@ -79,7 +79,7 @@ const CHANGES: readonly (readonly [string, string, string | RegExp, string, RegE
     'compose/compose.yaml',
     'stop_grace_period: 2m',
     'stop_grace_period: 120',
-    /^problem manifest .*stop_grace_period is 120, which is no duration.*"120s"/m,
+    /^problem manifest .*stop_grace_period is 120, which is not a duration.*"120s"/m,
   ],
   [
     'a variable in it',
@@ -93,7 +93,7 @@ const CHANGES: readonly (readonly [string, string, string | RegExp, string, RegE
     'compose/compose.yaml',
     'stop_grace_period: 2m',
     'stop_grace_period: $' + '{GRACE}',
-    /^problem manifest .*no duration/m,
+    /^problem manifest .*not a duration/m,
   ],
   [
     'a signal that pm2-runtime does not know',
@@ -121,7 +121,7 @@ const CHANGES: readonly (readonly [string, string, string | RegExp, string, RegE
     'compose/compose.yaml',
     'image: pm2-envoy',
     'image: pm2-envoy\n    command: npx pm2-runtime start ecosystem.config.js',
-    /^problem command .*npx ends at SIGTERM/m,
+    /^problem command .*npx exits on SIGTERM/m,
   ],
   [
     'the host’s network with the manager on all addresses',
@@ -163,7 +163,7 @@ const CHANGES: readonly (readonly [string, string, string | RegExp, string, RegE
     'nomad/pm2-envoy.nomad.hcl',
     '      kill_timeout = "2m"',
     '      kill_timeout = var.grace',
-    /^problem manifest .*kill_timeout is "\$\{var\.grace\}", which is no duration/m,
+    /^problem manifest .*kill_timeout is "\$\{var\.grace\}", which is not a duration/m,
   ],
   [
     'the 5 s of Nomad',

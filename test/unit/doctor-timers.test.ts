@@ -63,7 +63,7 @@ describe('checkTimers', () => {
       /drain-timeout at most 1m30s; or set grace-period to 2m and leave both out$/m,
     ],
     [80_000, 'warning', /at most 1m, with check-delay below that/],
-    [60_000, 'problem', /no connection is waited for/],
+    [60_000, 'problem', /the drain waits for no connection/],
     [1_000, 'problem', /at most 1s, with check-delay below that/],
   ] as const) {
     it(`says ${level} to a grace period of ${gracePeriodMs} ms`, () => {

@@ -42,7 +42,7 @@ async function said(
 describe('sayGoesOn', () => {
   it('says the phase, what is open and how long it may take', async () => {
     assert.deepEqual(await said(createFakeEnvoy(3), 15_000), [
-      'the drain of 2026-01-01T00:00:00.000Z goes on in phase wait, connections left: 3, for at most 45s; a kill before its end cuts them',
+      'the drain of 2026-01-01T00:00:00.000Z continues in phase wait, connections left: 3, for at most 45s; a kill before its end cuts them',
     ]);
   });
 

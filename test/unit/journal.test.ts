@@ -72,7 +72,7 @@ describe('createJournal', () => {
     recorded.push(endOfShutdown(startedAt, makeResult({ outcome: 'cancelled' })));
     journal.note(located, idle);
     assert.deepEqual(ended, [`shutdown ${startedAt} cancelled`]);
-    assert.deepEqual(texts(), ['the drain was taken back']);
+    assert.deepEqual(texts(), ['the drain was cancelled']);
   });
 
   it('tells of one that was taken back without a record', () => {

@@ -144,7 +144,7 @@ describe('openOwnApp with a pm2 that is there, and does not answer', () => {
     const { own, said, clock } = openWith(Number.POSITIVE_INFINITY);
     assert.equal(await own.stopIntent(SIGNAL_MS), 'stop');
     assert.ok(clock.nowMs() < 10_000, `after ${clock.nowMs()} ms`);
-    assert.deepEqual(said, ["what pm2 is about can't be asked: no answer"]);
+    assert.deepEqual(said, ['what pm2 is doing is unknown: no answer']);
   });
 });
 

@@ -72,7 +72,7 @@ describe('questionOf', () => {
     assert.match(questionOf(makeState()), /You can cancel for 10s; then its listeners close/);
     const { settings } = makeStatus();
     const now = { settings: { ...settings, checkDelayMs: 0 } };
-    assert.match(questionOf(makeState(now)), /close at once: you can’t cancel it/);
+    assert.match(questionOf(makeState(now)), /close immediately: you can’t cancel it/);
   });
 });
 
@@ -111,7 +111,7 @@ describe('describeAnswer', () => {
     [
       503,
       error('4000 callers wait'),
-      /^Refused \(503\): 4000 callers wait\. A drain that is running goes on\.$/,
+      /^Refused \(503\): 4000 callers wait\. A drain that is running continues\.$/,
     ],
     [500, undefined, /^Refused \(500\): no reason was given\.$/],
     [418, 'teapot', /^Refused \(418\): no reason was given\.$/],

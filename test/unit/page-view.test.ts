@@ -68,7 +68,7 @@ describe('the headline', () => {
     });
     assert.match(
       textOf(region('headline', delay)),
-      /Listeners close at 14:03:30; until then: Resume\. Begun at 14:02:50 by pm2-envoy shutdown \(root\)\.$/,
+      /Listeners close at 14:03:30; until then: Resume\. Started at 14:02:50 by pm2-envoy shutdown \(root\)\.$/,
     );
     assert.match(textOf(region('facts', delay)), /Listeners close in 10s until then: Resume/);
   });
@@ -84,7 +84,7 @@ describe('the headline', () => {
     assert.match(String(headline), /<h2 class="bad">No connection to the manager<\/h2>/);
     assert.match(
       textOf(String(headline)),
-      /At 14:03:20 it said: Draining: .* Envoy itself does not need the manager, and goes on\. Trying again: it can’t be reached\.$/,
+      /At 14:03:20 it said: Draining: .* Envoy itself does not need the manager, and keeps running\. Retrying: it can’t be reached\.$/,
     );
     assert.match(textOf(String(link)), /^not connected last heard 4s ago$/);
   });
@@ -163,7 +163,7 @@ describe('the facts', () => {
   it('show what a drain until requests waits for, and what does not hold it', () => {
     const { settings } = makeStatus();
     const drain = makeDrain({ holding: 1, settings: { ...settings, drainUntil: 'requests' } });
-    assert.match(textOf(region('facts', drain)), /^Still busy 1 11 idle do not hold it /);
+    assert.match(textOf(region('facts', drain)), /^Still busy 1 11 idle, not waited for /);
   });
 
   it('show since when an Envoy is silent, and what was seen last', () => {
@@ -203,7 +203,7 @@ describe('the notices', () => {
     });
     assert.match(
       textOf(notices),
-      /The last reload failed at 13:59:00, and generation 3 goes on: envoy\.yaml: bad Last error: admin does not answer/,
+      /The last reload failed at 13:59:00, and generation 3 keeps serving: envoy\.yaml: bad Last error: admin does not answer/,
     );
   });
 });

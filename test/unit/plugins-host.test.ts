@@ -145,7 +145,7 @@ describe('createPluginHost', () => {
 
   it('refuses a command that exists already', () => {
     assertInvalid(
-      /plugin b .*command shutdown exists already/,
+      /plugin b .*command shutdown already exists/,
       shutdownPlugin([]),
       pluginOf('b', { commands: { shutdown: command('x') } }),
     );
@@ -375,7 +375,7 @@ describe('PluginHost run with time limits', () => {
     mock.timers.tick(699);
     assert.equal(signal?.aborted, false);
     mock.timers.tick(1);
-    await assert.rejects(run, /hook shutdown:one of plugin a did not end in 700 ms/);
+    await assert.rejects(run, /hook shutdown:one of plugin a did not end within 700 ms/);
     assert.equal(signal?.aborted, true);
   });
 
@@ -460,7 +460,7 @@ describe('PluginHost run with time limits', () => {
     await run;
     assert.deepEqual(notes, ['step one', 'step two', 'step three']);
     assert.equal(host.failures.get('before:shutdown:two'), 1);
-    assert.match(fakeLog.of('error')[0] ?? '', /plugin a did not end in 3000 ms/);
+    assert.match(fakeLog.of('error')[0] ?? '', /plugin a did not end within 3000 ms/);
   });
 
   it('waits for a required hook no longer than the drain may take', async () => {
@@ -480,7 +480,7 @@ describe('PluginHost run with time limits', () => {
     assert.deepEqual(notes, ['step one', 'step two', 'step three']);
     assert.match(
       fakeLog.of('error')[0] ?? '',
-      /did not end in 2000 ms, all that the drain has left/,
+      /did not end within 2000 ms, the rest of the drain’s time/,
     );
   });
 

@@ -40,7 +40,7 @@ describe('loadPlugins', () => {
     const path = moduleAt('hung.mjs', 'await new Promise(() => {}); export default class Hung {}');
     await assert.rejects(loadPlugins([{ path, options: {} }], 100), (error: unknown) => {
       assert.ok(isPm2EnvoyError(error, 'plugin-timeout'), String(error));
-      assert.match(error.message, /hung.mjs can't be loaded: its import did not end in 100 ms/);
+      assert.match(error.message, /hung.mjs can't be loaded: its import did not end within 100 ms/);
       return true;
     });
   });

@@ -73,7 +73,7 @@ describe('gapsOf', () => {
     ): string | undefined => said(serving({ counters, ...part }), before)[0];
     assert.match(
       lds({ 'listener_manager.lds.update_success': 1 }) ?? '',
-      /^removed .*LDS does not name it any more/,
+      /^removed .*LDS no longer has it/,
     );
     assert.match(
       lds({ 'listener_manager.lds.init_fetch_timeout': 1 }) ?? '',

@@ -51,7 +51,7 @@ describe('the options of pm2-envoy/command', () => {
   }
 
   const NO_HOOKS = '"hooks" must be an object, such as {"shutdown:finish": {"run": …}}';
-  const NO_RUN = 'must be a text for the shell, or a list of program and arguments';
+  const NO_RUN = 'must be a string for the shell, or a list of program and arguments';
   const refused: readonly [unknown, string][] = [
     [{}, NO_HOOKS],
     [{ hooks: {} }, NO_HOOKS],
@@ -76,7 +76,7 @@ describe('the options of pm2-envoy/command', () => {
     [at(' \n'), `hook ${EVENT}: "run" " \\n" must not be empty`],
     [at([]), `hook ${EVENT}: "run" [] must not be empty`],
     [at(['', 'x']), `hook ${EVENT}: "run" ["","x"] must not be empty`],
-    [at('a\0b'), `hook ${EVENT}: "run" "a\\u0000b" must not hold a NUL`],
+    [at('a\0b'), `hook ${EVENT}: "run" "a\\u0000b" must not contain a NUL`],
     [
       at({ run: 'x', timeout: '20' }),
       `hook ${EVENT}: "timeout" "20" must be a duration with a unit, such as 5s, 1m30s or 500ms (did you mean "20s"?)`,
@@ -171,11 +171,11 @@ describe('the options of pm2-envoy/webhook', () => {
       at({ url, method: 'delete' }),
       '"method" "delete" must be one of GET, POST, PUT, PATCH, DELETE',
     ],
-    [at({ url, headers: ['a'] }), '"headers" must be an object of texts'],
-    [at({ url, headers: { a: 5 } }), '"headers" "a" must be a text'],
+    [at({ url, headers: ['a'] }), '"headers" must be an object of strings'],
+    [at({ url, headers: { a: 5 } }), '"headers" "a" must be a string'],
     [at({ url, headers: { a: `\${READY_MADE_NONE}` } }), `"headers" "a" ${NOT_SET}`],
-    [at({ url, headers: { a: `\${READY_MADE_LINES}` } }), '"headers" "a" is no valid header'],
-    [at({ url, headers: { 'a b': SECRET } }), '"headers" "a b" is no valid header'],
+    [at({ url, headers: { a: `\${READY_MADE_LINES}` } }), '"headers" "a" is not a valid header'],
+    [at({ url, headers: { 'a b': SECRET } }), '"headers" "a b" is not a valid header'],
     [
       at({ url, headers: { a: `x\${${SECRET}` } }),
       `"headers" "a" has a "\${" without a variable’s name and "}"`,

@@ -92,7 +92,7 @@ describe('prepareRunDir', () => {
       mkdirSync(join(directory, 'generations'));
       writeFileSync(join(directory, 'notes.txt'), '');
       chmodSync(directory, mode);
-      assertUnusable(directory, /others may look into it.*notes\.txt/);
+      assertUnusable(directory, /other users may read it.*notes\.txt/);
       assert.equal(modeOf(directory), mode);
     }
   });
@@ -115,7 +115,7 @@ describe('prepareRunDir', () => {
     const folder = makeTempFolder();
     mkdirSync(join(folder, 'real'), { mode: 0o755 });
     symlinkSync(join(folder, 'real'), join(folder, 'link'));
-    assertUnusable(join(folder, 'link'), /not a folder that belongs to this user/);
+    assertUnusable(join(folder, 'link'), /not a directory that belongs to this user/);
     assert.equal(modeOf(join(folder, 'real')), 0o755);
     symlinkSync('/nowhere', join(folder, 'dangling'));
     assertUnusable(join(folder, 'dangling'), /set run-dir/);
@@ -125,7 +125,7 @@ describe('prepareRunDir', () => {
     const folder = makeTempFolder();
     chmodSync(folder, 0o755);
     t.mock.method(process as { getuid(): number }, 'getuid', () => 4_242);
-    assertUnusable(folder, /not a folder that belongs to this user/);
+    assertUnusable(folder, /not a directory that belongs to this user/);
     t.mock.restoreAll();
     assert.equal(modeOf(folder), 0o755);
   });

@@ -111,8 +111,11 @@ describe('statusRows', () => {
 
   it('say of an Envoy that somebody else drains how to take that back', () => {
     const [alone] = shown(statusWith({ phase: 'wait', abandonedDrain: true }));
-    assert.match(alone ?? '', /^phase +wait .*nobody goes on with it: `pm2-envoy shutdown` does/);
+    assert.match(alone ?? '', /^phase +wait .*no process continues it: `pm2-envoy shutdown` does/);
     const [first] = shown(statusWith({ orphanedDrain: true }));
-    assert.match(first ?? '', /^phase {8}idle, but somebody has failed .*`pm2-envoy resume`/);
+    assert.match(
+      first ?? '',
+      /^phase {8}idle, but another program has failed .*`pm2-envoy resume`/,
+    );
   });
 });

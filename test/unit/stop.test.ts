@@ -132,7 +132,7 @@ describe('stopGeneration', () => {
     }
     assert.deepEqual(new Set(done), new Set(['leave relay']));
     assert.equal(isAlive(own.envoy), true);
-    assert.match(log.of('info').join(), /another runner answers for generation 1 now/);
+    assert.match(log.of('info').join(), /another runner is responsible for generation 1 now/);
   });
 
   it('leaves Envoy to the next runner when pm2 restarts the app', async () => {
@@ -140,7 +140,10 @@ describe('stopGeneration', () => {
     await stopGeneration(own, 'restart', context);
     assert.deepEqual(done, ['leave relay']);
     assert.equal(isAlive(own.envoy), true);
-    assert.match(log.of('info').join(), /pm2 restarts this app: generation 1 goes on meanwhile/);
+    assert.match(
+      log.of('info').join(),
+      /pm2 restarts this app: generation 1 keeps running meanwhile/,
+    );
   });
 
   it('serves while a newer generation is starting, and drains once that one is gone', async () => {
@@ -184,13 +187,13 @@ describe('stopGeneration', () => {
     }
   });
 
-  it('is told of a reload with no newer generation: goes on serving, and says so', async () => {
+  it('is told of a reload with no newer generation: keeps serving, and says so', async () => {
     const { context, own, clock, startMs, log, done } = await setUp({ isWanted: async () => true });
     await stopGeneration(own, 'reload', context);
     assert.deepEqual(done, ['leave relay']);
     assert.equal(isAlive(own.envoy), true);
     assert.ok(clock.nowMs() - startMs <= 16 * SECOND_MS);
-    assert.match(log.of('error').join(), /generation 1 goes on serving without a runner/);
+    assert.match(log.of('error').join(), /generation 1 keeps serving without a runner/);
   });
 
   it('is told of a reload, but the app is to be stopped: drains', async () => {

@@ -100,7 +100,9 @@ describe('createTokenSource', () => {
     assert.deepEqual(of('info'), []);
     writeFileSync(path, 'new');
     assert.deepEqual([read(), read()], ['new', 'new']);
-    assert.deepEqual(of('info'), [`shutdown-token-file ${path} has changed: the new token holds`]);
+    assert.deepEqual(of('info'), [
+      `shutdown-token-file ${path} has changed: the new token is valid`,
+    ]);
   });
 
   it('follows the link that Kubernetes swaps when it rotates a secret', () => {
@@ -141,7 +143,7 @@ describe('createTokenSource', () => {
       rmSync(path, { force: true });
       writeFileSync(path, 'old', { mode: 0o600 });
       assert.equal(read(), 'old');
-      assert.match(of('info')[0] ?? '', /the new token holds/);
+      assert.match(of('info')[0] ?? '', /the new token is valid/);
     });
   }
 

@@ -71,7 +71,7 @@ async function whatCounts(cli: CliContext): Promise<LoadedConfig & { env?: NodeJ
   if (cli.isGivenSettings || own.config.adminAddress) return own;
   const app = await findApp(own).catch(() => undefined);
   if (!app) {
-    cli.io.note('no app of pm2 runs Envoy here: these are the settings of this shell');
+    cli.io.note('no pm2 app runs Envoy here: these are the settings of this shell');
     return own;
   }
   const loaded = appConfig(app.process);
@@ -79,9 +79,9 @@ async function whatCounts(cli: CliContext): Promise<LoadedConfig & { env?: NodeJ
     (key) => JSON.stringify(own.settings[key].value) !== JSON.stringify(loaded.settings[key].value),
   );
   const shell =
-    differing.length === 0 ? '' : `; this shell has others of its own: ${differing.join(', ')}`;
+    differing.length === 0 ? '' : `; this shell has different ones: ${differing.join(', ')}`;
   cli.io.note(
-    `these are the settings of the app ${app.process.name} (PM2_HOME ${app.home}) as its next start has them${shell}`,
+    `these are the settings of the app ${app.process.name} (PM2_HOME ${app.home}) that its next start will use${shell}`,
   );
   return { ...loaded, env: app.process.env };
 }

@@ -46,7 +46,7 @@ export async function openDirectDrain(
   if (!located) {
     throw new Pm2EnvoyError(
       'manager-unreachable',
-      `no Envoy of pm2-envoy runs here either (looked in ${runDir}): is it started, as this user, with this run-dir?`,
+      `no Envoy of pm2-envoy runs here either (looked in ${runDir}): is it running, as this user and with this run-dir?`,
     );
   }
   // A wrong address would otherwise be asked again and again until drain-timeout.

@@ -41,7 +41,7 @@ async function install(
     return;
   }
   const installed = await installEnvoy(version, createDownload(io));
-  io.note(`Envoy ${installed.version} ${installed.fresh ? 'installed' : 'was there already'}`);
+  io.note(`Envoy ${installed.version} ${installed.fresh ? 'installed' : 'was already installed'}`);
   io.out(json ? JSON.stringify(installed) : installed.path);
 }
 

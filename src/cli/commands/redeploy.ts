@@ -119,11 +119,11 @@ function changedVariables({ settings, config }: LoadedConfig): Record<string, st
 async function acceptsRemovals(cli: CliContext, { changes }: RedeployPlan): Promise<boolean> {
   const { removed = [] } = changes;
   if (removed.length === 0) return false;
-  const answer = await cli.io.ask('nothing will listen there any more: go on? [y/N] ');
+  const answer = await cli.io.ask('nothing will listen there any more: continue? [y/N] ');
   if (/^y(es)?$/i.test(answer ?? '')) return true;
   throw new Pm2EnvoyError(
     'listeners-removed',
-    `nothing was reloaded: the bootstrap does not have ${removed.join(', ')} any more; put them back, or say --yes`,
+    `nothing was reloaded: the bootstrap does not have ${removed.join(', ')} any more; restore them, or pass --yes`,
   );
 }
 
@@ -135,7 +135,7 @@ async function reload(
   const { from } = plan;
   if (from && areRemovalsAccepted) acceptRemovals(from);
   const forget = cli.io.onInterrupt(
-    () => 'the reload goes on in pm2; `pm2-envoy status` shows where it is',
+    () => 'the reload continues in pm2; `pm2-envoy status` shows where it is',
   );
   let said = '';
   const result = await runReload(plan, (progress) => {
@@ -178,7 +178,7 @@ function describePlan({ from, version, changes, handover, warnings, app }: Redep
   }
   if (changes.bootstrap) lines.push('bootstrap', changes.bootstrap.trimEnd());
   for (const one of changes.removed ?? []) lines.push(`removed    ${one}`);
-  if (!from.launch) lines.push('what changes can not be told: it was not written down');
+  if (!from.launch) lines.push('what changes is unknown: it was not recorded');
   else if (lines.length === 1) lines.push('nothing changes: the same Envoy, the same bootstrap');
   for (const note of handover?.notes ?? []) lines.push(note);
   if (status !== 'online') lines.push(`the app is ${status}`);
@@ -212,16 +212,14 @@ function describeProgress(progress: RedeployProgress): { step: string; text: str
 function describeResult(result: RedeployResult, { config }: RedeployPlan): string {
   const took = formatDuration(Math.round(result.tookMs));
   if (result.outcome === 'failed') {
-    const serves = result.serves
-      ? `${named(result.serves)} goes on serving`
-      : 'no Envoy serves now';
+    const serves = result.serves ? `${named(result.serves)} keeps serving` : 'no Envoy serves now';
     return `the redeploy failed after ${took}: ${result.reason}\n${serves}`;
   }
   const { from, to, handover } = result;
   if (!from) return `${named(to)} serves after ${took}`;
   const cut =
     handover === null
-      ? 'how its hand-over ended is not known'
+      ? 'how its hand-over ended is unknown'
       : `${handover.outcome}, ${describeLeft(handover, config)}`;
   return `${named(to)} serves after ${took}; ${named(from)} has ended: ${cut}`;
 }
@@ -259,7 +257,7 @@ function describeKept(
   keeps: Readonly<Record<string, string>>,
 ): string[] {
   const lines = Object.entries(keeps).map(
-    ([name, value]) => `pm2 keeps ${name}=${value} all the same, and uses it at the next start`,
+    ([name, value]) => `pm2 still keeps ${name}=${value}, and uses it at the next start`,
   );
   if (lines.length === 0 || !from?.launch) return lines;
   const { binary, bootstrap, args, drainTimeMs } = from.launch;

@@ -24,7 +24,7 @@ export async function runShutdown(cli: CliContext): Promise<number> {
   if (cli.json) cli.io.out(JSON.stringify(result));
   else cli.io.say(describeResult(result, seen), 'stdout');
   if (result.outcome === 'drained' || result.outcome === 'timeout') {
-    cli.io.say('Envoy takes no more connections; `pm2-envoy redeploy` brings up a new one.');
+    cli.io.say('Envoy accepts no more connections; `pm2-envoy redeploy` brings up a new one.');
   }
   return exitCodeOfOutcome(result.outcome);
 }
@@ -116,20 +116,20 @@ function phaseOf(hostDrain: HostDrain): DrainPhase | undefined {
 /** Another process leads the drain: nothing depends on this one. */
 function describeInterrupted(phase: Status['phase'] | undefined): string {
   return canBeTakenBack(phase)
-    ? 'the drain goes on; `pm2-envoy resume` takes it back'
-    : `the drain goes on; ${TOO_LATE}; \`pm2-envoy status --watch\` shows it`;
+    ? 'the drain continues; `pm2-envoy resume` cancels it'
+    : `the drain continues; ${TOO_LATE}; \`pm2-envoy status --watch\` shows it`;
 }
 
 /** This process led the drain, and the manager is down: nobody does now. */
 function describeLeft(drain: { phase: Status['phase'] | undefined; isRecorded: boolean }): string {
   const next = drain.isRecorded
-    ? '`pm2-envoy shutdown`, or the manager once it is back, goes on with it, to the same deadline'
-    : '`pm2-envoy shutdown` begins anew: this drain could not be written down';
-  const back = canBeTakenBack(drain.phase) ? '`pm2-envoy resume` takes it back' : TOO_LATE;
-  return `nobody goes on with the drain now, and Envoy stays DRAINING: ${next}; ${back}`;
+    ? '`pm2-envoy shutdown`, or the manager once it is back, continues it, to the same deadline'
+    : '`pm2-envoy shutdown` starts a new one: this drain could not be recorded';
+  const back = canBeTakenBack(drain.phase) ? '`pm2-envoy resume` cancels it' : TOO_LATE;
+  return `no process continues the drain now, and Envoy stays DRAINING: ${next}; ${back}`;
 }
 
-const TOO_LATE = 'Envoy’s listeners are closed, so it can’t be taken back';
+const TOO_LATE = 'Envoy’s listeners are closed, so it can’t be cancelled';
 
 const BEFORE_CLOSE: readonly Status['phase'][] = ['idle', 'fail-health', 'delay'];
 

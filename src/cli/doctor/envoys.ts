@@ -73,7 +73,7 @@ function checkNone(runDir: string, app: Pm2Process | undefined): Finding[] {
   const again =
     app && /waiting restart|stopped|errored/.test(app.status)
       ? ', then `pm2-envoy redeploy`'
-      : '; pm2 tries again by itself';
+      : '; pm2 retries by itself';
   return [
     problem(
       'envoy',
@@ -97,8 +97,8 @@ function checkPorts(live: readonly Generation[]): Finding[] {
   return sharedPorts(live.map(({ envoy }) => envoy.pid)).map(({ port, pid }) =>
     problem(
       'envoy',
-      `${pid === undefined ? 'another program' : `another program (pid ${pid})`} listens on port ${port} as well, and gets a part of its connections`,
-      'end it, or give one of the two another port',
+      `${pid === undefined ? 'another program' : `another program (pid ${pid})`} also listens on port ${port}, and gets some of its connections`,
+      'stop it, or give one of the two another port',
     ),
   );
 }
@@ -113,8 +113,8 @@ async function checkGeneration(generation: Generation, config: Config): Promise<
     findings.push(
       warning(
         'envoy',
-        `${name} has no runner: nobody restarts it when it crashes`,
-        '`pm2 restart envoy` takes over from it, with nothing lost',
+        `${name} has no runner: nothing restarts it when it crashes`,
+        '`pm2 restart envoy` takes over from it without losing a request',
       ),
     );
   }
@@ -168,7 +168,7 @@ async function checkNextRedeploy(
 }
 
 const FOR_DRAINING =
-  '`pm2-envoy status` says whether a drain runs: `pm2-envoy resume` takes it back while its listeners are open, and after that `pm2-envoy redeploy` brings up a new Envoy';
+  '`pm2-envoy status` says whether a drain runs: `pm2-envoy resume` cancels it while its listeners are open; after that `pm2-envoy redeploy` brings up a new Envoy';
 const FOR_STARTING =
   'it waits for its configuration or its first health checks: see its log, and whether its control plane (xDS) and clusters answer';
 
@@ -219,7 +219,7 @@ async function checkServing(name: string, admin: AdminClient): Promise<Finding[]
 }
 
 const FOR_SOURCES =
-  'see its log, and whether its control plane or files (LDS, CDS, RDS, SDS) are as they should be';
+  'see its log, and whether its control plane or files (LDS, CDS, RDS, SDS) are correct';
 
 /** What it was started with may not be what the configuration says now, or is somebody else's choice. */
 function checkRunningDrainTime(
@@ -234,7 +234,7 @@ function checkRunningDrainTime(
     warning(
       'timers',
       `${name} runs with a drain time of ${formatDuration(drainTimeMs)}; envoy-drain-time is ${formatDuration(config.envoyDrainTimeMs)} now`,
-      '`pm2-envoy redeploy` puts it into effect, with nothing lost',
+      '`pm2-envoy redeploy` applies it without losing a request',
     ),
   ];
 }

@@ -100,7 +100,7 @@ async function checkBootstrap(
     const version = await versionOf(path);
     if (version === undefined) throw notAnEnvoy(path);
     accessSync(config.envoyConfig, constants.R_OK);
-    const message = `valid; Envoy ${version} (${path}) was not asked about ${config.envoyConfig}: --validate asks it`;
+    const message = `valid; Envoy ${version} (${path}) was not asked to check ${config.envoyConfig}: --validate asks it`;
     return ok('configuration', message);
   }
   const servingPid = openGenerations(runDir).newest()?.envoy.pid;
@@ -132,7 +132,7 @@ async function checkUdp(bootstrap: string, binary: string): Promise<Finding[]> {
 
 function notUnderPm2(error: unknown, { adminAddress }: Config): Finding {
   return adminAddress
-    ? ok('pm2', 'Envoy is somebody else’s (admin-address): pm2 runs only the manager')
+    ? ok('pm2', 'pm2-envoy did not start this Envoy (admin-address): pm2 runs only the manager')
     : problem(
         'pm2',
         messageOf(error),
@@ -147,8 +147,8 @@ async function checkManager(config: Config): Promise<Finding[]> {
     return [ok('manager', `answers at ${manager.url}`)];
   } catch (error) {
     const remedy = isPm2EnvoyError(error, 'manager-refused')
-      ? 'set the shutdown token here as the manager has it'
-      : 'start it, or set serve-address and serve-port as the manager has them';
+      ? 'set the same shutdown token here as in the manager'
+      : 'start it, or set the same serve-address and serve-port as in the manager';
     return [problem('manager', messageOf(error), remedy)];
   }
 }
@@ -168,7 +168,7 @@ function checkAcceptQueue(): Finding {
 /** In a container not even root may write it. */
 function remedyForAcceptQueue(): string {
   if (process.env['KUBERNETES_SERVICE_HOST'] !== undefined) {
-    return 'name it in the pod’s securityContext.sysctls, and let the kubelet take it: it is none of the safe ones (--allowed-unsafe-sysctls=net.ipv4.tcp_migrate_req)';
+    return 'set it in the pod’s securityContext.sysctls, and let the kubelet allow it, because it is not a safe sysctl (--allowed-unsafe-sysctls=net.ipv4.tcp_migrate_req)';
   }
   try {
     accessSync('/proc/sys/net/ipv4/tcp_migrate_req', constants.W_OK);

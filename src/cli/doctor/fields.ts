@@ -60,7 +60,7 @@ export function createFieldReader(): FieldReader {
     try {
       return parseDuration(value);
     } catch (error) {
-      return refuse(name, value, `no duration: it ${messageOf(error)}`);
+      return refuse(name, value, `not a duration: it ${messageOf(error)}`);
     }
   };
   return {
@@ -68,7 +68,7 @@ export function createFieldReader(): FieldReader {
     seconds: (fields, name, fallback) => {
       const value = fields[name];
       if (value === undefined || value === null) return fallback;
-      return number(value) ?? refuse(name, value, 'no whole number of seconds');
+      return number(value) ?? refuse(name, value, 'not a whole number of seconds');
     },
     durationMs: (fields, name, fallback) => {
       const value = fields[name];
@@ -85,8 +85,8 @@ export function createFieldReader(): FieldReader {
 
 function remedyFor(value: unknown): string {
   return isUnseen(value)
-    ? 'hand over what is applied, with everything filled in'
-    : 'write it as the platform takes it: it refuses this, or takes its default';
+    ? 'pass what is applied, with everything filled in'
+    : 'write it as the platform expects it: it refuses this, or uses its default';
 }
 
 /** Whether a value is filled in somewhere else: `$(NAME)`, `${NAME}`, `{{ .Values.name }}`. */

@@ -46,7 +46,7 @@ function checkBootstrap({ mounts, variables }: StoppedContainer): Finding[] {
   return [
     warning(
       'files',
-      `${mount.path} is one file of its volume (subPath): a change never gets there, and \`pm2-envoy redeploy\` starts the old one again`,
+      `${mount.path} is one file of its volume (subPath): a change never arrives, and \`pm2-envoy redeploy\` starts the old one again`,
       'mount the folder',
     ),
   ];

@@ -60,7 +60,7 @@ function checkInstances({ name }: Pm2Process, instances: readonly Pm2Process[]):
   return [
     problem(
       'pm2',
-      `pm2 runs ${instances.length} instances of ${name}: they hand over from each other, and a stop of one drains the host`,
+      `pm2 runs ${instances.length} instances of ${name}: they take over from each other, and a stop of one drains the host`,
       `\`pm2 scale ${name} 1\`, and instances: 1 in the ecosystem file; more threads are Envoy's own \`--concurrency\` (envoy-args)`,
     ),
   ];
@@ -74,12 +74,12 @@ function checkSettings({ name, settings }: Pm2Process): Finding[] {
     ],
     [
       !settings.treekill,
-      `treekill is on for ${name}: pm2 signals Envoy itself, which ends at once`,
+      `treekill is on for ${name}: pm2 signals Envoy itself, which exits immediately`,
     ],
-    [!settings.pmx, `pmx is on for ${name}: the runner ends when pm2's daemon does`],
+    [!settings.pmx, `pmx is on for ${name}: the runner exits when pm2's daemon does`],
     [
       settings.autorestart,
-      `autorestart is off for ${name}: after a crash of Envoy nobody starts it again`,
+      `autorestart is off for ${name}: after a crash of Envoy, nothing starts it again`,
     ],
     [
       !settings.stopExitCodes.includes(0),

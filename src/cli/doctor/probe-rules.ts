@@ -21,14 +21,14 @@ type HttpAction = Action & { kind: 'http' };
 /** Whether the hook drains: what the platform calls, and whether that gets through (docs/kubernetes.md). */
 export function checkPreStop(described: Described): Finding[] {
   const { preStop, platform, ports } = described.container;
-  if (!preStop) return [ok('preStop', 'there is none: the signal begins the drain')];
+  if (!preStop) return [ok('preStop', 'there is none: the signal starts the drain')];
   const { drains, fault } = hookOf(preStop);
   if (fault) {
     return [
       problem(
         'preStop',
-        `the hook fails, for ${fault}: the signal comes at once`,
-        'write each word as an entry of its own: [pm2-envoy, shutdown]',
+        `the hook fails, for ${fault}: the signal comes immediately`,
+        'write each word as a separate entry: [pm2-envoy, shutdown]',
       ),
     ];
   }
@@ -37,7 +37,7 @@ export function checkPreStop(described: Described): Finding[] {
     return [
       problem(
         'preStop',
-        `no port of the container has that name: ${platform} calls nothing, and the signal comes at once`,
+        `no port of the container has that name: ${platform} calls nothing, and the signal comes immediately`,
         `name one of its ports: ${[...ports.keys()].filter(Boolean).join(', ') || 'there is none'}`,
       ),
     ];
@@ -71,7 +71,7 @@ export function checkProbes(described: Described): Finding[] {
     ...findings,
     warning(
       'probes',
-      'there is no readinessProbe: requests come before Envoy is LIVE',
+      'there is no readinessProbe: requests arrive before Envoy is LIVE',
       `httpGet /readyz on port ${config.servePort}, with timeoutSeconds: 5`,
     ),
   ];
@@ -82,14 +82,14 @@ function checkHook(described: Described, hook: HttpAction): Finding {
   if (hook.isHttps) {
     return problem(
       'preStop',
-      'the manager does not speak HTTPS: the kubelet then asks by HTTP, without the headers, gets 403, and SIGTERM comes at once',
+      'the manager does not speak HTTPS: the kubelet then asks by HTTP, without the headers, gets 403, and SIGTERM comes immediately',
       'leave scheme out, or exec `pm2-envoy shutdown`',
     );
   }
   if (container.isHostNetwork && hook.host === undefined) {
     return problem(
       'preStop',
-      'with hostNetwork an httpGet without host is never sent (kubernetes#134285): SIGTERM comes at once',
+      'with hostNetwork an httpGet without host is never sent (kubernetes#134285): SIGTERM comes immediately',
       'exec `pm2-envoy shutdown`, or host: 127.0.0.1',
     );
   }
@@ -110,7 +110,7 @@ function checkHook(described: Described, hook: HttpAction): Finding {
       : 'with an Authorization that is not `Bearer TOKEN`';
   return problem(
     'preStop',
-    `httpGet ${lack} gets 403, which the kubelet takes for done: SIGTERM comes at once`,
+    `httpGet ${lack} gets 403, which the kubelet treats as done: SIGTERM comes immediately`,
     'exec `pm2-envoy shutdown`, or set shutdown-token-file and send that token as Authorization: Bearer',
   );
 }
@@ -136,7 +136,7 @@ function checkProbe(described: Described, { role, action, timeoutSeconds }: Prob
   if (isManager && action.isHttps) {
     return problem(
       'probes',
-      `the manager does not speak HTTPS: ${isAlive ? 'the container is ended again and again' : 'it never gets ready'}`,
+      `the manager does not speak HTTPS: ${isAlive ? 'the container is restarted again and again' : 'it never becomes ready'}`,
       'leave scheme out, or set HTTP',
     );
   }
@@ -154,7 +154,7 @@ function checkProbe(described: Described, { role, action, timeoutSeconds }: Prob
   if (!['/readyz', '/healthz'].includes(action.path)) {
     return problem(
       'probes',
-      `the manager does not answer a probe at ${action.path}: the container never gets ready`,
+      `the manager does not answer a probe at ${action.path}: the container never becomes ready`,
       '/readyz, with timeoutSeconds: 5',
     );
   }
@@ -171,7 +171,7 @@ function checkPatience({ role, patienceMs }: Probe): Finding | undefined {
   if (role !== 'startup' || patienceMs >= LIVE_LIMIT_MS) return undefined;
   return warning(
     'probes',
-    `it gives up after ${formatDuration(patienceMs)}, and an Envoy may take ${formatDuration(LIVE_LIMIT_MS)} to be LIVE: the container is ended again and again`,
+    `it gives up after ${formatDuration(patienceMs)}, and an Envoy may take ${formatDuration(LIVE_LIMIT_MS)} to be LIVE: the container is restarted again and again`,
     `periodSeconds: 1 and failureThreshold: ${LIVE_LIMIT_MS / 1_000}`,
   );
 }

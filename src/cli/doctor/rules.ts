@@ -47,7 +47,7 @@ export function checkContainers(
     problem(
       'manifest',
       'no container with pm2-envoy is in it: none has a variable PM2_ENVOY_…, or such an image, or runs or calls pm2-envoy',
-      'hand over what is applied, such as the output of `kubectl kustomize` or `helm template`',
+      'pass what is applied, such as the output of `kubectl kustomize` or `helm template`',
     ),
   ];
 }
@@ -94,8 +94,8 @@ function checkSettings(container: StoppedContainer, load: Load): Finding[] {
 /** The profile may be a file of the image's. */
 function remedyOf(line: string): string {
   return line.startsWith(`${PROFILE}: `)
-    ? 'call the doctor in the folder of the project, which has that file in config/'
-    : 'fix it: the container ends at its start';
+    ? 'call the doctor in the directory of the project, which has that file in config/'
+    : 'fix it: the container exits at its start';
 }
 
 /** The container's own variables, without what is a file in the container, or a secret. */
@@ -139,7 +139,7 @@ function checkUnseen(container: StoppedContainer, { config, settings }: LoadedCo
     warning(
       'settings',
       `what ${from.join(', ')} holds is not in the manifest: check-delay ${formatDuration(config.checkDelayMs)} and drain-timeout ${formatDuration(config.drainTimeoutMs)} are assumed`,
-      'say both as flags (--check-delay, --drain-timeout), or give a copy of the file by --config',
+      'pass both as flags (--check-delay, --drain-timeout), or a copy of the file with --config',
     ),
   ];
 }
@@ -199,7 +199,7 @@ function checkAddress({ container, config: { serveAddress } }: Described): Findi
   return [
     warning(
       'network',
-      `with hostNetwork and serve-address ${serveAddress} everybody who reaches the node reaches the manager, and no NetworkPolicy holds`,
+      `with hostNetwork and serve-address ${serveAddress} everyone who can reach the node can reach the manager, and NetworkPolicies have no effect`,
       'set serve-address to 127.0.0.1, and host: 127.0.0.1 in the probes',
     ),
   ];
@@ -213,7 +213,7 @@ function checkSignal({ stopSignal, platform }: StoppedContainer): Finding[] {
   return [
     problem(
       'signal',
-      `${platform} stops it with ${stopSignal}, which pm2-runtime does not take for a stop: everything is cut`,
+      `${platform} stops it with ${stopSignal}, which pm2-runtime does not treat as a stop: everything is cut`,
       'leave the signal out, or set SIGTERM',
     ),
   ];
@@ -225,7 +225,7 @@ function checkCommand({ command }: StoppedContainer): Finding[] {
     return [
       problem(
         'command',
-        `${program} ends at SIGTERM and takes pm2 along: everything is cut`,
+        `${program} exits on SIGTERM and takes pm2 down with it: everything is cut`,
         'call pm2-runtime itself, with node_modules/.bin on PATH',
       ),
     ];
@@ -235,7 +235,7 @@ function checkCommand({ command }: StoppedContainer): Finding[] {
       problem(
         'command',
         `pm2-runtime runs another program, not the apps of pm2-envoy: ${command.join(' ')}`,
-        'leave the command out, or give it an ecosystem file that has envoyApps() beside the others',
+        'leave the command out, or give it an ecosystem file that also has envoyApps()',
       ),
     ];
   }
@@ -244,8 +244,8 @@ function checkCommand({ command }: StoppedContainer): Finding[] {
   return [
     make(
       'command',
-      `it takes the place of the image’s own, and does not name pm2-runtime: ${command.join(' ')}`,
-      'leave command and args out, or have them start pm2-runtime',
+      `it replaces the image’s command, and does not call pm2-runtime: ${command.join(' ')}`,
+      'leave command and args out, or make them start pm2-runtime',
     ),
   ];
 }

@@ -56,7 +56,7 @@ function checkKillTimeout({ config, killTimeoutMs: hasMs }: Timers): Finding[] {
     problem(
       'timers',
       `pm2 kills the runner ${show(hasMs)} after its signal, before a drain of ${show(config.drainTimeoutMs)} has ended: Envoy is left behind`,
-      `use the apps of envoyApps(), which set kill_timeout to ${neededMs}, and \`pm2 reload\` the ecosystem file, which has Envoy serve all the while; then \`pm2 save\` if you use that`,
+      `use the apps of envoyApps(), which set kill_timeout to ${neededMs}, and \`pm2 reload\` the ecosystem file, during which Envoy keeps serving; then \`pm2 save\` if you use that`,
     ),
   ];
 }
@@ -84,7 +84,7 @@ export function checkGracePeriod({
     return [
       problem(
         'timers',
-        `a grace period of ${show(gracePeriodMs)} is over before check-delay ${show(config.checkDelayMs)} is: no connection is waited for`,
+        `a grace period of ${show(gracePeriodMs)} is over before check-delay ${show(config.checkDelayMs)} is: the drain waits for no connection`,
         remedy,
       ),
     ];
@@ -92,7 +92,7 @@ export function checkGracePeriod({
   return [
     warning(
       'timers',
-      `a grace period of ${show(gracePeriodMs)} may end before the drain does (${drain}): what is open then is cut`,
+      `a grace period of ${show(gracePeriodMs)} may end before the drain does (${drain}): connections that are open then are cut`,
       remedy,
     ),
   ];
@@ -108,7 +108,7 @@ export function checkDrainTime(
     return [
       ok(
         'timers',
-        `envoy-drain-time ${show(envoyDrainTimeMs)} lets websockets live through a drain`,
+        `envoy-drain-time ${show(envoyDrainTimeMs)} keeps websockets open during a drain`,
       ),
     ];
   }
@@ -116,7 +116,7 @@ export function checkDrainTime(
     warning(
       'timers',
       `with envoy-drain-time ${show(envoyDrainTimeMs)} Envoy 1.40 closes idle connections, and active websockets too, from ${show(Math.round(beginsMs))} on: within drain-timeout ${show(drainTimeoutMs)}`,
-      `set envoy-drain-time to at least ${show(Math.ceil((drainTimeoutMs * 1.5) / 1_000) * 1_000)} (the default is 10m); to be free of idle connections use drain-until requests`,
+      `set envoy-drain-time to at least ${show(Math.ceil((drainTimeoutMs * 1.5) / 1_000) * 1_000)} (the default is 10m); to not wait for idle connections, use drain-until requests`,
     ),
   ];
 }

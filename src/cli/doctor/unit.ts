@@ -68,14 +68,14 @@ export function checkUnit(unit: Unit, killTimeoutMs: number): Finding[] {
       ? ok('systemd', `TimeoutStopSec ${stop} of ${name} covers kill_timeout ${killTimeout}`)
       : problem(
           'systemd',
-          `TimeoutStopSec ${stop} of ${name} does not cover kill_timeout ${killTimeout}: a stop or a reboot may cut what a drain still waits for`,
+          `TimeoutStopSec ${stop} of ${name} does not cover kill_timeout ${killTimeout}: a stop or a reboot may cut connections that a drain still waits for`,
           `set TimeoutStopSec=${Math.ceil(killTimeoutMs / 1_000) + 30} ${inDropIn}`,
         ),
     killMode === 'process'
       ? ok('systemd', `KillMode process of ${name} lets Envoy outlive pm2's daemon`)
       : warning(
           'systemd',
-          `KillMode ${killMode} of ${name}: when pm2's daemon dies, systemd ends Envoy with everything it has open`,
+          `KillMode ${killMode} of ${name}: when pm2's daemon dies, systemd kills Envoy and cuts all its connections`,
           `set KillMode=process ${inDropIn}`,
         ),
   ];

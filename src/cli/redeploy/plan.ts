@@ -67,7 +67,7 @@ export async function findIdleApp(loaded: LoadedConfig): Promise<FoundApp> {
   if (config.adminAddress) {
     throw new Pm2EnvoyError(
       'config-invalid',
-      `admin-address ${settings['admin-address'].value} is of an Envoy that pm2-envoy did not start: there is nothing to redeploy`,
+      `admin-address ${settings['admin-address'].value} belongs to an Envoy that pm2-envoy did not start: there is nothing to redeploy`,
     );
   }
   const app = await findApp(loaded);
@@ -143,7 +143,7 @@ export async function planRedeploy(
 function uncheckedBootstrap(reason: string): Pm2EnvoyError {
   return new Pm2EnvoyError(
     'redeploy-failed',
-    `${reason}. A reload needs that much for the time of the hand-over; with --force it goes on, and when memory runs out the kernel is to end the new Envoy first`,
+    `${reason}. A reload needs that much for the time of the hand-over; with --force it continues, and if memory runs out, the kernel kills the new Envoy first`,
   );
 }
 
@@ -170,7 +170,7 @@ function refuseOutranked(
     if (!isKey(key) || source !== `--${key}` || env[variableOf(key)] === undefined) continue;
     throw new Pm2EnvoyError(
       'config-invalid',
-      `--${key} would change nothing: the app has an argument --${key} of its own, which comes first; change it in the ecosystem file`,
+      `--${key} would change nothing: the app has its own argument --${key}, which takes precedence; change it in the ecosystem file`,
     );
   }
 }

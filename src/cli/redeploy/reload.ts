@@ -192,10 +192,10 @@ function whyFailed(seen: {
   const { plan, serving, refusal, isStopped } = seen;
   const { name } = plan.app.process;
   if (refusal?.includes(ALREADY)) return reloadUnderWay(name);
-  if (isStopped) return 'somebody stopped it meanwhile: the host is drained';
+  if (isStopped) return 'it was stopped meanwhile: the host is drained';
   if (!refusal) return `no newer generation is LIVE; \`pm2 logs ${name}\` says more`;
   const isNewer = serving?.ready && serving.number > (plan.from?.number ?? 0);
-  return `pm2 did not ${isNewer ? 'see the reload through' : 'reload'}: ${refusal}`;
+  return `pm2 did not ${isNewer ? 'complete the reload' : 'reload'}: ${refusal}`;
 }
 
 /** pm2 takes over variables before it starts anything, and can't be made to forget them again. */

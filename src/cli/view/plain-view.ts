@@ -71,8 +71,8 @@ export function watchLine(status: Status): PlainLine {
     drain ? drain.text : `${outcome ?? phase}: ${open}`,
     `${says.replace(/ +/g, ' ')}${where}`,
     ...(envoy?.listeners === 0 ? ['no listener: it serves nothing'] : []),
-    ...(orphanedDrain ? ['its health check was failed by somebody'] : []),
-    ...(status.abandonedDrain ? ['nobody goes on with the drain'] : []),
+    ...(orphanedDrain ? ['another program has failed its health check'] : []),
+    ...(status.abandonedDrain ? ['no process continues the drain'] : []),
     ...generations
       .filter(({ state }) => state === 'starting' || state === 'handing-over')
       .map(({ number, state, connections }) =>

@@ -162,7 +162,7 @@ function waitRows(status: Status): Row[] {
 
 /** Who began the drain. */
 function originRows({ startedBy }: Status): Row[] {
-  return startedBy === null ? [] : [{ label: 'begun by', text: describeOrigin(startedBy) }];
+  return startedBy === null ? [] : [{ label: 'started by', text: describeOrigin(startedBy) }];
 }
 
 const WARN = { style: 'warn' } as const;
@@ -174,12 +174,12 @@ const NEAR_MS = 30_000;
 export function phaseRow({ phase, outcome, startedAt, orphanedDrain, ...status }: Status): Row {
   const label = 'phase';
   if (orphanedDrain) {
-    const text = 'idle, but somebody has failed Envoy’s health check (`pm2-envoy resume`)';
+    const text = 'idle, but another program has failed Envoy’s health check (`pm2-envoy resume`)';
     return { label, text, ...WARN };
   }
   if (phase === 'idle') return { label, text: 'idle' };
   if (status.abandonedDrain) {
-    const text = `${phase} (drain of ${startedAt}), and nobody goes on with it: \`pm2-envoy shutdown\` does`;
+    const text = `${phase} (drain of ${startedAt}), and no process continues it: \`pm2-envoy shutdown\` does`;
     return { label, text, ...BAD };
   }
   if (outcome === null) return { label, text: `${phase} (drain of ${startedAt})`, style: 'bold' };

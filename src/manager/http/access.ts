@@ -112,7 +112,7 @@ function browserSign(headers: IncomingHttpHeaders): string | undefined {
 /** An address that was typed or clicked outside the browser is `none`, whatever it was redirected to. */
 function navigationSign(headers: IncomingHttpHeaders): string | undefined {
   if (headers['sec-fetch-mode'] !== 'navigate' || headers['sec-fetch-site'] !== 'none') return;
-  return 'a browser was led to it by an address, which any site can redirect';
+  return 'a browser navigated to it, which any site can cause';
 }
 
 /** As it may stand in a log and an answer: short, and without control characters. */

@@ -59,7 +59,7 @@ export function failed(log: Log) {
     log.error({ err: error, path: request.path }, 'a request failed');
     sendError(response, 500, {
       code: 'internal',
-      message: 'this is a fault in pm2-envoy; its log says more',
+      message: 'this is a bug in pm2-envoy; its log says more',
     });
   };
 }

@@ -30,7 +30,7 @@ export function createEventStream(parts: { observer: Observer; journal: Journal 
   const handler = (request: Request, response: Response): void => {
     if (open.size >= MOST_STREAMS) {
       response.set('retry-after', String(HEARTBEAT_MS / 1_000));
-      const message = `${MOST_STREAMS} callers watch already, the most there may be: close one, or ask /status`;
+      const message = `${MOST_STREAMS} callers are already watching, which is the limit: close one, or use /status`;
       sendError(response, 503, { code: 'too-many-watchers', message });
       return;
     }

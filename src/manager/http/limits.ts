@@ -48,7 +48,7 @@ export function limitWaiters({ waiters }: Pick<Limits, 'waiters'>): RequestHandl
       response.set('retry-after', String(RETRY_AFTER_SECONDS));
       sendError(response, 503, {
         code: 'too-many-callers',
-        message: `${waiters} callers wait for the drain already, the most there may be: it goes on without more; ask again in ${RETRY_AFTER_SECONDS} s`,
+        message: `${waiters} callers are already waiting for the drain, which is the limit: it continues; ask again in ${RETRY_AFTER_SECONDS} s`,
       });
       return;
     }

@@ -19,7 +19,7 @@ const KEEP_ALIVE_MS = 30_000;
 const UNREADABLE: Readonly<Record<string, readonly [string, string]>> = {
   HPE_HEADER_OVERFLOW: ['431 Request Header Fields Too Large', 'its headers are too large'],
   HPE_CHUNK_EXTENSIONS_OVERFLOW: ['413 Content Too Large', 'its chunk extensions are too large'],
-  ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'it did not arrive whole in time'],
+  ERR_HTTP_REQUEST_TIMEOUT: ['408 Request Timeout', 'it did not arrive completely in time'],
 };
 
 /** The manager's listening server. */
@@ -66,7 +66,7 @@ export async function serve(options: {
       if (!busy || (!held && clock.nowMs() - startedMs > BUSY_LIMIT_MS)) {
         throw unusable({ host: address, port }, error);
       }
-      if (!said) log.warn(`port ${port} on ${address} is busy: trying again`);
+      if (!said) log.warn(`port ${port} on ${address} is in use: retrying`);
       said = true;
       await clock.sleep(RETRY_MS);
     }
@@ -111,7 +111,7 @@ function answerUnreadable(error: NodeJS.ErrnoException, socket: Duplex): void {
   }
   const [status, message] = UNREADABLE[error.code ?? ''] ?? [
     '400 Bad Request',
-    'it is not HTTP that can be read',
+    'it is not valid HTTP',
   ];
   const body = JSON.stringify({ error: { code: 'bad-request', message } });
   socket.end(
@@ -168,7 +168,7 @@ function unusable(
       : code === 'EADDRNOTAVAIL'
         ? 'this host has no such address'
         : code === 'EACCES'
-          ? 'this user may not'
+          ? 'this user is not allowed to'
           : String(code);
   return new Pm2EnvoyError(
     'serve-failed',

@@ -46,7 +46,7 @@ export function createTrust(options: {
       }
       sendError(response, 403, {
         code: 'refused',
-        message: `${path} is for this host itself, and ${access.reason}: call it on a loopback address, or send the shutdown token as "Authorization: Bearer TOKEN"`,
+        message: `${path} is for this host only, and ${access.reason}: call it on a loopback address, or send the shutdown token as "Authorization: Bearer TOKEN"`,
       });
     };
   };
@@ -61,8 +61,8 @@ function refusalPage(reason: string, port: number): string {
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Refused · pm2-envoy</title>
 <h1>Refused</h1>
-<p>This page is for the host itself, and ${reason}.</p>
-<p>On the host, open it at <code>http://127.0.0.1:${port}/</code>. From afar, forward the port, and open it at
+<p>This page is for the host only, and ${reason}.</p>
+<p>On the host, open it at <code>http://127.0.0.1:${port}/</code>. From another machine, forward the port, and open it at
 <code>http://127.0.0.1:${port}/</code> here:</p>
 <pre>ssh -L ${port}:127.0.0.1:${port} HOST</pre>
 <p><code>pm2-envoy status</code> on the host shows the same.</p>
@@ -81,6 +81,7 @@ function createRefusalLog({ log, clock = systemClock }: { log: Log; clock?: Cloc
     }
     count += 1;
     if (count <= LINES_PER_MINUTE) log.warn(request, `refused: ${reason}`);
-    if (count === LINES_PER_MINUTE) log.warn('refusing goes on: for a minute, it is only counted');
+    if (count === LINES_PER_MINUTE)
+      log.warn('more requests are refused: for a minute, they are only counted');
   };
 }

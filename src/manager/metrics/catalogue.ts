@@ -17,18 +17,18 @@ export const METRICS: readonly MetricDefinition[] = [
   {
     name: 'pm2_envoy_phase',
     type: 'gauge',
-    help: '1 for the phase that this host is in, 0 for the others; finish means that a drain has ended.',
+    help: '1 for the current phase of this host, 0 for the others; finish means that a drain has ended.',
     labels: ['phase'],
   },
   {
     name: 'pm2_envoy_orphaned_drain',
     type: 'gauge',
-    help: '1 while Envoy is DRAINING although no drain of pm2-envoy runs, else 0.',
+    help: '1 while Envoy is DRAINING although pm2-envoy runs no drain, otherwise 0.',
   },
   {
     name: 'pm2_envoy_open_connections',
     type: 'gauge',
-    help: 'Open connections, those of an Envoy that is handed over from included; absent while they cannot be counted.',
+    help: 'Open connections, including those of an older Envoy in a hand-over; absent while they cannot be counted.',
   },
   {
     name: 'pm2_envoy_listener_open_connections',
@@ -39,34 +39,34 @@ export const METRICS: readonly MetricDefinition[] = [
   {
     name: 'pm2_envoy_kind_open_connections',
     type: 'gauge',
-    help: 'Open connections by what they carry; a websocket over HTTP/2 is a stream of an http2 connection, and counts beside it.',
+    help: 'Open connections by what they carry; a websocket over HTTP/2 is a stream of an http2 connection and is counted in addition to it.',
     labels: ['kind'],
   },
   {
     name: 'pm2_envoy_active_requests',
     type: 'gauge',
-    help: 'HTTP requests under way; an upgraded connection is one.',
+    help: 'HTTP requests in progress; an upgraded connection counts as one.',
   },
   {
     name: 'pm2_envoy_new_connections_per_second',
     type: 'gauge',
-    help: 'New connections in a second, between the last two looks at Envoy.',
+    help: 'New connections per second, between the last two polls of Envoy.',
   },
   {
     name: 'pm2_envoy_drain_timeout_seconds',
     type: 'gauge',
-    help: 'The setting drain-timeout: what a drain may take at most.',
+    help: 'The setting drain-timeout: the upper bound of a drain.',
   },
   {
     name: 'pm2_envoy_drain_deadline_timestamp_seconds',
     type: 'gauge',
-    help: 'When the drain under way is over at the latest, as a Unix time; absent without one.',
+    help: 'Deadline of the current drain, as a Unix time; absent without a drain.',
     labels: ['command'],
   },
   {
     name: 'pm2_envoy_drain_time_left_seconds',
     type: 'gauge',
-    help: 'Time until the deadline of the drain under way; absent without one.',
+    help: 'Time until the deadline of the current drain; absent without a drain.',
     labels: ['command'],
   },
   {
@@ -78,25 +78,25 @@ export const METRICS: readonly MetricDefinition[] = [
   {
     name: 'pm2_envoy_drains_total',
     type: 'counter',
-    help: 'Drains of this host (shutdown) and hand-overs to a newer Envoy (handover) that have ended, whichever process led them.',
+    help: 'Drains of this host (shutdown) and hand-overs to a newer Envoy (handover) that have ended, regardless of which process led them.',
     labels: ['command', 'outcome'],
   },
   {
     name: 'pm2_envoy_drain_duration_seconds',
     type: 'histogram',
-    help: 'How long drains and hand-overs have taken; those that were cancelled are left out.',
+    help: 'Duration of drains and hand-overs; cancelled ones are not included.',
     labels: ['command'],
   },
   {
     name: 'pm2_envoy_connections_cut_total',
     type: 'counter',
-    help: 'Connections that were open at the end of a drain or hand-over: cut when Envoy is stopped. Idle ones that drain-until requests does not wait for are left out.',
+    help: 'Connections that were open at the end of a drain or hand-over, and are cut when Envoy is stopped. Idle ones that drain-until requests does not wait for are not included.',
     labels: ['command'],
   },
   {
     name: 'pm2_envoy_reload_failures_total',
     type: 'counter',
-    help: 'Reloads of which the new Envoy did not come up: the old one went on serving.',
+    help: 'Reloads whose new Envoy did not come up; the old one kept serving.',
   },
   {
     name: 'pm2_envoy_generations',
@@ -107,7 +107,7 @@ export const METRICS: readonly MetricDefinition[] = [
   {
     name: 'pm2_envoy_udp_steered',
     type: 'gauge',
-    help: '1 while HTTP/3 and UDP of the newest Envoy are handed over with nothing lost, 0 where a reload loses some; absent without UDP listeners.',
+    help: '1 while HTTP/3 and UDP of the newest Envoy are handed over without loss, 0 if a reload loses some; absent without UDP listeners.',
   },
   {
     name: 'pm2_envoy_generation_udp_open',
@@ -118,12 +118,12 @@ export const METRICS: readonly MetricDefinition[] = [
   {
     name: 'pm2_envoy_envoy_up',
     type: 'gauge',
-    help: '1 while the Envoy in service answers on its admin interface, else 0.',
+    help: '1 while the Envoy in service answers on its admin interface, otherwise 0.',
   },
   {
     name: 'pm2_envoy_failed_starts',
     type: 'gauge',
-    help: 'Starts of Envoy that have failed one after the other; 0 while an Envoy serves.',
+    help: 'Consecutive failed starts of Envoy; 0 while an Envoy serves.',
   },
   {
     name: 'pm2_envoy_envoy_info',
@@ -134,42 +134,42 @@ export const METRICS: readonly MetricDefinition[] = [
   {
     name: 'pm2_envoy_envoy_uptime_seconds',
     type: 'gauge',
-    help: 'How long the Envoy in service has run; absent while it does not answer.',
+    help: 'How long the Envoy in service has been running; absent while it does not answer.',
   },
   {
     name: 'pm2_envoy_admin_calls_total',
     type: 'counter',
-    help: 'Calls of the manager on the admin interface of Envoy that have ended, failed ones too.',
+    help: 'Completed calls of the manager to the admin interface of Envoy, including failed ones.',
     labels: ['call'],
   },
   {
     name: 'pm2_envoy_admin_call_seconds_total',
     type: 'counter',
-    help: 'Time that calls on the admin interface took in all.',
+    help: 'Total time of calls to the admin interface.',
     labels: ['call'],
   },
   {
     name: 'pm2_envoy_admin_errors_total',
     type: 'counter',
-    help: 'Calls on the admin interface that have failed, by error code.',
+    help: 'Failed calls to the admin interface, by error code.',
     labels: ['call', 'code'],
   },
   {
     name: 'pm2_envoy_refused_requests_total',
     type: 'counter',
-    help: 'Requests to the manager that were refused with 403, by what spoke against them.',
+    help: 'Requests to the manager that were refused with 403, by reason.',
     labels: ['reason'],
   },
   {
     name: 'pm2_envoy_hook_failures_total',
     type: 'counter',
-    help: 'Hooks that have failed or hung in a drain that the manager led.',
+    help: 'Hooks that failed or hung in a drain led by the manager.',
     labels: ['hook'],
   },
   {
     name: 'process_cpu_seconds_total',
     type: 'counter',
-    help: 'CPU time that the manager has used.',
+    help: 'CPU time used by the manager.',
   },
   {
     name: 'process_resident_memory_bytes',
@@ -184,12 +184,12 @@ export const METRICS: readonly MetricDefinition[] = [
   {
     name: 'process_open_fds',
     type: 'gauge',
-    help: 'Files that the manager has open; Linux only.',
+    help: 'Open files of the manager; Linux only.',
   },
   {
     name: 'process_max_fds',
     type: 'gauge',
-    help: 'Files that the manager may open; Linux only.',
+    help: 'Maximum number of open files of the manager; Linux only.',
   },
   {
     name: 'nodejs_heap_size_total_bytes',
@@ -199,7 +199,7 @@ export const METRICS: readonly MetricDefinition[] = [
   {
     name: 'nodejs_heap_size_used_bytes',
     type: 'gauge',
-    help: 'What of the JavaScript heap of the manager is in use.',
+    help: 'Used size of the JavaScript heap of the manager.',
   },
   {
     name: 'nodejs_version_info',

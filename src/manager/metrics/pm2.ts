@@ -10,7 +10,7 @@ import { isStarting } from '../../status/status.js';
 
 /** What `pm2 show` and `pm2 monit` say of the manager. */
 export interface Pm2Metrics {
-  /** Shows how things stand, and goes on by itself while a drain runs. Nothing without pm2. */
+  /** Shows the current state, and goes on by itself while a drain runs. Nothing without pm2. */
   look(located: Located | undefined): void;
 }
 

@@ -20,7 +20,7 @@ export function startActions(): Actions {
     write('answer', html`${moment(nowMs, nowMs)} ${withCode(text)}`);
   };
   const run = async (command: Command): Promise<void> => {
-    say('Asked for. For a drain, the answer comes at its end.');
+    say('Requested. For a drain, the answer comes when it has ended.');
     say(await send(command));
   };
   const onClick = (id: string, action: () => void): void =>

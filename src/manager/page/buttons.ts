@@ -25,7 +25,7 @@ export function questionOf({
   const { checkDelayMs } = settings;
   const open = `Open connections: ${connections?.open ?? 'unknown'}.`;
   return checkDelayMs === 0
-    ? `${open} Envoy fails its health check, and its listeners close at once: you can’t cancel it (check-delay is 0s). This host is out of service then.`
+    ? `${open} Envoy fails its health check, and its listeners close immediately: you can’t cancel it (check-delay is 0s). This host is out of service then.`
     : `${open} Envoy fails its health check. You can cancel for ${span(checkDelayMs)}; then its listeners close, and this host is out of service.`;
 }
 
@@ -47,12 +47,13 @@ export function describeAnswer({ status, body }: { status: number; body: unknown
 }
 
 /** What it means that a call got no answer. */
-export const SILENCE = 'The manager has not answered. What has begun goes on without this page.';
+export const SILENCE =
+  'The manager has not answered. What has started continues without this page.';
 
 const ADVICE: Readonly<Record<number, string>> = {
-  403: ' Open this page at 127.0.0.1 or localhost, from afar through `ssh -L`, or use `pm2-envoy` on the host.',
+  403: ' Open this page at 127.0.0.1 or localhost, from another machine through `ssh -L`, or use `pm2-envoy` on the host.',
   502: ' See `pm2 logs envoy`, then try again.',
-  503: ' A drain that is running goes on.',
+  503: ' A drain that is running continues.',
   504: ' They are cut when Envoy stops.',
 };
 const ENDED = 'the drain has ended; `pm2-envoy redeploy` brings up a new Envoy';
@@ -61,7 +62,7 @@ function shutdownOf({ status }: Situation): ButtonState {
   if (status.outcome !== null) return off(ENDED);
   if (status.phase !== 'idle') return off('a drain is running');
   if (!status.envoy) return off('there is no Envoy');
-  return { isOff: false, why: 'drains this host; asks first' };
+  return { isOff: false, why: 'drains this host; asks for confirmation' };
 }
 
 function resumeOf({ status: { outcome, phase, orphanedDrain } }: Situation): ButtonState {

@@ -60,7 +60,7 @@ ${marks.map((mark, index) => renderName(mark, { index, scale }))}
 </svg>
 <p class="levels" aria-hidden="true">${levels.map((open) => html`<span>${open}</span>`)}</p>
 <p class="times" aria-hidden="true">${[widthMs, widthMs / 2].map((ms) => html`<span>${span(ms)} ago</span>`)}<span>now</span></p>
-${gaps.length > 0 && html`<p class="legend"><svg width="12" height="12" aria-hidden="true"><rect class="gap" fill="#ddd" width="12" height="12"/></svg> grey: nobody was looking</p>`}`;
+${gaps.length > 0 && html`<p class="legend"><svg width="12" height="12" aria-hidden="true"><rect class="gap" fill="#ddd" width="12" height="12"/></svg> gray: no client was watching</p>`}`;
 }
 
 /** From moments and counts to percent of the picture. */

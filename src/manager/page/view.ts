@@ -64,7 +64,7 @@ function renderHeadline(state: PageState): Html {
   const { link, status, heardAtMs, nowMs } = state;
   const { tone, title, text } = headlineOf(status);
   if (link.kind !== 'lost') return html`<h2 class="${tone}">${title}</h2><p>${withCode(text)}</p>`;
-  return html`<h2 class="bad">No connection to the manager</h2><p>At ${moment(heardAtMs, nowMs)} it said: ${title}. All below is of then. Envoy itself does not need the manager, and goes on. Trying again: ${link.reason}.</p>`;
+  return html`<h2 class="bad">No connection to the manager</h2><p>At ${moment(heardAtMs, nowMs)} it said: ${title}. Everything below is from then. Envoy itself does not need the manager, and keeps running. Retrying: ${link.reason}.</p>`;
 }
 
 function renderSteps({ status }: PageState): Html {
@@ -151,7 +151,7 @@ function openFact(status: Status): Html {
   }
   if (phase === 'wait' && settings.drainUntil === 'requests' && holding !== null && connections) {
     const idle = Math.max(0, connections.open - holding);
-    return fact('Still busy', holding, `${idle} idle do not hold it`);
+    return fact('Still busy', holding, `${idle} idle, not waited for`);
   }
   const ofStart = connectionsAtStart === null ? 'now' : `of ${connectionsAtStart} at the start`;
   return fact('Open connections', open, ofStart);
@@ -174,7 +174,7 @@ function renderNotices({ status: { lastError, generations }, nowMs }: PageState)
   const failed = serving?.failedReload;
   const reload =
     failed &&
-    html`<p class="notice bad"><b>The last reload failed</b> at ${moment(failed.at, nowMs)}, and generation ${serving.number} goes on: <span>${failed.reason}</span></p>`;
+    html`<p class="notice bad"><b>The last reload failed</b> at ${moment(failed.at, nowMs)}, and generation ${serving.number} keeps serving: <span>${failed.reason}</span></p>`;
   const udp =
     serving?.udp?.state === 'unsteered' &&
     html`<p class="notice warn"><b>A reload loses some HTTP/3 and UDP:</b> <span>${serving.udp.reason ?? ''}</span></p>`;

@@ -16,29 +16,29 @@ const PHASES: Readonly<Record<DrainPhase, readonly [title: string, text: string]
   'fail-health': ['Draining: failing the health check', 'Load balancers will see it.'],
   delay: [
     'Draining: waiting for load balancers',
-    'Envoy fails its health check, and still takes new connections.',
+    'Envoy fails its health check, and still accepts new connections.',
   ],
-  close: ['Draining: closing the listeners', 'From now on no new connections are taken.'],
+  close: ['Draining: closing the listeners', 'No new connections are accepted from now on.'],
   wait: [
     'Draining: waiting for open connections',
-    'No new connections are taken. Those that are open go on, at most to the deadline.',
+    'No new connections are accepted. Open ones continue, at most until the deadline.',
   ],
   finish: ['Draining: finishing', 'The outcome comes next.'],
 };
 
 const ABANDONED = [
-  'Draining: nobody goes on with it',
-  'The process that led the drain is gone. Drain does.',
+  'Draining: no process continues it',
+  'The process that led the drain is gone. Drain continues it.',
 ] as const;
 
 const NEXT = '`pm2-envoy redeploy` brings up a new Envoy.';
 const OUTCOMES: Readonly<Record<DrainOutcome, readonly [tone: Tone, title: string, text: string]>> =
   {
-    drained: ['busy', 'Drained: out of service', `Envoy takes no more connections. ${NEXT}`],
+    drained: ['busy', 'Drained: out of service', `Envoy accepts no more connections. ${NEXT}`],
     timeout: [
       'warn',
       'Time is over: out of service',
-      `What is still open is cut when Envoy stops. ${NEXT}`,
+      `Connections that are still open are cut when Envoy stops. ${NEXT}`,
     ],
     cancelled: ['good', 'Drain cancelled: in service', 'Envoy passes its health check again.'],
     'envoy-gone': ['warn', 'Envoy is gone', `It ended during the drain. ${NEXT}`],
@@ -67,7 +67,7 @@ function closingOf({ listenersCloseAt }: Status): string {
 
 function withOrigin(headline: Headline, { startedBy, startedAt }: Status): Headline {
   if (!startedBy || startedAt === null) return headline;
-  const text = `${headline.text} Begun at ${clockOf(startedAt)} by ${originOf(startedBy)}.`;
+  const text = `${headline.text} Started at ${clockOf(startedAt)} by ${originOf(startedBy)}.`;
   return { ...headline, text };
 }
 
@@ -82,9 +82,9 @@ const ORIGINS: Readonly<Record<DrainOriginKind, string>> = {
   cli: '`pm2-envoy shutdown`',
   trigger: '`pm2 trigger`',
   signal: 'a signal to the manager',
-  'orphaned-drain': 'the manager, as orphaned-drain is shutdown',
+  'orphaned-drain': 'the manager, because orphaned-drain is shutdown',
   stop: 'the stop of the app',
-  unknown: 'somebody who did not say who',
+  unknown: 'an unknown process',
 };
 
 /** A moment as UTC: `14:03:20`. */
@@ -99,7 +99,7 @@ function idleHeadline({ envoy, orphanedDrain, generations, failedStart }: Status
     return say(
       'bad',
       'Out of service, without a drain',
-      'Somebody has failed Envoy’s health check: take that back (Resume), or drain it.',
+      'Another program has failed Envoy’s health check: revert that (Resume), or drain it.',
     );
   }
   if (envoy.state === null) {
@@ -107,7 +107,7 @@ function idleHeadline({ envoy, orphanedDrain, generations, failedStart }: Status
     return say(
       'bad',
       'Envoy does not answer',
-      `Its admin interface has been silent${since}, although its process is there. \`pm2 logs envoy\` may say why; \`pm2 restart envoy\` brings up a new one beside it.`,
+      `Its admin interface has been silent${since}, although its process is there. \`pm2 logs envoy\` may say why; \`pm2 restart envoy\` starts a new one next to it.`,
     );
   }
   if (envoy.state !== 'LIVE') return say('busy', `Envoy is ${envoy.state}`, 'No drain is running.');
@@ -115,7 +115,7 @@ function idleHeadline({ envoy, orphanedDrain, generations, failedStart }: Status
     return say(
       'busy',
       `In service, handing over to generation ${envoy.generation}`,
-      'Connections of the old Envoy go on, at most to its deadline.',
+      'Connections of the old Envoy continue, at most until its deadline.',
     );
   }
   if (generations.some(({ state }) => state === 'starting')) {

@@ -41,11 +41,11 @@ interface Command {
 function parseCommand(value: unknown): Command {
   const words = typeof value === 'string' ? [value] : value;
   if (!Array.isArray(words) || !words.every((word) => typeof word === 'string')) {
-    throw new Error('must be a text for the shell, or a list of program and arguments');
+    throw new Error('must be a string for the shell, or a list of program and arguments');
   }
   const [file = '', ...args]: string[] = words;
   if (file.trim() === '') throw new Error('must not be empty');
-  if (words.some((word: string) => word.includes('\0'))) throw new Error('must not hold a NUL');
+  if (words.some((word: string) => word.includes('\0'))) throw new Error('must not contain a NUL');
   const shown = words.join(' ').replaceAll(/\s+/g, ' ').slice(0, LONGEST_NAME);
   if (typeof value === 'string') return { shown, file: '/bin/sh', args: ['-c', value] };
   return { shown, file, args };
@@ -65,7 +65,7 @@ async function runCommand(
     if (errors.length > LAST_LINES) errors.shift();
     count += 1;
     if (count <= MOST_LINES) log.info({ hook, stream }, line);
-    if (count === MOST_LINES) log.warn({ hook }, `${shown}: what else it prints is not logged`);
+    if (count === MOST_LINES) log.warn({ hook }, `${shown}: further output is not logged`);
   };
   const env = { ...childEnvironment(), ...drainVariables(hook, context) };
   const exit = await runProgram({ file, args, env, onLine }, signal).catch((error: unknown) => {

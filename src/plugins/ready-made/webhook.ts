@@ -98,7 +98,7 @@ function shownUrl(text: string): string {
 
 function parseHeaders(value: unknown, env: PluginHost['env']): Record<string, string> {
   if (value === undefined) return {};
-  if (!isObject(value)) throw new Error('must be an object of texts');
+  if (!isObject(value)) throw new Error('must be an object of strings');
   return Object.fromEntries(
     Object.entries(value).map(([name, text]) => [name, parseHeader(name, text, env)]),
   );
@@ -106,14 +106,14 @@ function parseHeaders(value: unknown, env: PluginHost['env']): Record<string, st
 
 function parseHeader(name: string, value: unknown, env: PluginHost['env']): string {
   try {
-    if (typeof value !== 'string') throw new Error('must be a text');
+    if (typeof value !== 'string') throw new Error('must be a string');
     validateHeaderName(name);
     const filled = fillIn(value, env);
     validateHeaderValue(name, filled);
     return filled;
   } catch (error) {
     const isNodes = systemCodeOf(error) !== undefined;
-    const reason = isNodes || !(error instanceof Error) ? 'is no valid header' : error.message;
+    const reason = isNodes || !(error instanceof Error) ? 'is not a valid header' : error.message;
     throw new Error(`${JSON.stringify(name)} ${reason}`);
   }
 }
@@ -140,7 +140,7 @@ async function callWebhook(webhook: Webhook, context: HookContext): Promise<void
       throw new Error(`${shown} ${answer.what}${tries > 1 ? ` (${tries} tries)` : ''}`);
     }
     const delayMs = FIRST_DELAY_MS * 2 ** (tries - 1);
-    log.warn({ hook }, `${shown} ${answer.what}: trying again in ${formatDuration(delayMs)}`);
+    log.warn({ hook }, `${shown} ${answer.what}: retrying in ${formatDuration(delayMs)}`);
     await systemClock.sleep(delayMs, signal);
   }
 }

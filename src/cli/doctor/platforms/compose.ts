@@ -32,7 +32,7 @@ function readService(name: string, raw: Fields): StoppedContainer {
       warning(
         'preStop',
         'pre_stop runs for `docker compose` only, not when Docker itself stops or restarts the container',
-        'leave it out: the signal begins the drain',
+        'leave it out: the signal starts the drain',
       ),
     );
   }
@@ -76,8 +76,8 @@ function filled(service: Fields, fields: FieldReader): Fields {
     fields.findings.push(
       warning(
         'manifest',
-        `the environment may say otherwise: ${assumed.join(', ')} are assumed`,
-        'hand over what `docker compose config` prints',
+        `the environment may set other values: ${assumed.join(', ')} are assumed`,
+        'pass what `docker compose config` prints',
       ),
     );
   }

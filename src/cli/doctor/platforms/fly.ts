@@ -14,7 +14,7 @@ import {
 const GRACE_MS = 5_000;
 const LIMIT = {
   ms: 300_000,
-  message: 'kill_timeout is more than 5 minutes, which machines with shared CPUs cut it to',
+  message: 'kill_timeout is more than 5 minutes, the limit of machines with shared CPUs',
   remedy: 'set it to 300, and grace-period to 5m; or use dedicated CPUs',
 };
 

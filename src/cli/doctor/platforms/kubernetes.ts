@@ -115,8 +115,8 @@ function checkTemplate(parts: readonly unknown[], { findings }: FieldReader): vo
   findings.push(
     problem(
       'manifest',
-      'it is a template that was not rendered: what stands in {{ }} is not known',
-      'hand over what is applied, such as the output of `helm template`',
+      'it is a template that was not rendered: the content of {{ }} is unknown',
+      'pass what is applied, such as the output of `helm template`',
     ),
   );
 }
@@ -153,7 +153,11 @@ function actionOf(
     const { command } = objectOf(fields['exec']);
     if (!Array.isArray(command)) {
       findings.push(
-        problem('manifest', 'exec.command is no list', 'write it as one: [pm2-envoy, shutdown]'),
+        problem(
+          'manifest',
+          'exec.command is not a list',
+          'write it as a list: [pm2-envoy, shutdown]',
+        ),
       );
     }
     return { kind: 'exec', command: listOf(command).map(String) };
