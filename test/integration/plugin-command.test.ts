@@ -91,7 +91,7 @@ describe('pm2-envoy plugin list', () => {
   it('is not needed to find a plugin’s commands: --help has them, and says why there are none', (t) => {
     const { cli } = project(t, false);
     const { out } = cli('--help', [CONSUL, { port: 443 }]);
-    assert.match(out, /Commands of plugins:\n +consul +Commands about consul/);
+    assert.match(out, /Commands of plugins:\n +consul +Commands for consul/);
     assert.match(cli('consul --help', [CONSUL, { port: 443 }]).out, /status.*Show what the Consul/);
     assert.match(cli('--help', CONSUL).said, /no plugin was loaded: .*"port" is missing/);
   });
