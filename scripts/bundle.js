@@ -44,9 +44,9 @@ const shared = {
 const programs = {
   ...shared,
   splitting: true,
-  // pm2's own modules are those of the pm2 that runs; pino-pretty and what reads manifests are for people at a
+  // pm2's own modules are those of the pm2 that runs; what reads manifests is for people at a
   // terminal, and koffi, a binary, for bootstraps with UDP.
-  external: ['pm2/*', 'pino-pretty', '@cdktn/hcl2json', 'smol-toml', 'koffi'],
+  external: ['pm2/*', '@cdktn/hcl2json', 'smol-toml', 'koffi'],
   // No endpoint takes a body, and no request of ours is a form: these two bring 300 kB of tables along.
   alias: { 'body-parser': './scripts/not-used.cjs', 'form-data': './scripts/not-used.cjs' },
   plugins: [axiosWithoutFetch],

@@ -49,7 +49,17 @@ const SUCCESSOR_WATCH_MS = 1_000;
 const HOLD_WATCH_MS = 100;
 
 /** The pm2 app `envoy`: owns one generation, and is what pm2 signals in Envoy's place. */
-await boot('envoy', run, { evenMisconfigured: true });
+await boot('envoy', runOrEnd, { evenMisconfigured: true });
+
+async function runOrEnd(app: App): Promise<void> {
+  try {
+    await run(app);
+  } catch (error) {
+    // Before version 7 pm2 waits for one that has ended, for the whole listen_timeout, and shows it as online then.
+    app.channel.sayReady();
+    throw error;
+  }
+}
 
 async function run(app: App): Promise<void> {
   const { config, log, channel, exit } = app;

@@ -45,7 +45,17 @@ function instancesOf(app: Pm2Process, all: readonly Pm2Process[]): Pm2Process[] 
 }
 
 /** An Envoy that does not start is another finding, with the reason. */
-function checkStatus({ name, status }: Pm2Process): Finding[] {
+function checkStatus({ name, status, pid }: Pm2Process): Finding[] {
+  if (status === 'online' && pid === 0) {
+    const message = `pm2 shows the app ${name} as online, and it has no process`;
+    return [
+      problem(
+        'pm2',
+        message,
+        `\`pm2 logs ${name}\` says why it has ended; correct it, and \`pm2 restart ${name}\``,
+      ),
+    ];
+  }
   if (status === 'online' || status === 'launching' || status === 'waiting restart') return [];
   const remedy =
     status === 'errored'
