@@ -60,10 +60,10 @@ export interface AdminClient {
   listenerConfigs(signal?: AbortSignal): Promise<ConfiguredListener[]>;
   /**
    * Whether its listeners have been closed, by whomever: `listener_manager.listener_stopped` is 0 before
-   * {@link closeListeners} and above 0 for good after it (envoy-facts.md). False too where a stats_matcher
+   * {@link closeListeners} and above 0 for good after it (envoy-facts.md). Undefined where a stats_matcher
    * hides the counter.
    */
-  hasClosedListeners(signal?: AbortSignal): Promise<boolean>;
+  hasClosedListeners(signal?: AbortSignal): Promise<boolean | undefined>;
   /** Closes the kept connection. */
   close(): void;
 }
@@ -136,6 +136,7 @@ export function createAdminClient(
     timeoutMs,
     onCall,
   });
+  let showsStopped = false;
   const readStats = ({ type, filter, alsoUnused }: StatsQuery, signal?: AbortSignal) => {
     const parameters = new URLSearchParams({ type, filter, format: 'json' });
     const query = `?${parameters}${alsoUnused ? '' : '&usedonly'}`;
@@ -172,8 +173,12 @@ export function createAdminClient(
       return [...(await ask('static_listeners')), ...(await ask('dynamic_listeners'))];
     },
     hasClosedListeners: async (signal) => {
-      const { stats } = await readStats({ type: 'Counters', filter: STOPPED_FILTER }, signal);
-      return stats.some(({ value }) => value > 0);
+      const query = { type: 'Counters', filter: STOPPED_FILTER } as const;
+      const { stats } = await readStats(query, signal);
+      if (stats.some(({ value }) => value > 0)) return true;
+      // Left out because it was never touched, or hidden: asked once, as that costs more.
+      showsStopped ||= (await readStats({ ...query, alsoUnused: true }, signal)).stats.length > 0;
+      return showsStopped ? false : undefined;
     },
     close: () => agent.destroy(),
   };

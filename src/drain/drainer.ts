@@ -20,6 +20,7 @@ import {
   eventsOf,
   type ResumeResult,
 } from './state.js';
+import { hasClosed } from './witness.js';
 
 /** One drain: of the host (`shutdown`), or of an older generation (`handover`). */
 export interface Drainer {
@@ -253,8 +254,8 @@ function servingOf(targets: readonly EnvoyTarget[]): EnvoyTarget[] {
 /** Whether one has closed its listeners, whoever had it do so: that can't be undone. */
 async function anyClosed(targets: readonly EnvoyTarget[]): Promise<boolean> {
   const closed = await Promise.all(
-    servingOf(targets).map(({ admin }) =>
-      admin.hasClosedListeners(AbortSignal.timeout(WITNESS_LIMIT_MS)).catch(() => false),
+    servingOf(targets).map((target) =>
+      hasClosed(target, AbortSignal.timeout(WITNESS_LIMIT_MS)).catch(() => false),
     ),
   );
   return closed.includes(true);

@@ -4,7 +4,7 @@ import { formatDuration } from '../config/duration.js';
 import { sameProcess } from '../host/process-identity.js';
 import type { Log } from '../log.js';
 import type { Counters } from './count.js';
-import { createEnvoys, type EnvoyTarget, type Sample } from './envoys.js';
+import { createEnvoys, type EnvoyTarget, type Sample, type Told, worstOf } from './envoys.js';
 import type { HostNow } from './host-now.js';
 import { createPacing } from './pacing.js';
 import { closeTcpFirst } from './quic-last.js';
@@ -108,8 +108,8 @@ export function createDrainRun(options: {
   let isOvertaken = false;
   let host = { isStarting: false, lookedAtMs: Number.NEGATIVE_INFINITY };
   let hasClosed = false;
-  /** One that could not be told to close its listeners takes connections still. */
-  let areClosed = true;
+  /** One that could not be told to close its listeners, or refused, takes connections still. */
+  let closing: Told = 'done';
   const newcomers: EnvoyTarget[] = [];
   const inboundFirst = command === 'shutdown' && config.drainListeners === 'inbound';
 
@@ -137,7 +137,7 @@ export function createDrainRun(options: {
     }
     return outcome !== undefined || !isLeader();
   };
-  const closeThose = (over?: () => boolean, only?: readonly EnvoyTarget[]): Promise<boolean> =>
+  const closeThose = (over?: () => boolean, only?: readonly EnvoyTarget[]): Promise<Told> =>
     envoys.tellAll(
       'close its listeners',
       (admin, signal) => (inboundFirst ? admin.closeInbound(signal) : admin.closeListeners(signal)),
@@ -159,8 +159,7 @@ export function createDrainRun(options: {
       fresh,
     );
     if (!hasClosed || isOver()) return;
-    const isDone = await closeThose(isOver, fresh);
-    areClosed &&= isDone;
+    closing = worstOf([closing, await closeThose(isOver, fresh)]);
     await rest(CLOSE_SETTLES_MS);
   };
   const look = async (): Promise<Sample> => {
@@ -205,7 +204,7 @@ export function createDrainRun(options: {
     await envoys.tellAll('ask its clients to leave', (admin, signal) =>
       admin.askClientsToLeave(signal),
     );
-    areClosed = await envoys.tellAll('close its listeners', (admin, signal) =>
+    closing = await envoys.tellAll('close its listeners', (admin, signal) =>
       admin.closeListeners(signal),
     );
     await rest(CLOSE_SETTLES_MS);
@@ -308,7 +307,7 @@ export function createDrainRun(options: {
       if (command === 'handover') {
         await untilUdpIsQuiet({ targets: options.targets, isOver, timeLeftMs, clock, log });
       }
-      areClosed = await closeThose();
+      closing = await closeThose();
       await rest(CLOSE_SETTLES_MS);
     },
 
@@ -341,20 +340,26 @@ export function createDrainRun(options: {
       const byRequests = config.drainUntil === 'requests' || quicIsLast;
       if (inboundFirst) await closeOutboundLast();
       let calm = 0;
+      // Who led before may have got no further.
+      if (!hasClosed) closing = await closeThose(isOver);
       hasClosed = true;
       while (!isOver()) {
         await greet();
         const sample = await look();
         if (isOver()) return;
-        if (!areClosed) areClosed = await closeThose(() => true);
+        if (closing === 'late') closing = await closeThose(() => true);
         const goal = sample.kind === 'known' ? (byRequests ? sample.busy : sample.open) : Infinity;
         calm = goal <= config.minOpenConnections ? calm + 1 : 0;
         const isIdle = byRequests && left !== null && left > config.minOpenConnections;
         if (calm >= (isIdle ? CALM_POLLS : 1)) {
           lookAround(true);
           if (isOver()) return;
-          if (newcomers.length === 0 && !host.isStarting && areClosed) outcome = 'drained';
-          else if (timeLeftMs() === 0) outcome = areClosed ? 'timeout' : 'admin-unreachable';
+          const isAll = newcomers.length === 0 && !host.isStarting;
+          if (isAll && closing === 'done') outcome = 'drained';
+          // It takes new connections for good, so nothing is left to wait for.
+          else if (isAll && closing === 'refused') outcome = 'admin-unreachable';
+          else if (timeLeftMs() === 0)
+            outcome = closing === 'done' ? 'timeout' : 'admin-unreachable';
           else await rest(config.checkIntervalMinMs);
         } else if (timeLeftMs() === 0) {
           outcome = sample.kind === 'unknown' ? 'admin-unreachable' : 'timeout';

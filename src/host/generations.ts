@@ -190,7 +190,13 @@ function reserve(root: string, from: number): GenerationSlot {
       writeJson(join(directory, 'runner.json'), ownIdentity());
       return { number, directory, adminSocket: join(directory, 'admin.sock') };
     } catch (error) {
-      if (systemCodeOf(error) !== 'EEXIST') throw error;
+      if (systemCodeOf(error) === 'EEXIST') continue;
+      rmSync(directory, { recursive: true, force: true });
+      throw new Pm2EnvoyError(
+        'envoy-start-failed',
+        `generation ${number} has no folder of its own (${messageOf(error)}): is there room on the disk of ${root}?`,
+        { cause: error },
+      );
     }
   }
 }

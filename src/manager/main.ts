@@ -6,6 +6,7 @@ import { createCounters } from '../drain/count.js';
 import { readEnds } from '../drain/ends.js';
 import { createHostDrain } from '../drain/host-drain.js';
 import { createEnvoyLocator, type Located } from '../drain/locate.js';
+import { createWitness } from '../drain/witness.js';
 import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
 import { generationsElsewhere, startedElsewhere } from '../host/elsewhere.js';
@@ -59,6 +60,7 @@ await boot('envoy-manager', async (app) => {
   const locator = createEnvoyLocator({ config, runDir, log, onAdminCall, keepStartMs: 2_000 });
   const limitMs = drainLimitMs();
   const counters = createCounters(config);
+  const witness = createWitness();
   const ownApp = openOwnApp();
   const hostDrain = sight.guard(
     createHostDrain({
@@ -91,6 +93,7 @@ await boot('envoy-manager', async (app) => {
     config,
     locator,
     hostDrain,
+    witness,
     log,
     onLook,
     readFailedStart: readFailure,
@@ -100,6 +103,7 @@ await boot('envoy-manager', async (app) => {
     locator,
     hostDrain,
     counters,
+    witness,
     readFailedStart: readFailure,
     ...(pluginError ? { standingError: messageOf(pluginError) } : {}),
     onLook: journal.note,

@@ -289,7 +289,7 @@ export function makeResult(more: Partial<DrainResult> = {}): DrainResult {
 export const idleStatus: Status = {
   ...{ phase: 'idle', outcome: null, startedAt: null, deadline: null, timeLeftMs: null },
   ...{ connectionsAtStart: null, durationMs: null, connectionsLeft: null },
-  ...{ orphanedDrain: false, abandonedDrain: false },
+  ...{ orphanedDrain: false, listenersClosed: false, abandonedDrain: false },
   ...{ connections: null, activeRequests: null, newConnectionsPerSecond: null, paceLeftMs: null },
   ...{ oldestPeers: [], oldestPeersNote: null, lastPoll: null, lastError: null },
   ...{ envoy: null, generations: [], failedStart: null, holding: null, listenersCloseAt: null },
