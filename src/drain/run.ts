@@ -1,6 +1,8 @@
+import type { AdminClient } from '../admin/client.js';
 import type { Clock } from '../clock.js';
 import type { Config } from '../config/config.js';
 import { formatDuration } from '../config/duration.js';
+import { isPm2EnvoyError } from '../errors.js';
 import { sameProcess } from '../host/process-identity.js';
 import type { Log } from '../log.js';
 import type { Counters } from './count.js';
@@ -140,7 +142,12 @@ export function createDrainRun(options: {
   const closeThose = (over?: () => boolean, only?: readonly EnvoyTarget[]): Promise<Told> =>
     envoys.tellAll(
       'close its listeners',
-      (admin, signal) => (inboundFirst ? admin.closeInbound(signal) : admin.closeListeners(signal)),
+      (admin, signal) =>
+        unlessClosed(
+          admin,
+          signal,
+          (inboundFirst ? admin.closeInbound : admin.closeListeners)(signal),
+        ),
       over,
       only,
     );
@@ -205,7 +212,7 @@ export function createDrainRun(options: {
       admin.askClientsToLeave(signal),
     );
     closing = await envoys.tellAll('close its listeners', (admin, signal) =>
-      admin.closeListeners(signal),
+      unlessClosed(admin, signal, admin.closeListeners(signal)),
     );
     await rest(CLOSE_SETTLES_MS);
   };
@@ -373,4 +380,18 @@ export function createDrainRun(options: {
       }
     },
   };
+}
+
+/** One that refuses may have closed its listeners before: by another leader, or another program. */
+async function unlessClosed(
+  admin: AdminClient,
+  signal: AbortSignal,
+  closed: Promise<void>,
+): Promise<void> {
+  try {
+    await closed;
+  } catch (error) {
+    if (isPm2EnvoyError(error, 'admin-refused') && (await admin.hasClosedListeners(signal))) return;
+    throw error;
+  }
 }
