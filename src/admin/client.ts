@@ -60,7 +60,7 @@ export interface AdminClient {
   listenerConfigs(signal?: AbortSignal): Promise<ConfiguredListener[]>;
   /**
    * Whether its listeners have been closed, by whomever: `listener_manager.listener_stopped` is 0 before
-   * {@link closeListeners} and above 0 for good after it (envoy-facts.md). False too where a stats_matcher
+   * {@link closeListeners} and above 0 for good after it (docs/facts/envoy.md). False too where a stats_matcher
    * hides the counter.
    */
   hasClosedListeners(signal?: AbortSignal): Promise<boolean>;

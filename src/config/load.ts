@@ -47,7 +47,7 @@ function isServiceLink(name: string, text: string): boolean {
 }
 
 /**
- * Reads the configuration: defaults < profile < file < environment < flags (contract 5).
+ * Reads the configuration: defaults < profile < file < environment < flags (docs/configuration.md).
  *
  * Synchronous, because pm2 `require()`s the ecosystem file that is built on it.
  *

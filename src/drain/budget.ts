@@ -1,4 +1,4 @@
-/** Envoy's main thread may be busy with our polls for two parts in a hundred (contract 3). */
+/** Polls may take 2 % of Envoy's main thread (docs/configuration.md, check-interval-min). */
 const SHARE = 0.02;
 /**
  * What may be saved up, in milliseconds of Envoy's main thread: polls come in bursts near the end. A drain

@@ -47,7 +47,7 @@ export function isHeldBy(record: DrainRecord | undefined, askedAtMs: number): bo
 
 /**
  * When somebody last asked pm2 for this app, in epoch milliseconds: pm2 hands `created_at` on over every
- * automatic restart and `pm2 resurrect`, and resets it at start, restart and reload (pm2-facts.md). A process
+ * automatic restart and `pm2 resurrect`, and resets it at start, restart and reload (docs/facts/pm2.md). A process
  * that pm2 has not started was asked for when it started.
  */
 export function askedAt(env: NodeJS.ProcessEnv = process.env): number {

@@ -56,7 +56,7 @@ export type DrainConfig = Pick<
   | 'ignoreListeners'
 >;
 
-/** `drain_listeners` answers before every worker has closed its sockets (within 10 ms, envoy-facts.md). */
+/** `drain_listeners` answers before every worker has closed its sockets (within 10 ms, docs/facts/envoy.md). */
 const CLOSE_SETTLES_MS = 30;
 /**
  * `drain-until: requests` must hold for this many polls while connections are open: a request may be just

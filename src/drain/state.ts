@@ -1,6 +1,6 @@
 import { unreachable } from '../errors.js';
 
-/** The lifecycle events of a shutdown, in order (contract 3). */
+/** The lifecycle events of a shutdown, in order (docs/plugins.md, hooks). */
 export const SHUTDOWN_EVENTS: readonly DrainPhase[] = [
   'fail-health',
   'delay',

@@ -27,7 +27,7 @@ export interface Gap {
 /**
  * What a LIVE Envoy lacks of what the one in service serves, and what of its own configuration it has
  * not received. LIVE by itself says nothing about listeners, clusters, routes and secrets
- * (envoy-facts.md).
+ * (docs/facts/envoy.md).
  *
  * @param before undefined: nothing is in service
  */

@@ -30,7 +30,7 @@ export interface AdminRelay {
  * forbidden here.
  *
  * Under pm2's cluster mode the listening socket belongs to the daemon and is shared by old and new
- * runner, so nothing is refused while one replaces the other (pm2-facts.md).
+ * runner, so nothing is refused while one replaces the other (docs/facts/pm2.md).
  *
  * @param newestSocket path of the newest generation's admin socket; undefined: there is none
  * @throws the system error when the address can't be listened on

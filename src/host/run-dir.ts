@@ -19,7 +19,7 @@ const LONGEST_PATH = 104 - '/generations/999999/admin.sock'.length;
 const OWN_FILES =
   /^(generations|drains|(manager|counted|failed-start)\.json|shutdown-.*\.(json|decision)|validate-.*\.log|\.probe-.*)/;
 
-/** The default places, best first (contract 5). */
+/** The default places, best first (docs/configuration.md, run-dir). */
 export function defaultRunDirs(env: NodeJS.ProcessEnv = process.env): string[] {
   const runtime = env['XDG_RUNTIME_DIR'];
   const user = process.getuid?.() ?? 'user';

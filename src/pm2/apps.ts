@@ -77,7 +77,7 @@ export function envoyApps(options: EnvoyAppsOptions = {}): Pm2App[] {
   const shared = {
     cwd,
     kill_timeout: killTimeoutMs(config),
-    // Signalling children first would end Envoy at once (pm2-facts.md, layout V3).
+    // Signalling children first would end Envoy at once (docs/facts/pm2.md, layout V3).
     treekill: false as const,
     // pm2's injected module exits the process when the daemon dies.
     pmx: false as const,
@@ -206,7 +206,7 @@ function withoutStack(error: unknown): unknown {
 
 /** The kill_timeout that pm2 has for this process; undefined outside pm2. */
 export function ownKillTimeoutMs(env: NodeJS.ProcessEnv = process.env): number | undefined {
-  // pm2 hands an app its scalar settings as environment variables (pm2-facts.md, processes).
+  // pm2 hands an app its scalar settings as environment variables (docs/facts/pm2.md, processes).
   const killMs = env['pm_id'] === undefined ? Number.NaN : Number(env['kill_timeout']);
   return Number.isFinite(killMs) ? killMs : undefined;
 }

@@ -98,7 +98,7 @@ export function createLooker(
   return { look };
 }
 
-/** `/server_info` is the dearest of all small answers (124 KB, envoy-facts.md). */
+/** `/server_info` is the most expensive of the small answers (124 KB, docs/facts/envoy.md). */
 function createInfo(
   admin: AdminClient,
   clock: Clock,

@@ -158,7 +158,7 @@ function isLoopbackAddress(address: string | undefined): boolean {
   return loopback.check(address, family === 4 ? 'ipv4' : 'ipv6');
 }
 
-/** The rule as the contract has it, by the names of the headers. */
+/** The rule of SECURITY.md, by the names of the headers. */
 function isPlain(headers: IncomingHttpHeaders): boolean {
   const names = Object.keys(headers);
   if (names.some((name) => /^(via|forwarded|x-forwarded-.*|x-envoy-.*)$/.test(name))) return false;

@@ -53,7 +53,7 @@ function fileWith(content: object | string): string {
 const folder = makeTempFolder();
 
 describe('loadConfig defaults', () => {
-  it('are those of the contract', () => {
+  it('are the documented ones', () => {
     const { config } = load({ cwd: '/srv' });
     assert.deepEqual(config, {
       checkIntervalMs: 5_000,
@@ -221,7 +221,7 @@ describe('loadConfig unknown keys', () => {
 });
 
 describe('loadConfig environment', () => {
-  it('reads every key under the name that the contract gives it', () => {
+  it('reads every key under its documented name', () => {
     assert.equal(variableOf('check-interval'), 'PM2_ENVOY_CHECK_INTERVAL');
     const { settings } = load({ env: { [variableOf('check-interval')]: '4s' } });
     assert.equal(settings['check-interval'].value, '4s');

@@ -29,7 +29,7 @@ export async function runShutdown(cli: CliContext): Promise<number> {
   return exitCodeOfOutcome(result.outcome);
 }
 
-/** The exit code of an outcome (contract 7). */
+/** The exit code of an outcome (docs/commands.md). */
 export function exitCodeOfOutcome(outcome: DrainOutcome): number {
   switch (outcome) {
     case 'drained':

@@ -204,7 +204,7 @@ async function checkEnvoy(target: EnvoyTarget, config: Config): Promise<Finding[
   }
 }
 
-/** LIVE says nothing about listeners, clusters, routes and secrets (envoy-facts.md). */
+/** LIVE says nothing about listeners, clusters, routes and secrets (docs/facts/envoy.md). */
 async function checkServing(name: string, admin: AdminClient): Promise<Finding[]> {
   const listeners = await admin.listeners();
   const query = { type: 'Counters', filter: SUBSCRIPTION_FILTER, alsoUnused: true } as const;

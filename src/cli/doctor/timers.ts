@@ -21,10 +21,10 @@ export interface Timers {
   gracePeriodMs: number | undefined;
 }
 
-/** Up to this drain time Envoy 1.40 closes no idle connection early, nor a websocket (envoy-facts.md). */
+/** Up to this drain time Envoy 1.40 closes no idle connection early, nor a websocket (docs/facts/envoy.md). */
 const SHORT_DRAIN_TIME_MS = 15_000;
 
-/** Whether each timer leaves the one inside it enough room (contract 7). Pure. */
+/** Whether each timer leaves enough time for the one inside it. Pure. */
 export function checkTimers(timers: Timers): Finding[] {
   return [
     showTimeline(timers),

@@ -27,7 +27,7 @@ export const REFUSAL_KINDS: readonly RefusalKind[] = [
 export type Access = { trusted: true } | { trusted: false; kind: RefusalKind; reason: string };
 
 /**
- * The trust rule (contract 4): from this host itself, neither through a proxy nor by a browser on
+ * The trust rule (SECURITY.md): from this host itself, neither through a proxy nor by a browser on
  * somebody else's page; or with the shutdown token.
  */
 export function checkAccess(request: AccessRequest, token: string | undefined): Access {

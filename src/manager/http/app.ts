@@ -35,7 +35,7 @@ export interface AppParts {
   limits?: Limits;
 }
 
-/** Creates the manager's endpoints (contract 4). */
+/** Creates the manager's endpoints (docs/http.md). */
 export function createApp(parts: AppParts): Express {
   const { config, hostDrain, health, readStatus, scrape, events, page, log } = parts;
   const { limits = createLimits(), onRefused = () => undefined } = parts;
