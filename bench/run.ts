@@ -127,7 +127,7 @@ async function alone(): Promise<void> {
   sayOwn('the same: /status, ms', '≤ 50', many.statusMs);
 }
 
-/** The work that makes a poll dear. */
+/** The work that makes a poll expensive. */
 async function withManyClusters(): Promise<void> {
   const subject = await ours();
   try {

@@ -99,7 +99,7 @@ export function peekRunDir(sources: ConfigSources = {}): string | undefined {
   const values = readLayers({ ...sources, flags, env, cwd }, []).map(
     (layer) => layer.values['run-dir'],
   );
-  // null takes back what an earlier source set.
+  // null unsets what an earlier source has set.
   const found = values.findLast(
     (value) => value === null || (typeof value === 'string' && value !== ''),
   );
@@ -253,7 +253,7 @@ function effective(settings: ReadonlyMap<string, Setting>): Record<Key, Setting>
   return Object.fromEntries(entries) as Record<Key, Setting>;
 }
 
-/** What nobody has set of the times of a drain follows from the grace period, and what is set has to fit into it. */
+/** What no one has set of the times of a drain follows from the grace period, and what is set has to fit into it. */
 function deriveFromGracePeriod(
   settings: Map<string, Setting>,
   invalid: ReadonlySet<string>,

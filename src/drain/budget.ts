@@ -2,7 +2,7 @@
 const SHARE = 0.02;
 /**
  * What may be saved up, in milliseconds of Envoy's main thread: polls come in bursts near the end. A drain
- * begins with that, as nobody polled before it.
+ * begins with that, as no one polled before it.
  */
 const MOST_SAVED_MS = 200;
 

@@ -40,7 +40,7 @@ export type Sample =
   | { kind: 'unknown'; reason: string }
   | { kind: 'gone' };
 
-/** The Envoys of one drain, asked and told as if they were one. Errors are kept here: a drain goes on. */
+/** The Envoys of one drain, asked and told as if they were one. Errors are kept here: a drain continues. */
 export interface Envoys {
   /** Whether no Envoy is left. */
   allGone(): boolean;
@@ -91,7 +91,7 @@ export function createEnvoys(options: {
   deadlineMs: number;
   clock: Clock;
   log: Log;
-  /** Shared with whoever else counts in this process. */
+  /** Shared with all other code that counts in this process. */
   counters?: Counters | undefined;
   /** Whether this process still leads: another one then tells them. */
   isLeader?: () => boolean;

@@ -11,7 +11,7 @@ import {
 
 /** How an Envoy, or what started it, ended. */
 export interface EnvoyExit {
-  /** Undefined for one that was not our child: nobody tells us. */
+  /** Undefined for one that was not our child: no one tells us. */
   code: number | null | undefined;
   signal: NodeJS.Signals | null | undefined;
   /** Only the wrapper has ended that `envoy-bin` is; Envoy itself goes on. */

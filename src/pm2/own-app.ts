@@ -24,7 +24,7 @@ export interface OwnApp {
   removeReplaced(): Promise<boolean>;
 }
 
-/** What {@link openOwnApp} takes in place of this process's own. */
+/** What {@link openOwnApp} takes instead of this process's own. */
 export interface OwnAppOptions {
   env?: NodeJS.ProcessEnv;
   daemon?: Pm2Daemon;

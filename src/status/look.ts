@@ -36,7 +36,7 @@ export interface Looker {
   look(): Promise<Look>;
 }
 
-/** However dear a look is, it is never older than this. */
+/** However expensive a poll is, its result is never older than this. */
 const OLDEST_LOOK_MS = 5_000;
 const INFO_MS = 10_000;
 /** For all of a look. One Envoy that is slower must not hide another one, nor keep who asked. */

@@ -414,7 +414,7 @@ describe('loadConfig wrong values in a file', () => {
     }
   });
 
-  it('reports all problems at once, one a line', () => {
+  it('reports all problems together, one per line', () => {
     const problems = problemsOf({
       configFile: fileWith({ 'serve-port': '1', colour: 'red' }),
       env: { PM2_ENVOY_PROFILE: 'nope', PM2_ENVOY_CHECK_DELAY: '5', PM2_ENVOY_LOG_LEVEL: 'loud' },
@@ -735,7 +735,7 @@ describe('peekRunDir', () => {
     assert.equal(peek({ 'run-dir': 'run' }, { env: { PM2_ENVOY_RUN_DIR: '' } }), '/srv/run');
   });
 
-  it('is the default where none is set, or null takes it back', () => {
+  it('is the default where none is set, or null cancels it', () => {
     assert.equal(peek({}), undefined);
     const cwd = join(folder, 'peek');
     mkdirSync(join(cwd, 'config'), { recursive: true });

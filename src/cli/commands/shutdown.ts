@@ -46,7 +46,7 @@ export function exitCodeOfOutcome(outcome: DrainOutcome): number {
   }
 }
 
-/** `seen` is the last status of the drain; undefined: it was over before anybody looked. */
+/** `seen` is the last status of the drain; undefined: it was over before anyone looked. */
 async function drainSomehow(
   cli: CliContext,
   config: Config,
@@ -120,7 +120,7 @@ function describeInterrupted(phase: Status['phase'] | undefined): string {
     : `the drain continues; ${TOO_LATE}; \`pm2-envoy status --watch\` shows it`;
 }
 
-/** This process led the drain, and the manager is down: nobody does now. */
+/** This process led the drain, and the manager is down: no one does now. */
 function describeLeft(drain: { phase: Status['phase'] | undefined; isRecorded: boolean }): string {
   const next = drain.isRecorded
     ? '`pm2-envoy shutdown`, or the manager once it is back, continues it, to the same deadline'

@@ -30,7 +30,7 @@ export function checkTimers(timers: Timers): Finding[] {
     showTimeline(timers),
     ...checkKillTimeout(timers),
     ...checkGracePeriod(timers),
-    // Somebody else's Envoy has a drain time of its own, which it is asked for.
+    // An Envoy that pm2-envoy did not start has its own drain time, which it is asked for.
     ...(timers.config.adminAddress ? [] : checkDrainTime(timers.config)),
   ];
 }

@@ -28,7 +28,7 @@ export type Access = { trusted: true } | { trusted: false; kind: RefusalKind; re
 
 /**
  * The trust rule (SECURITY.md): from this host itself, neither through a proxy nor by a browser on
- * somebody else's page; or with the shutdown token.
+ * a page of another site; or with the shutdown token.
  */
 export function checkAccess(request: AccessRequest, token: string | undefined): Access {
   if (token !== undefined && hasToken(request.headers.authorization, token)) {
