@@ -9,7 +9,7 @@ import { preparePm2, type TestPm2 } from '../test/support/pm2.js';
 import { freePorts } from '../test/support/ports.js';
 import { eventually } from '../test/support/wait.js';
 
-/** Whoever drains an Envoy, ready to be told to. */
+/** A program that drains an Envoy, ready to be told to. */
 export interface Round {
   httpPort: number;
   /** Tells it to drain; resolves when it says that this is done. */
@@ -21,7 +21,7 @@ export interface Round {
   stop(): Promise<void>;
 }
 
-/** Somebody to be measured. */
+/** A program to be measured. */
 export interface Subject {
   name: string;
   /** A fresh Envoy, with nothing drained yet. */

@@ -8,7 +8,7 @@ import { build } from 'esbuild';
 const root = fileURLToPath(new URL('..', import.meta.url));
 
 /**
- * Node loads its own fetch, 5 MiB, once somebody looks at one of its names, and axios does that when it is
+ * Node loads its own fetch, 5 MiB, once any code reads one of its names, and axios does that when it is
  * loaded: for a second adapter, and to know a form. We use neither.
  */
 const axiosWithoutFetch = {

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 const PAGE = new URL('../docs/configuration.md', import.meta.url);
 const PROFILES = ['local', 'container'];
 
-/** The page with its tables made anew from the schema, the formats and the profile files. */
+/** The page with its tables rewritten from the schema, the formats and the profile files. */
 export function renderPage(page, { schema, formats, profiles }) {
   return replaceBlock(replaceBlock(page, 'keys', keyTable(schema, formats)), 'profiles', profiles);
 }

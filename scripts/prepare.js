@@ -1,4 +1,4 @@
-// What `npm ci` and `npm pack` run here: the build. npm runs it also where somebody installs this folder into a
+// What `npm ci` and `npm pack` run here: the build. npm also runs it when this folder is installed into a
 // project of theirs, which must not take away what may be running from here.
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';

@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
-/** Where somebody who has the package finds the project. */
+/** Where users of the package find the project. */
 const MUST_BE_KNOWN = ['repository', 'bugs', 'homepage', 'author'];
 
 /** What is missing for a release of this tag, one line each. */

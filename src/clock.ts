@@ -5,7 +5,7 @@ export interface Clock {
    * clock, so a deadline written by one process holds in another, whatever the wall clock does.
    */
   nowMs(): number;
-  /** Resolves after `ms`, or at once when `signal` aborts; never rejects. */
+  /** Resolves after `ms`, or immediately when `signal` aborts; never rejects. */
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
 }
 

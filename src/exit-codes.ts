@@ -1,6 +1,6 @@
 import { type ErrorCode, isPm2EnvoyError } from './errors.js';
 
-/** Exit codes of the command line (contract) and of the two apps. */
+/** Exit codes of the command line (docs/commands.md) and of the two apps. */
 export const EXIT = {
   done: 0,
   unexpected: 1,

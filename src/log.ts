@@ -19,7 +19,7 @@ export const LOG_FORMATS: readonly string[] = ['auto', 'json', 'text'];
  * Creates the logger of one process.
  *
  * It writes through the `stream` given, not to file descriptor 1: in pm2's cluster mode descriptor 1
- * is pm2's own log and only `process.stdout` reaches `pm2 logs` (pm2-facts.md).
+ * is pm2's own log and only `process.stdout` reaches `pm2 logs` (docs/facts/pm2.md).
  */
 export async function createLog(options: {
   name: string;

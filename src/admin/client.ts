@@ -38,13 +38,13 @@ export interface AdminClient {
    * earlier ones would keep a busy connection for good. Idempotent.
    */
   askClientsToLeave(signal?: AbortSignal): Promise<void>;
-  /** `POST /drain_listeners`: listeners stop accepting at once. Idempotent, and final. */
+  /** `POST /drain_listeners`: listeners stop accepting immediately. Idempotent, and final. */
   closeListeners(signal?: AbortSignal): Promise<void>;
   /** {@link askClientsToLeave} for listeners with `traffic_direction: INBOUND` only. */
   askInboundToLeave(signal?: AbortSignal): Promise<void>;
   /** {@link closeListeners} for the same. */
   closeInbound(signal?: AbortSignal): Promise<void>;
-  /** `POST /reopen_logs`: opens the files of access logs anew, once they were moved away. Idempotent. */
+  /** `POST /reopen_logs`: reopens the files of access logs, after they were moved away. Idempotent. */
   reopenLogs(signal?: AbortSignal): Promise<void>;
   state(signal?: AbortSignal): Promise<EnvoyState>;
   serverInfo(signal?: AbortSignal): Promise<ServerInfo>;
@@ -60,7 +60,7 @@ export interface AdminClient {
   listenerConfigs(signal?: AbortSignal): Promise<ConfiguredListener[]>;
   /**
    * Whether its listeners have been closed, by whomever: `listener_manager.listener_stopped` is 0 before
-   * {@link closeListeners} and above 0 for good after it (envoy-facts.md). Undefined where a stats_matcher
+   * {@link closeListeners} and above 0 for good after it (docs/facts/envoy.md). Undefined where a stats_matcher
    * hides the counter.
    */
   hasClosedListeners(signal?: AbortSignal): Promise<boolean | undefined>;
@@ -72,7 +72,7 @@ export interface AdminClient {
 export interface StatsQuery {
   type: 'Gauges' | 'Counters' | 'All';
   filter: string;
-  /** Also those never touched, which Envoy leaves out otherwise; dearer. */
+  /** Includes those never touched, which Envoy leaves out otherwise; more expensive. */
   alsoUnused?: boolean;
 }
 

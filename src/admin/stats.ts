@@ -55,7 +55,7 @@ const HTTP =
  * counted at the listener that it came in by. One with a stat_prefix of its own can't be told apart.
  */
 const INTERNAL = 'envoy_internal_';
-/** Parts of a listener's gauge; summing them would count each connection twice (envoy-facts.md). */
+/** Parts of a listener's gauge; summing them would count each connection twice (docs/facts/envoy.md). */
 const PART = /\.(worker_\d+|main_thread)$/;
 
 /** RE2 filter of what shows that there are TCP proxies; they have no gauge of what is open. */

@@ -8,7 +8,7 @@ const WRITE_LIMIT_MS = 1_000;
 /**
  * Loads one of the two apps, `main`; its signals are caught before the rest is loaded.
  *
- * The files of the package may be missing or half replaced, or pm2's daemon may be of another Node. Nobody
+ * The files of the package may be missing or half replaced, or pm2's daemon may be of another Node. No one
  * hears of an import that fails in pm2's containers, so that is said here, in one line, and the process ends. This
  * module imports nothing itself, so that it can always be loaded.
  */

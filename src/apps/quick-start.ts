@@ -46,7 +46,7 @@ try {
   process.exitCode = exitCodeOf(error);
 }
 
-/** It would replace the first one's Envoy. Gives whether there is an Envoy that nobody supervises. */
+/** It would replace the first one's Envoy. Returns whether there is an Envoy without a supervisor. */
 function refuseSecond(config: Config): boolean {
   const runDir = findRunDir(config.runDir);
   const live = openGenerations(runDir).live();
@@ -78,7 +78,7 @@ async function refuseDaemon(home: string): Promise<void> {
   );
 }
 
-/** Envoy itself would share a port with another Envoy without a word, and its start fail with anybody else's. */
+/** Envoy itself would silently share a port with another Envoy, and fail to start if another program has it. */
 async function checkListener(listener: BootstrapListener, { envoyConfig }: Config): Promise<void> {
   await checkPort(listener, {
     subject: 'Envoy’s listener',

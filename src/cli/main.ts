@@ -23,7 +23,7 @@ import { addCommand, type GivenOptions, takeOptions } from './options.js';
 import type { CliContext } from './terminal/context.js';
 import { createIo } from './terminal/io.js';
 
-/** The command line: runs one command and sets the exit code (contract 7). */
+/** The command line: runs one command and sets the exit code (docs/commands.md). */
 export async function main(argv: readonly string[]): Promise<void> {
   const io = createIo();
   const call: Call = { flags: {}, configFile: undefined, json: false };

@@ -17,7 +17,7 @@ export interface Config {
   readonly servePort: number;
   readonly serveAddress: string;
   readonly drainTimeoutMs: number;
-  /** Undefined: nobody has said how long the platform waits before SIGKILL. */
+  /** Undefined: no one has said how long the platform waits before SIGKILL. */
   readonly gracePeriodMs: number | undefined;
   readonly drainUntil: 'connections' | 'requests';
   /** What a drain of the host closes first. */

@@ -32,7 +32,7 @@ export function checkDelayWithin(drainTimeoutMs: number): number {
 export interface DrainTimes {
   checkDelayMs: number;
   drainTimeoutMs: number;
-  /** Undefined: nobody has said what the platform allows. */
+  /** Undefined: no one has said what the platform allows. */
   gracePeriodMs: number | undefined;
 }
 

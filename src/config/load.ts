@@ -48,7 +48,7 @@ function isServiceLink(name: string, text: string): boolean {
 }
 
 /**
- * Reads the configuration: defaults < profile < file < `pm2 set` (of the module) < environment < flags (contract 5).
+ * Reads the configuration: defaults < profile < file < `pm2 set` (of the module) < environment < flags (docs/configuration.md).
  *
  * Synchronous, because pm2 `require()`s the ecosystem file that is built on it.
  *
@@ -102,7 +102,7 @@ export function peekRunDir(sources: ConfigSources = {}): string | undefined {
   const values = readLayers({ ...sources, flags, env, cwd }, []).map(
     (layer) => layer.values['run-dir'],
   );
-  // null takes back what an earlier source set.
+  // null unsets what an earlier source has set.
   const found = values.findLast(
     (value) => value === null || (typeof value === 'string' && value !== ''),
   );
@@ -256,7 +256,7 @@ function effective(settings: ReadonlyMap<string, Setting>): Record<Key, Setting>
   return Object.fromEntries(entries) as Record<Key, Setting>;
 }
 
-/** What nobody has set of the times of a drain follows from the grace period, and what is set has to fit into it. */
+/** What no one has set of the times of a drain follows from the grace period, and what is set has to fit into it. */
 function deriveFromGracePeriod(
   settings: Map<string, Setting>,
   invalid: ReadonlySet<string>,

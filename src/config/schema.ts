@@ -42,7 +42,7 @@ export type Key =
   | 'log-level'
   | 'log-format';
 
-/** Every key of the configuration, in the order in which people read it (contract 5). */
+/** Every key of the configuration, in reading order (docs/configuration.md). */
 export const SCHEMA: Readonly<Record<Key, KeySpec>> = {
   'check-interval': {
     format: 'positive duration',

@@ -3,7 +3,7 @@ import { messageOf } from '../errors.js';
 import { type Log, silentLog } from '../log.js';
 import type { Config } from './config.js';
 
-/** The shutdown token as it is now; undefined: nobody is trusted by a token. */
+/** The shutdown token as it is now; undefined: no one is trusted by a token. */
 export type TokenSource = () => string | undefined;
 
 /** A token must fit into the headers of a request, beside the others. */
@@ -11,7 +11,7 @@ const LONGEST = 4_096;
 
 /**
  * Creates the token source of a loaded configuration. A `shutdown-token-file` is read at each call, so
- * a new token holds at once, and the old one no longer; a file that is gone, empty or open to others
+ * a new token holds immediately, and the old one no longer; a file that is gone, empty or open to others
  * means no token, and is logged.
  */
 export function createTokenSource(
@@ -26,7 +26,7 @@ export function createTokenSource(
   return () => {
     const last = { token, problem };
     try {
-      // Opening a pipe would wait for somebody who writes.
+      // Opening a pipe would wait for a writer.
       if (isPipe(path)) throw new Error('is no longer a file');
       token = readTokenFile(path);
       problem = undefined;
@@ -68,7 +68,7 @@ export function tokenFault(text: string): string | undefined {
 }
 
 /**
- * The rule of ssh and PostgreSQL for keys: nobody but the owner; and where that is root, its group may
+ * The rule of ssh and PostgreSQL for keys: no one but the owner; and where that is root, its group may
  * read. Kubernetes mounts a secret like that for a pod with fsGroup, where no other mode can be had.
  */
 export function openness({ mode, uid }: Pick<Stats, 'mode' | 'uid'>): string | undefined {

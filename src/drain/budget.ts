@@ -1,8 +1,8 @@
-/** Envoy's main thread may be busy with our polls for two parts in a hundred (contract 3). */
+/** Polls may take 2 % of Envoy's main thread (docs/configuration.md, check-interval-min). */
 const SHARE = 0.02;
 /**
  * What may be saved up, in milliseconds of Envoy's main thread: polls come in bursts near the end. A drain
- * begins with that, as nobody polled before it.
+ * begins with that, as no one polled before it.
  */
 const MOST_SAVED_MS = 200;
 

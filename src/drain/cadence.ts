@@ -1,4 +1,4 @@
-/** Envoy's main thread may be busy with our polls for one part in fifty (2 %, contract 3). */
+/** Polls may take 2 % of Envoy's main thread (docs/configuration.md, check-interval-min). */
 const COST_FACTOR = 50;
 /**
  * Replies that the cost of a poll is taken from. Each is an upper bound of what Envoy worked for it (it

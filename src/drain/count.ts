@@ -35,17 +35,17 @@ export type Counted =
 export interface EnvoyCounter {
   /** Asks Envoy now. */
   count(signal?: AbortSignal): Promise<Counted>;
-  /** What was counted a moment ago, by whoever asked, or asks: as often as is affordable beside a drain. */
+  /** What was counted a moment ago for any caller, or polls: as often as is affordable next to a drain. */
   glance(how: Glance, signal?: AbortSignal): Promise<Counted>;
   /** Connections accepted so far. */
   accepted(signal?: AbortSignal): Promise<{ total: number; tookMs: number }>;
-  /** What polls may cost this Envoy, whoever makes them in this process. */
+  /** What all polls of this process may cost this Envoy. */
   readonly budget: Budget;
 }
 
-/** How fresh somebody who only looks needs it. */
+/** How recent it has to be for a caller that only displays it. */
 export interface Glance {
-  /** However dear it is, it is never older than this. */
+  /** However expensive it is, it is never older than this. */
   oldestMs: number;
   /** For so long what was counted holds while Envoy has as many files open as then. */
   unseenMs?: number;

@@ -51,7 +51,7 @@ export function createDrainer(options: {
   config: DrainConfig;
   host: DrainLifecycle;
   log: Log;
-  /** Shared with whoever else counts in this process. */
+  /** Shared with all other code that counts in this process. */
   counters?: Counters | undefined;
   clock?: Clock;
   /** Whether a recorded drain is about the Envoy in service; unless given, it is. */
@@ -251,7 +251,7 @@ function servingOf(targets: readonly EnvoyTarget[]): EnvoyTarget[] {
   );
 }
 
-/** Whether one has closed its listeners, whoever had it do so: that can't be undone. */
+/** Whether one has closed its listeners, no matter which process asked it to: that can't be undone. */
 async function anyClosed(targets: readonly EnvoyTarget[]): Promise<boolean> {
   const closed = await Promise.all(
     servingOf(targets).map((target) =>

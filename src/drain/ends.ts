@@ -8,7 +8,7 @@ import type { DrainCommand, DrainResult } from './state.js';
 
 /** A drain of the host, or a hand-over, that has ended. */
 export interface EndedDrain {
-  /** The same for one drain, whoever tells of it. */
+  /** The same for one drain, no matter which process reports it. */
   id: string;
   command: DrainCommand;
   /** Where nothing was recorded, only the outcome may be known. */

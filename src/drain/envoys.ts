@@ -43,7 +43,7 @@ export type Sample =
 /** What came of telling Envoys something: the worst of what came of each. */
 export type Told = 'done' | 'refused' | 'late';
 
-/** The Envoys of one drain, asked and told as if they were one. Errors are kept here: a drain goes on. */
+/** The Envoys of one drain, asked and told as if they were one. Errors are kept here: a drain continues. */
 export interface Envoys {
   /** Whether no Envoy is left. */
   allGone(): boolean;
@@ -94,7 +94,7 @@ export function createEnvoys(options: {
   deadlineMs: number;
   clock: Clock;
   log: Log;
-  /** Shared with whoever else counts in this process. */
+  /** Shared with all other code that counts in this process. */
   counters?: Counters | undefined;
   /** Whether this process still leads: another one then tells them. */
   isLeader?: () => boolean;

@@ -5,13 +5,13 @@ import { createEnvoys } from './envoys.js';
 import type { Located } from './locate.js';
 import type { DrainConfig } from './run.js';
 
-/** A drain that began this shortly before the stop began with it: both apps are signalled at once. */
+/** A drain that began this shortly before the stop began with it: both apps are signaled at the same time. */
 const SAME_MOMENT_MS = 250;
 
 /**
- * Says what a drain still has before it, when its Envoy is to be stopped in the middle of it. Whoever gave
- * it too short a time (a grace period, say) kills without a word: this is then the last that is known of
- * the connections that are cut. Says nothing of a drain that begins now. Never rejects.
+ * Logs what a drain still has to wait for, when its Envoy is to be stopped during it. A platform that allows too
+ * little time (such as a short grace period) kills silently: this line is then the only record of the connections
+ * that are cut. Logs nothing for a drain that starts now. Never rejects.
  */
 export async function sayGoesOn(
   { ledger, targets }: Pick<Located, 'ledger' | 'targets'>,

@@ -33,10 +33,10 @@ export interface HostDrain {
   resume(): Promise<ResumeResult>;
   /** The drain of the Envoy that lives now, this process's or another's; without one, the host's latest. */
   state(located: Located | undefined): DrainState;
-  /** Whether a drain runs that somebody leads: this process, or another one that lives. */
+  /** Whether a drain is in progress and has a leader: this process, or another one that is alive. */
   isUnderWay(located: Located | undefined): boolean;
   /**
-   * Goes on with a drain whose leader has died, and that nobody follows: Envoy would stay DRAINING for
+   * Goes on with a drain whose leader has died, and that no one follows: Envoy would stay DRAINING for
    * good. Does not wait for its end.
    */
   resumeAbandoned(): Promise<void>;
@@ -54,9 +54,9 @@ export function createHostDrain(options: {
   host: DrainLifecycle;
   log: Log;
   limitMs?: number | undefined;
-  /** Shared with whoever else counts in this process. */
+  /** Shared with all other code that counts in this process. */
   counters?: Counters | undefined;
-  /** Called when this process has started or joined a drain; not again for whoever joins it here. */
+  /** Called when this process has started or joined a drain; not again for callers that join it here. */
   onDrain?: () => void;
   clock?: Clock;
 }): HostDrain {
@@ -79,10 +79,10 @@ export function createHostDrain(options: {
     last = { found, drainer };
     return drainer;
   };
-  /** Undefined: there is no Envoy, and nobody could be told. */
+  /** Undefined: there is no Envoy, and no one could be told. */
   const locateHost = async (): Promise<Located | NoEnvoy | undefined> =>
     (await locate()) ?? locator.whenNone?.();
-  /** Nothing may come between the choice of the drainer and its drain: callers at once share one. */
+  /** Nothing may come between the choice of the drainer and its drain: concurrent callers share one. */
   const begin = (drainer: Drainer): Promise<DrainResult> => {
     const isNew = drainer.state().kind === 'idle';
     const result = drainer.drain();

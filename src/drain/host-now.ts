@@ -10,13 +10,13 @@ export interface HostNow {
   targets: readonly EnvoyTarget[];
   /** One more may come: a runner is about to start it, or it is not LIVE yet. */
   isStarting: boolean;
-  /** Somebody has asked for the host since, and a generation that the drain is not about serves. */
+  /** The host was requested since, and a generation that the drain does not include serves. */
   isBack: boolean;
 }
 
 /**
  * Whether a drain of the host is about this generation, also when it came up after the drain: unless
- * somebody has asked for it since.
+ * it was requested since.
  */
 export function appliesTo(record: DrainRecord, generation: Generation): boolean {
   if (record.isReleased) return false;
@@ -34,8 +34,8 @@ export function isAbout({ envoys }: DrainRecord, { envoy }: Generation): boolean
 }
 
 /**
- * Whether a runner that is starting has to leave the host out of service, as somebody has drained it and
- * nobody has asked for it since.
+ * Whether a runner that is starting has to leave the host out of service, because it was drained and
+ * not requested since.
  *
  * @param askedAtMs when this runner was asked for ({@link askedAt}), in epoch milliseconds
  */
@@ -46,8 +46,8 @@ export function isHeldBy(record: DrainRecord | undefined, askedAtMs: number): bo
 }
 
 /**
- * When somebody last asked pm2 for this app, in epoch milliseconds: pm2 hands `created_at` on over every
- * automatic restart and `pm2 resurrect`, and resets it at start, restart and reload (pm2-facts.md). A process
+ * When pm2 was last asked to start this app, in epoch milliseconds: pm2 hands `created_at` on over every
+ * automatic restart and `pm2 resurrect`, and resets it at start, restart and reload (docs/facts/pm2.md). A process
  * that pm2 has not started was asked for when it started.
  */
 export function askedAt(env: NodeJS.ProcessEnv = process.env): number {

@@ -54,7 +54,7 @@ export interface EnvoyLocator {
 /** A host without an Envoy. */
 export type NoEnvoy = Pick<Located, 'ledger' | 'covers' | 'now'>;
 
-/** An Envoy that does not say at once when it started is drained without that. */
+/** An Envoy that does not say immediately when it started is drained without that. */
 const LOCATE_LIMIT_MS = 1_000;
 
 /** Creates the locator; it keeps one admin connection for each Envoy. */

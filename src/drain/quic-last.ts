@@ -7,7 +7,7 @@ const FOR_QUIC_MS = 10_000;
 
 /**
  * Where HTTP/3 can't be steered: closes the TCP listeners alone, and waits until their connections have ended.
- * All of the port's packets are the old Envoy's until it has ended (envoy-facts.md, QUIC), so it goes on
+ * All of the port's packets are the old Envoy's until it has ended (docs/facts/envoy.md, QUIC), so it goes on
  * taking new HTTP/3 connections meanwhile.
  */
 export async function closeTcpFirst(options: {

@@ -41,7 +41,7 @@ export interface DrainRecord extends DrainCourse {
   envoyStartedAtMs?: number;
   /** Set once the drain has ended. */
   result?: DrainResult;
-  /** Somebody brought the host back after it, though no Envoy was left to resume. */
+  /** The host was brought back after it, although no Envoy was left to resume. */
   isReleased?: boolean;
 }
 
@@ -62,25 +62,25 @@ export interface DrainLedger {
    */
   claim(fresh: DrainRecord, nowMs: number): { record: DrainRecord; lead: boolean };
   /**
-   * Whether this process still leads the drain that it has claimed: it has not ended, nobody has taken it
-   * over, and no later one has begun. A record that is gone, or of another drain, says nothing: somebody has
-   * meddled with it.
+   * Whether this process still leads the drain that it has claimed: it has not ended, no other process has taken it
+   * over, and no later one has started. A record that is gone, or of another drain, says nothing: it was
+   * tampered with.
    */
   isLeader(drain: DrainRecord): boolean;
   /** Whether a drain with a higher number has begun, and has not been cancelled. */
   hasLater(number: number): boolean;
-  /** Writes down progress, unless another process has taken over. */
+  /** Records progress, unless another process has taken over. */
   update(record: DrainRecord): void;
-  /** Writes down how the drain has ended; returns what holds: the first result does, for all. */
+  /** Records how the drain has ended; returns the valid result, which is the first one recorded. */
   finish(record: DrainRecord, result: DrainResult): DrainResult;
   /**
-   * Decides, if nobody has yet; returns what holds. Undefined: it can't be written down, so whoever leads
+   * Decides, if no process has yet; returns the decision. Undefined: it can't be recorded, so the process that leads
    * would not hear of it.
    */
   decide(decision: DrainDecision): DrainDecision | undefined;
   /** What has been decided. */
   decision(): DrainDecision | undefined;
-  /** Writes down that somebody has brought the host back; false: it can't be written down. */
+  /** Records that the host was brought back; false: it can't be recorded. */
   release(): boolean;
   /** Whether something can be written here. */
   isWritable(): boolean;
@@ -97,10 +97,10 @@ const KEPT = 20;
  *
  * There is one leader by construction. Who begins a drain makes the file of the next number, who takes
  * over makes the file of the next term, and a file is made by one process only (link(2)). Each leader writes
- * in the file of its own term alone. The leader is the one that the newest file names. Nobody removes a
+ * in the file of its own term alone. The leader is the one that the newest file names. No one removes a
  * record in order to make one.
  *
- * A file that can't be written costs one warning: the drain then goes on by itself, without the
+ * A file that can't be written costs one warning: the drain then continues by itself, without the
  * others knowing of it. A leader that was stopped and goes on may call Envoy once more before it sees
  * its successor. That is harmless: every call to Envoy is idempotent.
  */
@@ -280,7 +280,7 @@ export function openLedger(options: {
     },
     decide: (decision) => {
       const number = claimed?.number ?? newest()?.number;
-      // This process leads a drain that could not be written down, or nobody leads one.
+      // This process leads a drain that could not be written down, or no one leads one.
       const isAlone = claimed === undefined && (warned || number === undefined);
       if (!isAlone && number !== undefined) {
         const file = fileOf(number, '.decision.json');

@@ -32,7 +32,7 @@ export interface DrainRun {
   readonly connectionsLeft: number | null;
   /** Set once it is known how the drain ends. */
   readonly outcome: DrainOutcome | undefined;
-  /** Whether it is cancelled because somebody has brought the host back by another generation. */
+  /** Whether it is cancelled because another generation has brought the host back. */
   readonly isOvertaken: boolean;
   /** The latest failure of a call to Envoy. */
   lastError(): string | undefined;
@@ -40,7 +40,7 @@ export interface DrainRun {
   delay(): Promise<void>;
   close(): Promise<void>;
   wait(): Promise<void>;
-  /** Takes `failHealth` back; rejects when an Envoy could not be told. */
+  /** Reverts `failHealth`; rejects when an Envoy could not be told. */
   passHealth(): Promise<void>;
 }
 
@@ -58,7 +58,7 @@ export type DrainConfig = Pick<
   | 'ignoreListeners'
 >;
 
-/** `drain_listeners` answers before every worker has closed its sockets (within 10 ms, envoy-facts.md). */
+/** `drain_listeners` answers before every worker has closed its sockets (within 10 ms, docs/facts/envoy.md). */
 const CLOSE_SETTLES_MS = 30;
 /**
  * `drain-until: requests` must hold for this many polls while connections are open: a request may be just
@@ -66,7 +66,7 @@ const CLOSE_SETTLES_MS = 30;
  */
 const CALM_POLLS = 3;
 const UNKNOWN = { busy: Number.POSITIVE_INFINITY, open: Number.POSITIVE_INFINITY };
-/** How long an Envoy that does not answer is asked to take its health failure back. */
+/** How long an Envoy that does not answer is asked to pass its health check again. */
 const PASS_HEALTH_LIMIT_MS = 10_000;
 /** Longest time between two looks whether Envoy still exists. */
 const LIVENESS_MS = 500;
@@ -85,7 +85,7 @@ export function createDrainRun(options: {
   counters?: Counters | undefined;
   /** Whether this process still leads; once it does not, the steps do nothing more. */
   isLeader?: () => boolean;
-  /** Looks at the host again: what came meanwhile is drained too, before anybody says `drained`. */
+  /** Looks at the host again: what came meanwhile is drained too, before anyone says `drained`. */
   lookAtHost?: (() => HostNow) | undefined;
   /** Told of each change of the record besides its phase. */
   onChange?: (record: DrainRecord) => void;
@@ -96,7 +96,7 @@ export function createDrainRun(options: {
   const isKnown = ({ process }: EnvoyTarget): boolean =>
     options.lookAtHost === undefined || record.envoys.some((one) => sameProcess(one, process));
   const envoys = createEnvoys({
-    // The others count as come meanwhile: nobody may have told them yet.
+    // The others count as come meanwhile: no one may have told them yet.
     targets: options.targets.filter(isKnown),
     rule: { ...config, ...(quicIsLast ? { drainUntil: 'requests' } : {}) },
     deadlineMs: record.deadlineMs,
@@ -197,7 +197,7 @@ export function createDrainRun(options: {
     }
   };
 
-  /** Egress stays open until nobody needs it any more. Idempotent: whoever takes over does it again. */
+  /** Egress stays open until no request needs it any more. Idempotent: a process that takes over does it again. */
   const closeOutboundLast = async (): Promise<void> => {
     while (!isOver() && timeLeftMs() > 0) {
       const sample = await look();

@@ -1,6 +1,6 @@
 /** A sign that connections have ended, which costs Envoy nothing. */
 export interface CloseSign {
-  /** Begins anew. Called before Envoy is asked, so that nothing ends unseen in between. */
+  /** Starts again. Called before Envoy is polled, so that nothing ends unseen in between. */
   begin(): void;
   /** How many have to end until the sign comes. False: nothing can be seen here, so ask by the clock. */
   expect(toGo: number): boolean;

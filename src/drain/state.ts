@@ -1,6 +1,6 @@
 import { unreachable } from '../errors.js';
 
-/** The lifecycle events of a shutdown, in order (contract 3). */
+/** The lifecycle events of a shutdown, in order (docs/plugins.md, hooks). */
 export const SHUTDOWN_EVENTS: readonly DrainPhase[] = [
   'fail-health',
   'delay',
@@ -12,7 +12,7 @@ export const SHUTDOWN_EVENTS: readonly DrainPhase[] = [
 /** The lifecycle events of a hand-over: the host stays in service, so its health is not touched. */
 export const HANDOVER_EVENTS: readonly DrainPhase[] = ['close', 'wait', 'finish'];
 
-/** The lifecycle events of taking a drain back. */
+/** The lifecycle events of cancelling a drain. */
 export const RESUME_EVENTS: readonly string[] = ['pass-health', 'finish'];
 
 /** The lifecycle events of a new generation. */
@@ -30,7 +30,7 @@ export type DrainOutcome =
   | 'drained'
   /** `drain-timeout` was over first. */
   | 'timeout'
-  /** Somebody took it back. */
+  /** It was cancelled. */
   | 'cancelled'
   /** There is no Envoy any more: nothing is left to drain. */
   | 'envoy-gone'
@@ -60,7 +60,7 @@ export interface DrainResult {
   connectionsLeft: number | null;
 }
 
-/** What taking a drain back came to. */
+/** The result of cancelling a drain. */
 export type ResumeResult =
   /** Envoy's health passes again; `drain` is what was cancelled, null where only its health was failed. */
   | { kind: 'resumed'; drain: DrainResult | null }
@@ -95,7 +95,7 @@ export type DrainOriginKind =
   | 'trigger'
   /** SIGTERM to the manager. */
   | 'signal'
-  /** `orphaned-drain` is `shutdown`, and somebody else had failed Envoy's health check. */
+  /** `orphaned-drain` is `shutdown`, and another program had failed Envoy's health check. */
   | 'orphaned-drain'
   /** The app was stopped: `pm2 stop`, `delete` or `kill`, or SIGTERM to the runner. */
   | 'stop'
@@ -131,7 +131,7 @@ export interface DrainProgress {
   connectionsAtStart: number | null;
 }
 
-/** Whether a host stays out of service after such a drain until somebody asks for it. */
+/** Whether a host stays out of service after such a drain until a start is requested. */
 export function keepsHostOut({ kind }: DrainOrigin): boolean {
   // A stopped app is brought back by its next start, which `pm2 resurrect` is too.
   return kind !== 'stop' && kind !== 'unknown';
@@ -172,7 +172,7 @@ export function eventsOf(command: DrainCommand): readonly DrainPhase[] {
   return command === 'shutdown' ? SHUTDOWN_EVENTS : HANDOVER_EVENTS;
 }
 
-/** What somebody is told who wants a drain back that can't be taken back. */
+/** The message for a drain that can't be cancelled. */
 export function describeTooLate(reason: string): string {
   return `${reason}: it can't be cancelled; \`pm2-envoy redeploy\` brings up a new Envoy`;
 }

@@ -11,8 +11,8 @@ const POLL_MS = 100;
 
 /**
  * Waits until the UDP proxies of a generation that is handed over from are quiet: closing the listeners drops
- * their sessions at once, with the replies that are under way. New datagrams go to the newer generation by
- * then. Returns at once where there is no UDP proxy.
+ * their sessions immediately, with the replies that are under way. New datagrams go to the newer generation by
+ * then. Returns immediately where there is no UDP proxy.
  */
 export async function untilUdpIsQuiet(options: {
   targets: readonly EnvoyTarget[];

@@ -19,7 +19,7 @@ export interface EnvoyLaunch {
  * The arguments that start one generation.
  *
  * The bootstrap stays as it is but for the admin interface, which `--config-yaml` changes:
- * - its address is the generation's own socket, mode 0600 (envoy-facts.md, admin interface);
+ * - its address is the generation's own socket, mode 0600 (docs/facts/envoy.md, admin interface);
  * - it has no part in `overload.global_downstream_max_connections`: at that limit Envoy refuses the drain;
  * - where `allow_paths` lists what may be asked, everything may be, of this socket. Envoy adds to the list;
  *   before 1.37 it does not know it. The relay keeps the user's.

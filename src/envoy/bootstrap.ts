@@ -28,7 +28,7 @@ async function askVersion(
   }
 }
 
-/** Whether a process could not be started for want of something that may be there in a moment. */
+/** Whether a process could not be started for lack of something that may be there in a moment. */
 export function isStarved(error: unknown): boolean {
   return STARVED.includes(systemCodeOf(error) ?? '');
 }

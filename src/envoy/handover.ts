@@ -57,7 +57,7 @@ export async function planHandover(
   }
 }
 
-/** Whether `drain_listeners` has closed its listeners (envoy-facts.md). */
+/** Whether `drain_listeners` has closed its listeners (docs/facts/envoy.md). */
 async function hasClosed(admin: AdminClient): Promise<boolean> {
   const filter = '^listener_manager\\.listener_stopped$';
   const { stats } = await admin.stats({ type: 'Counters', filter });

@@ -30,7 +30,7 @@ const READ_LIMIT_MS = 1_000;
  *
  * Named pipes, because Node's own `'pipe'` is a socket, and an Envoy that logs to /dev/stdout does not
  * start on a socket; and because the next runner can open them again when this one has died
- * (pm2-facts.md, output).
+ * (docs/facts/pm2.md, output).
  */
 export function createOutputPipes(directory: string, log: Log): OutputPipes {
   try {

@@ -11,7 +11,7 @@ import {
 
 /** How an Envoy, or what started it, ended. */
 export interface EnvoyExit {
-  /** Undefined for one that was not our child: nobody tells us. */
+  /** Undefined for one that was not our child: no one tells us. */
   code: number | null | undefined;
   signal: NodeJS.Signals | null | undefined;
   /** Only the wrapper has ended that `envoy-bin` is; Envoy itself goes on. */
@@ -25,7 +25,7 @@ export interface EnvoyProcess {
   readonly exited: Promise<EnvoyExit>;
 }
 
-/** An Envoy with 10,000 clusters takes 1.4 s to end (envoy-facts.md, signals and exit). */
+/** An Envoy with 10,000 clusters takes 1.4 s to end (docs/facts/envoy.md, signals and exit). */
 const TERM_LIMIT_MS = 10_000;
 const KILL_LIMIT_MS = 5_000;
 const WATCH_MS = 250;

@@ -27,7 +27,7 @@ export interface Gap {
 /**
  * What a LIVE Envoy lacks of what the one in service serves, and what of its own configuration it has
  * not received. LIVE by itself says nothing about listeners, clusters, routes and secrets
- * (envoy-facts.md).
+ * (docs/facts/envoy.md).
  *
  * @param before undefined: nothing is in service
  */
@@ -145,7 +145,7 @@ export function subscriptionGaps(
     gaps.push({
       what: one.what,
       why: fault ?? 'nothing was received',
-      // A cluster of its own that nobody answers for yet must not hold up the rest.
+      // A cluster of its own that no one answers for yet must not hold up the rest.
       kind: one.isCluster && !old ? 'explained' : 'fault',
       // LIVE has not waited for it, or others serve meanwhile.
       mayCome: one.rejected === 0 && (source === LDS || fault === undefined),

@@ -30,7 +30,7 @@ export interface AdminRelay {
  * forbidden here.
  *
  * Under pm2's cluster mode the listening socket belongs to the daemon and is shared by old and new
- * runner, so nothing is refused while one replaces the other (pm2-facts.md).
+ * runner, so nothing is refused while one replaces the other (docs/facts/pm2.md).
  *
  * @param newestSocket path of the newest generation's admin socket; undefined: there is none
  * @throws the system error when the address can't be listened on
@@ -51,7 +51,7 @@ export async function startAdminRelay(
     const isFile = 'path' in address && !isAbstract(address.path);
     if (systemCodeOf(error) !== 'EADDRINUSE' || !isFile) throw error;
     if (await answers(address.path)) throw error;
-    // A socket file that nobody listens on is what the last Envoy or runner left.
+    // A socket file that no one listens on is what the last Envoy or runner left.
     rmSync(address.path, { force: true });
     await listen(server, address);
   });
@@ -139,7 +139,7 @@ async function listen(server: Server, address: BootstrapAddress): Promise<void> 
   }
 }
 
-/** libuv before 1.48 fills the name up with zeros, under which nobody looks for it. */
+/** libuv before 1.48 fills the name up with zeros, under which no one looks for it. */
 function isListenedOn(name: string): boolean {
   return readFileSync('/proc/net/unix', 'utf8')
     .split('\n')

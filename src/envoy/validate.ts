@@ -53,7 +53,7 @@ export async function validateBootstrap(
     if (isStarved(error)) return unchecked(`it could not be started (${systemCodeOf(error)})`);
     if (error) throw notAnEnvoy(binary, error);
     if (code === 0) return { kind: 'valid' };
-    // By its own timer, and no signal of anybody else's.
+    // By its own timer, and no signal of anyone else's.
     if (child.killed) return unchecked(`it did not end within ${limitMs / 1_000} s`);
     if (code === null || code > LAST_EXIT_CODE) {
       const by = signal ?? `signal ${(code ?? 0) - LAST_EXIT_CODE}`;

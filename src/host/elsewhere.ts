@@ -9,7 +9,7 @@ const ADMIN_SOCKET = /"path":"((?:[^"\\]|\\.)+)\/generations\/(\d{1,6})\/admin\.
 
 /**
  * Generations that live in other run directories of this user than `runDir`, found by the command lines of
- * their Envoys: nobody who looks there alone would know of them.
+ * their Envoys: no one who looks there alone would know of them.
  */
 export function generationsElsewhere(runDir: string): Generation[] {
   const known = openGenerations(runDir).live();
@@ -26,7 +26,7 @@ export function generationsElsewhere(runDir: string): Generation[] {
 }
 
 /**
- * Has a generation of another run directory count as an earlier one of this: whoever looks here drains it,
+ * Makes a generation of another run directory count as an earlier one of this: every process that looks here drains it,
  * shows it, hands over from it and ends it like any other.
  */
 export function linkGeneration({ directory }: Generation, runDir: string): void {

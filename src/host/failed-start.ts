@@ -16,7 +16,7 @@ export interface FailedStart {
 }
 
 /**
- * Writes down that this host's runner could not bring up an Envoy, for whoever asks why there is none. A run
+ * Records that this host's runner could not start an Envoy, to explain why there is none. A run
  * directory that can't be written costs that only.
  */
 export function noteFailedStart(runDir: string, error: unknown): void {

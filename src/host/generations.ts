@@ -51,7 +51,7 @@ export interface Generation extends GenerationSlot {
   readonly startedAt: string;
   /** It has been LIVE. */
   readonly ready: boolean;
-  /** Its runner has lost pm2: nobody but the next runner will tell it to stop. */
+  /** Its runner has lost pm2: no one but the next runner will tell it to stop. */
   readonly orphaned: boolean;
   /** Why the latest attempt to replace it failed. */
   readonly failedReload?: { at: string; reason: string; code?: string };
@@ -162,7 +162,7 @@ export function isRunBy(generation: Generation, runner: ProcessIdentity): boolea
 
 /**
  * Whether the run directory knows nothing of this generation any more: it was removed, and perhaps made
- * anew. Its socket can't be reached then, or is another Envoy's.
+ * again. Its socket can't be reached then, or is another Envoy's.
  */
 export function isLost(generation: Generation): boolean {
   const json = readJson(join(generation.directory, 'generation.json')) as Generation | undefined;

@@ -7,7 +7,7 @@ export const HOST_HEADER = 'pm2-envoy-host';
  * Names that tell this host from another project on the same machine: its run directory, the same by
  * whatever path and in whatever mount namespace it is looked at, and the Envoy at admin-address.
  *
- * @param adminAddress as it is shown, where Envoy is somebody else's
+ * @param adminAddress as it is shown, if pm2-envoy did not start Envoy
  */
 export function hostNames(runDir: string, adminAddress: string | undefined): string[] {
   const names = adminAddress === undefined ? [] : [`admin ${adminAddress}`];

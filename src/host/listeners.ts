@@ -10,7 +10,7 @@ export interface SharedPort {
 
 /**
  * Ports that one of `own` listens on, and a process that is not among them too: with SO_REUSEPORT, Envoy's
- * default, nobody is told. Linux only; none where /proc can't be read.
+ * default, no one is told. Linux only; none where /proc can't be read.
  */
 export function sharedPorts(own: readonly number[]): SharedPort[] {
   try {

@@ -8,7 +8,7 @@ export interface MemoryRoom {
   limit: string;
 }
 
-/** A page cache that can be given back at once does not count as used. */
+/** A page cache that can be given back immediately does not count as used. */
 const CACHE = {
   v1: ['total_inactive_file', 'total_active_file'],
   v2: ['inactive_file', 'active_file'],
@@ -17,7 +17,7 @@ const CACHE = {
 const NO_LIMIT_BYTES = 2 ** 60;
 
 /**
- * The memory that is left before the kernel ends a process for want of it: in the cgroups of a process and those
+ * The memory that is left before the kernel ends a process for lack of it: in the cgroups of a process and those
  * above them (v1 and v2), and on this machine. Undefined where none of it can be read.
  *
  * @param pid of a process besides this one
@@ -38,7 +38,7 @@ export function ownMemoryBytes(pid: number, root = '/'): number | undefined {
   return kB ? Number(kB[1]) * 1_024 : undefined;
 }
 
-/** How many processes of this one's cgroup the kernel has ended for want of memory; undefined: it does not say. */
+/** How many processes of this one's cgroup the kernel has ended for lack of memory; undefined: it does not say. */
 export function outOfMemoryKills(root = '/'): number | undefined {
   const [group] = memoryGroups(root);
   const text = group

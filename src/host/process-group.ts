@@ -11,7 +11,7 @@ export interface GroupMember {
 
 /**
  * The number of a live process's group. Undefined when it is gone, when that can't be told, and for our own group:
- * whoever signals that ends itself.
+ * a process that signals that group ends itself.
  */
 export function groupOf(identity: ProcessIdentity): number | undefined {
   if (!isAlive(identity)) return undefined;

@@ -7,7 +7,7 @@ export interface ProcessIdentity {
   pid: number;
   /** When it started, in the system's own words; equal for the same process only. */
   startTime: string;
-  /** The PID namespace in which the pid means it, where that is known: in another container it is nobody's. */
+  /** The PID namespace in which the pid means it, where that is known: in another container it is no one's. */
   namespace?: string;
 }
 
@@ -30,7 +30,7 @@ export function identify(pid: number): ProcessIdentity | undefined {
   return named({ pid, startTime: seen.startTime });
 }
 
-/** Whether a later process with the same pid would be taken for this one: whoever can asks elsewhere as well. */
+/** Whether a later process with the same pid would be mistaken for this one: callers check other sources too, if they can. */
 export function isHidden({ startTime }: ProcessIdentity): boolean {
   return startTime.endsWith(`:${HIDDEN}`);
 }

@@ -19,7 +19,7 @@ const LONGEST_PATH = 104 - '/generations/999999/admin.sock'.length;
 const OWN_FILES =
   /^(generations|drains|(manager|counted|failed-start)\.json|shutdown-.*\.(json|decision)|validate-.*\.log|\.probe-.*)/;
 
-/** The default places, best first (contract 5). */
+/** The default places, best first (docs/configuration.md, run-dir). */
 export function defaultRunDirs(env: NodeJS.ProcessEnv = process.env): string[] {
   const runtime = env['XDG_RUNTIME_DIR'];
   const user = process.getuid?.() ?? 'user';
@@ -52,7 +52,7 @@ function runDirInUse(): string | undefined {
 
 /**
  * Makes the run directory ready: the configured one, or else the default place that is in use, or else the
- * first that works. It is ours alone (mode 0700, our user): whoever could write here could pose as Envoy.
+ * first that works. It is ours alone (mode 0700, our user): a program that can write here could pose as Envoy.
  *
  * @throws Pm2EnvoyError `run-dir-unusable`
  */
@@ -105,7 +105,7 @@ function makePrivate(directory: string): void {
   }
   if (!isOwnFolder(directory)) throw new Error('it is not a directory that belongs to this user');
   if ((lstatSync(directory).mode & 0o077) === 0) return;
-  // Closing somebody's own folder (/tmp, a home) to everybody else would be no kindness.
+  // A shared folder (/tmp, a home) must not be closed to everyone else.
   const strange = readdirSync(directory).find((name) => !OWN_FILES.test(name));
   if (strange) {
     throw new Error(`other users may read it, and it contains more than our files (${strange})`);

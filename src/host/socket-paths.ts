@@ -5,8 +5,8 @@ import type { Log } from '../log.js';
 
 /**
  * Keeps the paths of unix sockets with the Envoy that listens there, while another one starts. An Envoy
- * unlinks the path and binds it anew at its start, and listens only when it is LIVE: until then, and for good
- * if it never is, nobody would answer there (envoy-facts.md).
+ * unlinks the path and binds it again at its start, and listens only when it is LIVE: until then, and for good
+ * if it never is, no one would answer there (docs/facts/envoy.md).
  */
 export interface KeptPaths {
   /** Gives the paths to the new Envoy. Idempotent. */

@@ -2,7 +2,7 @@ import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { endianness } from 'node:os';
 import { systemCodeOf } from '../errors.js';
 
-/** One TCP connection that somebody has made to a process. */
+/** One TCP connection from a peer to a process. */
 export interface Connection {
   /** `10.0.0.7:51234`, `[2001:db8::7]:51234` */
   peer: string;
@@ -114,7 +114,7 @@ function udpAddresses(
   return [...new Set(rows.filter(({ inode }) => own.inodes.has(inode)).map(({ local }) => local))];
 }
 
-/** Whether anybody listens on, or is connected to, the unix socket that was bound to this path. */
+/** Whether anyone listens on, or is connected to, the unix socket that was bound to this path. */
 export function isBound(path: string): boolean | undefined {
   try {
     return readFileSync('/proc/net/unix', 'latin1').includes(` ${path}\n`);

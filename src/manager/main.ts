@@ -49,7 +49,7 @@ await boot('envoy-manager', async (app) => {
   if (pluginError && !isInService(config, runDir)) throw pluginError;
   for (const line of pluginError ? messageOf(pluginError).split('\n') : []) log.error(line);
   if (pluginError) log.error('Envoy is in service: continuing without plugins');
-  // Two connections to Envoy: the drain must not queue behind somebody who watches.
+  // Two connections to Envoy: the drain must not queue behind a client that watches.
   const calls = createCallTally();
   const sight = createSight(runDir, log);
   const onAdminCall = (call: AdminCall): void => {

@@ -10,7 +10,7 @@ import type { Log } from '../log.js';
 export interface Sight {
   /** Told of each call to an Envoy. */
   note(call: AdminCall): void;
-  /** The drain, whose outcome is `admin-unreachable` in place of `envoy-gone` while no Envoy was seen. */
+  /** The drain, whose outcome is `admin-unreachable` instead of `envoy-gone` while no Envoy was seen. */
   guard(hostDrain: HostDrain): HostDrain;
 }
 

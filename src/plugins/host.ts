@@ -121,7 +121,7 @@ export function createPluginHost(options: {
       call.onEvent?.(event);
       let isDone = true;
       for (const stage of ['before:', '', 'after:']) {
-        // Nobody is to hear of something that pm2-envoy itself could not do.
+        // No one is to hear of something that pm2-envoy itself could not do.
         if (!isDone) continue;
         for (const hook of hooks.get(`${stage}${command}:${event}`) ?? []) {
           const name = `${stage}${command}:${event}`;

@@ -5,7 +5,7 @@ import type { Pm2Process } from './daemon.js';
 /**
  * The configuration that a pm2 app has: from its own environment, folder and arguments.
  *
- * @param env variables that it is to be given anew
+ * @param env variables to set in it
  * @throws Pm2EnvoyError `config-invalid`
  */
 export function appConfig(

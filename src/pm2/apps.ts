@@ -53,7 +53,7 @@ export const LIVE_LIMIT_MS = 60_000;
 
 /**
  * The two apps for a pm2 ecosystem file: `envoy` (the runner) and `envoy-manager`. With
- * `admin-address` set, Envoy is somebody else's and only the manager is there.
+ * `admin-address` set, pm2-envoy does not start Envoy, and there is only the manager.
  *
  * Reads the configuration as the apps will (environment, profile, file), so that `kill_timeout`
  * follows `drain-timeout`.
@@ -77,7 +77,7 @@ export function envoyApps(options: EnvoyAppsOptions = {}): Pm2App[] {
   const shared = {
     cwd,
     kill_timeout: killTimeoutMs(config),
-    // Signalling children first would end Envoy at once (pm2-facts.md, layout V3).
+    // Signalling children first would end Envoy immediately (docs/facts/pm2.md, layout V3).
     treekill: false as const,
     // pm2's injected module exits the process when the daemon dies.
     pmx: false as const,
@@ -104,7 +104,7 @@ export function envoyApps(options: EnvoyAppsOptions = {}): Pm2App[] {
     ...shared,
     name,
     script: scriptPath('runner', cwd),
-    // It waits nearly always (decision 0010); the manager answers a thousand callers at once.
+    // It waits nearly always (decision 0010); the manager answers a thousand callers at the same time.
     node_args: nodeArguments(LEAN, ...NOT_COMPILED),
     // Only cluster mode starts the new one first on a reload.
     exec_mode: 'cluster',
@@ -206,7 +206,7 @@ function withoutStack(error: unknown): unknown {
 
 /** The kill_timeout that pm2 has for this process; undefined outside pm2. */
 export function ownKillTimeoutMs(env: NodeJS.ProcessEnv = process.env): number | undefined {
-  // pm2 hands an app its scalar settings as environment variables (pm2-facts.md, processes).
+  // pm2 hands an app its scalar settings as environment variables (docs/facts/pm2.md, processes).
   const killMs = env['pm_id'] === undefined ? Number.NaN : Number(env['kill_timeout']);
   return Number.isFinite(killMs) ? killMs : undefined;
 }

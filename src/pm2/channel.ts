@@ -3,7 +3,7 @@ import { createActions } from './actions.js';
 
 /**
  * What pm2 and its apps say to each other over Node's IPC channel. Spoken directly, without pm2's
- * `pmx` and `tx2`: those end the process when the daemon dies (pm2-facts.md, processes).
+ * `pmx` and `tx2`: those end the process when the daemon dies (docs/facts/pm2.md, processes).
  */
 export interface Pm2Channel {
   /** Whether pm2 listens; without it nothing is sent, and what follows is harmless. */

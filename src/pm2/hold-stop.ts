@@ -53,7 +53,7 @@ export function holdStops(until: () => Promise<void>, own: NodeJS.Process = proc
 }
 
 /**
- * Resolves once Envoy has ended, where pm2 stops Envoy's runner too; at once where it does not, or can't be asked.
+ * Resolves once Envoy has ended, where pm2 stops Envoy's runner too; immediately where it does not, or can't be asked.
  *
  * @param limitMs never later than that
  */

@@ -1,6 +1,6 @@
 /**
  * Catches SIGUSR1 and pm2's message of `pm2 reloadLogs` from the moment that this module is loaded: a log was moved
- * away (logrotate). Without a listener SIGUSR1 opens Node's debugger, to anybody on this host.
+ * away (logrotate). Without a listener SIGUSR1 opens Node's debugger, to anyone on this host.
  */
 let isAsked = false;
 let listener: (() => void) | undefined;
@@ -15,7 +15,7 @@ process.on('message', (message: unknown) => {
   if ((message as { type?: unknown } | null)?.type === 'log:reload') tell();
 });
 
-/** Calls `reopen` each time that the logs are to be opened again, and at once if they were already. */
+/** Calls `reopen` each time that the logs are to be opened again, and immediately if they were already. */
 export function onReopenLogs(reopen: () => void): void {
   listener = reopen;
   if (isAsked) reopen();

@@ -24,7 +24,7 @@ export interface OwnApp {
   removeReplaced(): Promise<boolean>;
 }
 
-/** What {@link openOwnApp} takes in place of this process's own. */
+/** What {@link openOwnApp} takes instead of this process's own. */
 export interface OwnAppOptions {
   env?: NodeJS.ProcessEnv;
   daemon?: Pm2Daemon;
@@ -36,7 +36,7 @@ export interface OwnAppOptions {
 }
 
 /**
- * A restart resets created_at 4 to 49 ms before its signal (pm2-facts.md, a runner in cluster mode).
+ * A restart resets created_at 4 to 49 ms before its signal (docs/facts/pm2.md, a runner in cluster mode).
  * `pm2 reset` does so too, and sets the count of restarts to 0; no `pm2 stop` follows it as fast as this.
  */
 const RESTART_WINDOW_MS = 300;

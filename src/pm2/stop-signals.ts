@@ -29,7 +29,7 @@ process.on('message', (message: unknown) => {
 });
 
 /**
- * Calls `stop` each time that this app is told to stop, and at once if it has been already; `atMs` is when,
+ * Calls `stop` each time that this app is told to stop, and immediately if it has been already; `atMs` is when,
  * in epoch milliseconds.
  */
 export function onStop(stop: (reason: StopReason, atMs: number) => void): void {

@@ -17,9 +17,9 @@ const ASK_LIMIT_MS = 1_000;
 /**
  * Takes over the generation in service when this runner can't bring up one of its own: a reload that
  * fails must leave it serving. Its old runner then finds that it no longer answers for the
- * generation, and ends without touching Envoy (pm2-facts.md, reload with a bad new Envoy).
+ * generation, and ends without touching Envoy (docs/facts/pm2.md, reload with a bad new Envoy).
  *
- * @param reason why there is no new generation; kept for whoever asks later
+ * @param reason why there is no new generation; kept for later requests
  * @returns undefined when there is none to take over
  */
 export async function adoptGeneration(
@@ -79,12 +79,12 @@ function takeOver(
     );
   }
   followOutput(generation, log);
-  // A runner that has lost pm2 is signalled by nobody else.
+  // A runner that has lost pm2 is signaled by no one else.
   if (found.orphaned && isAlive(found.runner)) signalProcess(found.runner, 'SIGTERM');
   return { generation, envoy: watchEnvoy(generation.envoy) };
 }
 
-/** Envoy itself tells, whoever had it do so; one that does not answer is taken for serving. */
+/** Envoy itself reports it, no matter which process closed them; one that does not answer counts as serving. */
 async function hasClosedListeners(generation: Generation): Promise<boolean> {
   const { adminSocket } = generation;
   const admin = createAdminClient({ kind: 'unix', path: adminSocket }, ASK_LIMIT_MS);

@@ -7,8 +7,8 @@ import { silentLog } from '../log.js';
 /** The drains of the host, as a runner has to heed them that brings up a generation. */
 export interface HostHold {
   /**
-   * The drain that keeps the host out of service: one that somebody began, and that nobody has asked the host
-   * back from, or any that has begun since this runner did. Undefined: the host may serve.
+   * The drain that keeps the host out of service: one after which no start was requested, or any that has started
+   * since this runner started. Undefined: the host may serve.
    */
   drain(): DrainRecord | undefined;
   /** The newest drain of a generation, under way or ended, whoever began it; undefined: it serves. */

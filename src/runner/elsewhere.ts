@@ -15,7 +15,7 @@ import { ownSupervisor } from '../pm2/supervisor.js';
 
 /**
  * Counts what this app has left in other run directories as earlier generations of this one: `run-dir` may
- * have been changed, and nobody else would drain or end them.
+ * have been changed, and no one else would drain or end them.
  *
  * @returns all that are linked from elsewhere now
  */

@@ -100,7 +100,7 @@ async function run(app: App): Promise<void> {
   const bringing = bringUpOrHold(app, {
     bring: (signal) => bringUp(app, { problem, generations, hold, runDir, steering, signal }),
     adopt: async (error) => {
-      // Without pm2 nobody would signal this runner either: the old one does no worse.
+      // Without pm2 no one would signal this runner either: the old one does no worse.
       const adopted = hasLostPm2
         ? undefined
         : await adoptGeneration({ generations, hold, log }, error);
@@ -136,7 +136,7 @@ async function run(app: App): Promise<void> {
   onReopenLogs(() => void reopenLogs(generations, log));
   channel.onDisconnect(() => {
     hasLostPm2 = true;
-    // Nothing is served yet, and nobody would watch over it.
+    // Nothing is served yet, and no one would watch over it.
     starting.abort();
   });
 
@@ -199,7 +199,7 @@ async function run(app: App): Promise<void> {
 }
 
 /**
- * Brings a generation up; leaves a host that is drained as it is, until somebody asks for it. Undefined: this
+ * Starts a generation; leaves a drained host as it is, until a start is requested. Undefined: this
  * runner is told to stop.
  */
 async function bringUpOrHold(

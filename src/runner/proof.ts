@@ -22,7 +22,7 @@ const ASK_LIMIT_MS = 5_000;
 /** How long the connections of a generation that is given up get: it has served for a moment. */
 const RETIRE_LIMIT_MS = 10_000;
 
-/** The generation that a new one is to take over from: it has been LIVE, and nobody hands over from it. */
+/** The generation that a new one is to take over from: it has been LIVE, and no one hands over from it. */
 export function generationInService(generations: Generations): Generation | undefined {
   return generations
     .live()
@@ -31,7 +31,7 @@ export function generationInService(generations: Generations): Generation | unde
 
 /**
  * Ends generations that never took over from the one in service, and whose runner has died: by themselves
- * they would be LIVE one day, and answer with a configuration that nobody has compared.
+ * they would be LIVE one day, and answer with a configuration that no one has compared.
  */
 export async function endAbandoned(
   before: Generation,

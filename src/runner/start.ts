@@ -202,7 +202,7 @@ async function launch(
   }
 }
 
-/** Nobody would find an Envoy that is not written down. */
+/** No one would find an Envoy that is not written down. */
 function writeDown(generation: Generation, generations: Generations): void {
   try {
     generations.write(generation);
@@ -239,7 +239,7 @@ function keepBootstrap(file: string, slot: GenerationSlot, log: Log): void {
   }
 }
 
-/** Whether ending it now could cut what it has accepted: it is LIVE, though nobody has seen that yet. */
+/** Whether ending it now could cut what it has accepted: it is LIVE, though no one has seen that yet. */
 async function mayHaveAccepted(admin: AdminClient): Promise<boolean> {
   return admin.state().then(
     (state) => state === 'LIVE' || state === 'DRAINING',
@@ -262,7 +262,7 @@ async function untilLive(
     foresee(waitedMs: number): Promise<void>;
     liveLimitMs: number;
     clock: Clock;
-    /** What the kernel had ended for want of memory before. */
+    /** What the kernel had ended for lack of memory before. */
     killsBefore: number | undefined;
     before: Generation | undefined;
   },
@@ -290,7 +290,7 @@ async function untilLive(
     }
     try {
       const state = await admin.state(signal);
-      // DRAINING is LIVE with its health failed: somebody drains the host meanwhile.
+      // DRAINING is LIVE with a failed health check: the host is being drained meanwhile.
       if (state === 'LIVE' || state === 'DRAINING') return;
       last = `its state is ${state}`;
     } catch (error) {

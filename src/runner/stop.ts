@@ -105,7 +105,7 @@ export async function stopGeneration(
 async function drainAndEnd(own: Generation | undefined, context: StopContext): Promise<void> {
   const { generations, hostDrain, host } = context;
   const { outcome } = await hostDrain.drainForGood({ kind: 'stop', ...context.stoppedBy?.() });
-  // Somebody has started the app meanwhile, and a newer generation serves.
+  // The app was started meanwhile, and a newer generation serves.
   if (outcome === 'cancelled' && own) return handOver(own, context);
   const live = generations.live();
   const left = live.filter(isLeft);
@@ -244,7 +244,7 @@ function isOwn(generation: Generation): boolean {
   return sameProcess(generation.runner, ownIdentity());
 }
 
-/** Nobody but this runner ends it. */
+/** No one but this runner ends it. */
 function isLeft(generation: Generation): boolean {
   return isOwn(generation) || !isAttended(generation);
 }

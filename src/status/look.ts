@@ -39,7 +39,7 @@ export interface Looker {
   look(): Promise<Look>;
 }
 
-/** However dear a look is, it is never older than this. */
+/** However expensive a poll is, its result is never older than this. */
 const OLDEST_LOOK_MS = 5_000;
 const INFO_MS = 10_000;
 /** For all of a look. One Envoy that is slower must not hide another one, nor keep who asked. */
@@ -103,7 +103,7 @@ export function createLooker(
   return { look };
 }
 
-/** `/server_info` is the dearest of all small answers (124 KB, envoy-facts.md). */
+/** `/server_info` is the most expensive of the small answers (124 KB, docs/facts/envoy.md). */
 function createInfo(
   admin: AdminClient,
   clock: Clock,

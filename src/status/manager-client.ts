@@ -20,7 +20,7 @@ export interface ManagerClient {
   shutdown(): Promise<DrainResult>;
   status(signal?: AbortSignal): Promise<Status>;
   /**
-   * Takes the drain back; resolves to what was cancelled.
+   * Cancels the drain; resolves to what was cancelled.
    *
    * @throws Pm2EnvoyError also `not-resumable`, and `admin-failed` when Envoy does not obey
    */
@@ -177,7 +177,7 @@ function anotherHosts(url: string, body: unknown): Pm2EnvoyError {
   );
 }
 
-/** Too many wait there already: whoever can join the drain in another way should. */
+/** Too many callers wait there already: a caller that can join the drain in another way should. */
 function busy(url: string, body: unknown): Pm2EnvoyError {
   return errorOf(body)?.code === 'too-many-callers'
     ? new Pm2EnvoyError('manager-unreachable', `the manager at ${url} has too many callers (503)`)

@@ -8,7 +8,7 @@ export interface Peer {
   local: string;
   /** The Envoy that has it; null for one that pm2-envoy did not start. */
   generation: number | null;
-  /** How long it has been seen; it may be older, by the time before anybody looked. */
+  /** How long it has been seen; it may be older, by the time before anyone looked. */
   seenForMs: number;
 }
 

@@ -5,12 +5,12 @@ import { conditionOf, type ProcessIdentity } from '../host/process-identity.js';
 /** A manager that answers nothing for so long is taken for hung; its probes give up sooner. */
 const SILENT_MS = 5_000;
 const LOOK_MS = 500;
-/** Somebody may stop it for a moment. */
+/** It may be stopped for a moment. */
 const STOPPED_LOOKS = 2;
 
 /**
  * Resolves once the manager has been silent for five seconds, or its process is stopped, to what is said
- * of it; to undefined when `over` aborts. While somebody waits for the manager's answer to something
+ * of it; to undefined when `over` aborts. While a caller waits for the manager's answer to something
  * long, that tells one that works from one that hangs.
  */
 export async function untilSilent(

@@ -88,7 +88,7 @@ export interface Status {
 export interface StatusSettings {
   /** Of pm2-envoy. */
   version: string;
-  /** Null: Envoy is somebody else's. */
+  /** Null: pm2-envoy did not start this Envoy. */
   bootstrap: string | null;
   checkDelayMs: number;
   drainTimeoutMs: number;
@@ -124,7 +124,7 @@ export interface GenerationStatus {
   /** Null until it has been LIVE. */
   version: string | null;
   pid: number;
-  /** Null: nobody supervises it, and the next runner takes over from it. */
+  /** Null: no one supervises it, and the next runner takes over from it. */
   runnerPid: number | null;
   /** ISO 8601 */
   startedAt: string;
@@ -182,7 +182,7 @@ export const NO_DRAIN: Pick<
 /** Reads the status of this host, again and again. */
 export interface StatusReader {
   /**
-   * What Envoy says, beside the drain. Never rejects. Where Envoy is asked often, or its answers are dear,
+   * What Envoy says, together with the drain. Never rejects. If Envoy is polled often, or its answers are expensive,
    * the counts are as old as `lastPoll` says ({@link Looker}).
    */
   read(): Promise<Status>;
@@ -214,7 +214,7 @@ export function createStatusReader(options: {
   standingError?: string;
   /** Told which Envoys and which drain each reading has found. */
   onLook?: (located: Located | undefined, drain: DrainState, open?: number) => void;
-  /** Shared with whoever else counts in this process. */
+  /** Shared with all other code that counts in this process. */
   counters?: Counters;
   /** Shared with whoever else looks in this process. */
   witness?: Witness;

@@ -8,7 +8,7 @@ import { SO_ATTACH_REUSEPORT_CBPF, SO_REUSEPORT, SOL_SOCKET } from './filter.js'
 export interface Libc {
   /** A UDP socket that has joined the group of its address (SO_REUSEPORT, bind). */
   join(address: SocketAddress, v6Only: boolean): number;
-  /** Attaches a classic BPF program to the group of a socket, in place of the one before. */
+  /** Attaches a classic BPF program to the group of a socket, instead of the one before. */
   attach(socket: number, filter: Buffer): void;
   close(socket: number): void;
   /** What a socket has received; undefined: nothing. Never waits. */

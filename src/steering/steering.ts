@@ -241,7 +241,7 @@ function placesBefore(from: {
   if (known && known.places.length <= count) {
     return [...known.places, ...Array<Place>(count - known.places.length).fill(null)];
   }
-  // Nobody has written it down: its own program takes worker 0 for the first, and so on.
+  // No one has written it down: its own program takes worker 0 for the first, and so on.
   const newest = older.at(-1);
   const inodes = newest && socketInodes(newest.envoy.pid);
   const theirs = all.filter(({ inode }) => inodes?.has(inode)).length;

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import type { SocketAddress } from './libc.js';
 
-/** A UDP socket that is bound, and connected to nobody. */
+/** A UDP socket that is bound, and connected to no one. */
 export interface UdpSocket {
   /** As /proc has it: the same for all sockets of a group. */
   readonly key: string;

@@ -34,7 +34,7 @@ const MANAGER = /apps\/manager\.js/;
 const ENVOY = /^\/usr\/local\/bin\/envoy/;
 
 describe('the image', { concurrency: 2 }, () => {
-  it('serves as it is, whoever the user', () =>
+  it('serves as it is, as any user', () =>
     withEdge({ plain: true, args: ['--user=12345:12345'] }, async ({ pod, exec }) => {
       const [answer] = pod.ask([{ port: PORTS.http }]);
       assert.equal(answer?.body, 'Envoy serves, pm2-envoy watches over it.\n');

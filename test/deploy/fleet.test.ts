@@ -146,7 +146,7 @@ describe('deploy/ansible', () => {
     return fleet.roll(all, ...args);
   }
 
-  /** What serves on each host. */
+  /** What keeps serving each host. */
   function serving(): Promise<string[]> {
     const one = async ({ status, answer }: Fleet['hosts'][number]): Promise<string> => {
       const { envoy } = await status();

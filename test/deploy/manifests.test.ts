@@ -223,7 +223,7 @@ describe('the Deployment', () => {
     assert.equal(unhealthyPodEvictionPolicy, 'AlwaysAllow');
   });
 
-  it('opens the traffic port to all, and the port of the manager to nobody', () => {
+  it('opens the traffic port to all, and the port of the manager to no one', () => {
     const { ingress, policyTypes } = one('deployment', 'NetworkPolicy').spec;
     assert.deepEqual(policyTypes, ['Ingress']);
     assert.deepEqual(ingress, [{ ports: [{ port: 'http' }] }]);

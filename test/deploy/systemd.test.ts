@@ -12,7 +12,7 @@ const BIND_ONLY = '0000000000000400';
 const WRITABLE = ['/run/pm2-envoy', '/var/lib/pm2-envoy', '/var/log/pm2-envoy'];
 
 describe('a host that docs/hosts.md was followed on', () => {
-  it('serves on port 80, as a user of its own that may do hardly more than that', (t) =>
+  it('keeps serving port 80, as a user of its own that may do hardly more than that', (t) =>
     withVm({ plain: true }, async (vm) => {
       assert.equal(await vm.run('sysctl -n net.ipv4.ip_unprivileged_port_start'), '1024');
       const answer = await vm.network.call({ port: PORTS.http });
@@ -166,7 +166,7 @@ async function assertConfined(vm: Vm): Promise<void> {
   }
 }
 
-/** Whoever logs goes on in the new file: Envoy at once, its runner when it stops. */
+/** All processes log to the new file: Envoy immediately, its runner when it stops. */
 async function assertRotates(vm: Vm): Promise<void> {
   const read = (file: string): Promise<string> => vm.run(`cat /var/log/pm2-envoy/${file}`);
   await vm.run('logrotate --force /etc/logrotate.d/pm2-envoy');

@@ -118,7 +118,7 @@ describe('the shutdown token', () => {
       });
     }));
 
-  it('is read anew from its file, which must stay closed to others', () =>
+  it('is read again from its file, which must stay closed to others', () =>
     withEnvoy({}, async ({ folder, adminUrl }) => {
       const [port = 0] = await freePorts(1);
       const file = join(folder, 'token');

@@ -172,7 +172,7 @@ describe('bad input is refused with one line and exit code 78', { concurrency: 3
     }));
 });
 
-/** Command lines that nobody means, the exit code, and the first line of what is said. */
+/** Command lines that no one means, the exit code, and the first line of what is said. */
 const MISTYPED: readonly [string, number, RegExp][] = [
   ['shutdwn', 2, /unknown command 'shutdwn' \(Did you mean shutdown\?\)$/],
   ['statsu --wach', 2, /unknown command 'statsu' \(Did you mean status\?\)$/],
@@ -339,7 +339,7 @@ async function runApp(
   return startApp(script, pm2).ended;
 }
 
-/** Runs an app without pm2, as somebody who debugs it would. */
+/** Runs an app without pm2, as someone who debugs it would. */
 function startApp(
   script: string,
   { env, folder }: TestPm2,

@@ -54,7 +54,7 @@ describe('stopped, killed or called at a bad moment', { concurrency: 2 }, () => 
       false,
     ));
 
-  it('a manager killed -9 in a drain that nobody else follows: the next one ends it', () =>
+  it('a manager killed -9 in a drain that no one else follows: the next one ends it', () =>
     withPm2({ 'check-delay': '5s' }, async (pm2) => {
       const caller = pm2.http('POST', '/shutdown').catch(() => undefined);
       await eventually('the delay', async () => (await statusOf(pm2)).phase === 'delay');
@@ -104,7 +104,7 @@ describe('stopped, killed or called at a bad moment', { concurrency: 2 }, () => 
       );
     }));
 
-  it('restarted after a drain, then stopped: nobody is told of the first drain', () =>
+  it('restarted after a drain, then stopped: no one is told of the first drain', () =>
     withPm2({}, async (pm2) => {
       assert.equal(JSON.parse((await pm2.http('POST', '/shutdown')).body).outcome, 'drained');
       await pm2.pm2('restart', 'envoy');
@@ -132,7 +132,7 @@ describe('stopped, killed or called at a bad moment', { concurrency: 2 }, () => 
       await eventually('it to be known', async () => (await statusOf(pm2)).outcome === 'drained');
     }));
 
-  it('two projects in one run directory: the second is refused, the first serves on', () =>
+  it('two projects in one run directory: the second is refused, the first keeps serving', () =>
     withPm2({}, async (first) => {
       const second = await preparePm2({ 'run-dir': join(first.folder, 'run') });
       try {

@@ -44,7 +44,7 @@ describe('a run directory that is changed', { concurrency: 2 }, () => {
       assert.deepEqual(next.live(), []);
     }));
 
-  it('doctor names an Envoy of another run directory that nobody ends', () =>
+  it('doctor names an Envoy of another run directory that no one ends', () =>
     withPm2({}, async (pm2) => {
       const [old] = pm2.generations();
       assert.ok(old);
@@ -66,7 +66,7 @@ describe('a run directory that is changed', { concurrency: 2 }, () => {
 });
 
 describe('two projects with the same app names under one pm2', () => {
-  it('the second one is refused, and the first one’s Envoy serves on with a runner', () =>
+  it('the second one is refused, and the first one’s Envoy keeps serving with a runner', () =>
     withPm2({}, async (pm2) => {
       const [first] = pm2.generations();
       assert.ok(first);
@@ -96,7 +96,7 @@ module.exports = { apps: envoyApps({ cwd: __dirname }) };
     }));
 });
 
-/** As somebody who edits the configuration; returns the generations of the new place. */
+/** As someone who edits the configuration; returns the generations of the new place. */
 function moveRunDir(pm2: TestPm2) {
   const runDir = join(pm2.folder, 'run2');
   pm2.settings['run-dir'] = runDir;

@@ -53,7 +53,7 @@ function doctor(input: string, ...args: readonly string[]) {
   const { status, stdout, stderr } = spawnSync(
     process.execPath,
     [CLI, 'doctor', '--manifest', ...args],
-    // The variables of whoever calls are not the container's.
+    // The caller's variables are not the container's.
     { input, encoding: 'utf8', env: { ...process.env, PM2_ENVOY_DRAIN_TIMEOUT: '1' } },
   );
   return { code: status, stdout, stderr };

@@ -67,7 +67,7 @@ describe('pm2-envoy doctor', { concurrency: 2 }, () => {
       );
     }));
 
-  it('asks an Envoy of somebody else for its drain time', async () => {
+  it('asks an Envoy of someone else for its drain time', async () => {
     const envoy = await startTestEnvoy({ args: ['--drain-time-s', '60'] });
     const pm2 = await preparePm2({ 'admin-address': envoy.adminUrl, 'drain-timeout': '5m' });
     try {
@@ -124,7 +124,7 @@ describe('pm2-envoy doctor', { concurrency: 2 }, () => {
       assert.equal(isAlive(generation.envoy), true, 'the doctor only looks');
     }));
 
-  it('finds another Envoy on the same port, which nobody else would notice', () =>
+  it('finds another Envoy on the same port, which no one else would notice', () =>
     withPm2({}, async (pm2) => {
       const other = await startTestEnvoy({
         bootstrap: {

@@ -47,7 +47,7 @@ async function open(pm2: TestPm2, headers: Record<string, string> = {}): Promise
 const texts = (stream: Stream): string[] => stream.of('log').map(({ text }) => text);
 
 describe('GET /events', { concurrency: 2 }, () => {
-  it('tells the status at once and at each change, and what happens in a drain', () =>
+  it('tells the status immediately and at each change, and what happens in a drain', () =>
     withPm2({ 'check-delay': '1s' }, async (pm2) => {
       const stream = await open(pm2);
       assert.equal(stream.response.headers['content-type'], 'text/event-stream; charset=utf-8');
@@ -85,7 +85,7 @@ describe('GET /events', { concurrency: 2 }, () => {
       stream.close();
     }));
 
-  it('tells what was missed to whoever comes back, and nothing twice', () =>
+  it('tells a client that reconnects what it has missed, and nothing twice', () =>
     withPm2({}, async (pm2) => {
       const stream = await open(pm2);
       await eventually('a status', () => stream.of('status').length > 0);

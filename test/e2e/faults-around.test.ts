@@ -144,7 +144,7 @@ describe('a run directory that can’t be written', { concurrency: 4 }, () => {
 describe('wall clock set forward or back by an hour', { concurrency: 4 }, () => {
   for (const offsetMs of [HOUR_MS, -HOUR_MS]) {
     for (const phase of ['delay', 'wait'] as const) {
-      it(`${phase}, by ${offsetMs / HOUR_MS} h: the drain lasts as long as ever`, () =>
+      it(`${phase}, by ${offsetMs / HOUR_MS} h: the drain lasts as long as usual`, () =>
         withHost({ 'drain-timeout': '4s' }, async (host) => {
           const file = join(host.folder, 'shift');
           const hook = pathToFileURL(resolve(import.meta.dirname, '../support/shift-clock.mjs'));

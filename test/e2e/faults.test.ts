@@ -18,7 +18,7 @@ describe('an Envoy that fails', { concurrency: 2 }, () => {
       assert.match(pm2.ownLog(), /App \[envoy:0\] exited with code \[1\]/);
     }));
 
-  it('killed in the middle of a drain: envoy-gone, at once', () =>
+  it('killed in the middle of a drain: envoy-gone, immediately', () =>
     withPm2({}, async (pm2) => {
       const held = await holdTcp(pm2.ports.tcp);
       const answer = pm2.http('POST', '/shutdown');
@@ -46,7 +46,7 @@ describe('an Envoy that fails', { concurrency: 2 }, () => {
       assert.equal(pm2.generations().length, 0, 'a hung Envoy is ended too');
     }));
 
-  it('hung for a while in a drain: the drain goes on when it answers again', () =>
+  it('hung for a while in a drain: the drain continues when it answers again', () =>
     withPm2({}, async (pm2) => {
       const held = await holdTcp(pm2.ports.tcp);
       const pid = pm2.generations()[0]?.envoy.pid ?? 0;
@@ -71,7 +71,7 @@ describe('an Envoy that fails', { concurrency: 2 }, () => {
 });
 
 describe('a runner or daemon that is killed', { concurrency: 2 }, () => {
-  it('runner killed -9: Envoy serves on, the next runner hands over from it, nothing is cut', () =>
+  it('runner killed -9: Envoy keeps serving, the next runner hands over from it, nothing is cut', () =>
     withPm2({}, async (pm2) => {
       const [orphan] = pm2.generations();
       assert.ok(orphan);
@@ -89,7 +89,7 @@ describe('a runner or daemon that is killed', { concurrency: 2 }, () => {
       assert.equal((await request(pm2.ports.http)).status, 200);
     }));
 
-  it('daemon killed -9: everything serves on; the next pm2 start takes over, nothing is cut', () =>
+  it('daemon killed -9: everything keeps serving; the next pm2 start takes over, nothing is cut', () =>
     withPm2({}, async (pm2) => {
       const [orphan] = pm2.generations();
       assert.ok(orphan);

@@ -21,7 +21,7 @@ const ALLOWED = [
 
 describe('an Envoy that pm2-envoy did not start (admin-address)', { concurrency: 2 }, () => {
   for (const name of ['ENVOY_BIN', 'OLDER_ENVOY_BIN'] as const) {
-    it(`drains through the manager and stays up, for whoever started it to end (${name})`, () =>
+    it(`drains through the manager and stays up, for its owner to end (${name})`, () =>
       withForeign(name, async (envoy, pm2) => {
         await pm2.pm2('start', ECOSYSTEM);
         await pm2.untilReady();

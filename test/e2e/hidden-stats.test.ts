@@ -7,7 +7,7 @@ import { appShown } from '../support/pm2-shows.js';
 import { letPass, patiently } from '../support/wait.js';
 
 describe('a stats_matcher that hides all', () => {
-  it('hides the open connections from nobody: status, metrics, pm2, doctor and drain count the same', () =>
+  it('hides the open connections from no one: status, metrics, pm2, doctor and drain count the same', () =>
     withPm2(
       {},
       async (pm2) => {

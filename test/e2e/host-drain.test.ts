@@ -110,7 +110,7 @@ describe('a host that was drained', { concurrency: 2 }, () => {
       await pm2.untilReady();
       assert.equal((await request(pm2.ports.http)).status, 200);
       assert.equal((await statusOf(pm2)).phase, 'idle');
-      // What pm2 has saved is older than the drain; that somebody has asked since is known all the same.
+      // What pm2 has saved is older than the drain; that someone has asked since is known all the same.
       const second = pm2.generations().at(-1);
       process.kill(pm2.daemonPid(), 'SIGKILL');
       await pm2.pm2('resurrect');
@@ -272,7 +272,7 @@ describe('what Envoy shows', { concurrency: 2 }, () => {
 
   it('is obeyed where nothing can be written down: a cancelled drain closes nothing', () =>
     withPm2({ 'check-delay': '3s' }, async (pm2) => {
-      // A file in the place of the folder, as whoever runs the tests may write everywhere.
+      // A file instead of the folder, because the user of the tests may write everywhere.
       const drains = join(pm2.folder, 'run/drains');
       rmSync(drains, { recursive: true, force: true });
       writeFileSync(drains, '');
@@ -281,7 +281,7 @@ describe('what Envoy shows', { concurrency: 2 }, () => {
       assert.equal((await pm2.http('DELETE', '/shutdown')).status, 200);
       assert.deepEqual(await caller, { status: 409, outcome: 'cancelled' });
       assert.equal((await request(pm2.ports.http)).status, 200);
-      // Only the manager could be told; whoever else would lead it could not.
+      // Only the manager could be told; another leader could not.
       const [generation] = pm2.generations();
       const admin = createAdminClient({ kind: 'unix', path: generation?.adminSocket ?? '' });
       await admin.failHealthCheck();
@@ -294,7 +294,7 @@ describe('what Envoy shows', { concurrency: 2 }, () => {
 });
 
 describe('pm2 in the middle of a reload', { concurrency: 2 }, () => {
-  it('told to restart: the host serves on', () =>
+  it('told to restart: the host keeps serving', () =>
     withPm2({}, async (pm2) => {
       const [first] = pm2.generations();
       pm2.env['ENVOY_BIN'] = stuckEnvoy(pm2);
@@ -311,7 +311,7 @@ describe('pm2 in the middle of a reload', { concurrency: 2 }, () => {
       assert.ok(first && !/shutdown: fail-health/.test(pm2.log('envoy')), 'nothing was drained');
     }));
 
-  it('killed -9 once it has told the old runner: the new generation serves on', () =>
+  it('killed -9 once it has told the old runner: the new generation keeps serving', () =>
     withPm2({}, async (pm2) => {
       const held = await holdTcp(pm2.ports.tcp);
       const reloading = pm2.pm2('reload', 'envoy').catch(() => undefined);

@@ -11,7 +11,7 @@ await new Promise(() => {});
 export default class Hung {}`;
 
 describe('a plugin whose import never ends', () => {
-  it('costs a reload, and nothing else: Envoy serves on, and every command ends', () =>
+  it('costs a reload, and nothing else: Envoy keeps serving, and every command ends', () =>
     withPm2({}, async (pm2) => {
       const [before = assert.fail('there is no Envoy')] = pm2.generations();
       const plugin = join(pm2.folder, 'hung.mjs');

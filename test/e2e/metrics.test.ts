@@ -141,7 +141,7 @@ describe('GET /metrics', { concurrency: 2 }, () => {
       assert.equal(after.value('drain_duration_seconds_count', { command }), 1);
     }));
 
-  it('counts a drain that was taken back, although nobody looked meanwhile', () =>
+  it('counts a drain that was cancelled, although no one looked meanwhile', () =>
     withPm2({ 'check-delay': '20s' }, async (pm2) => {
       const answer = pm2.http('POST', '/shutdown');
       await eventually('the resumption', async () => {
@@ -218,7 +218,7 @@ describe('GET /metrics', { concurrency: 2 }, () => {
       assert.equal(metrics.value('envoy_up'), 1);
     }));
 
-  it('says 1 of an orphaned drain until it is taken back', () =>
+  it('says 1 of an orphaned drain until it is cancelled', () =>
     withPm2({}, async (pm2) => {
       assert.equal((await scrape(pm2)).value('orphaned_drain'), 0);
       const path = pm2.generations()[0]?.adminSocket ?? '';

@@ -50,7 +50,7 @@ describe('npm start', { concurrency: 2 }, () => {
       assert.match(output(), /everything has stopped \(exit code 0\)/);
     }));
 
-  it('with the port of a listener taken ends at once, says which and how to find who', () =>
+  it('with the port of a listener taken ends immediately, says which and how to find who', () =>
     withTerminal({ isListenerTaken: true }, async ({ terminal, output, folder }) => {
       await ended(terminal);
       assert.notEqual(terminal.exitCode, 0);
@@ -61,7 +61,7 @@ describe('npm start', { concurrency: 2 }, () => {
       assert.deepEqual(pidsWith(folder), []);
     }));
 
-  it('with a bootstrap that Envoy refuses ends at once, says why, and starts nothing', () =>
+  it('with a bootstrap that Envoy refuses ends immediately, says why, and starts nothing', () =>
     withTerminal({ bootstrap: 'static_resources: 1\n' }, async ({ terminal, output, folder }) => {
       await ended(terminal);
       assert.notEqual(terminal.exitCode, 0);
@@ -69,7 +69,7 @@ describe('npm start', { concurrency: 2 }, () => {
       assert.deepEqual(pidsWith(folder), []);
     }));
 
-  it('with the manager’s port taken ends at once, says which, and starts nothing', () =>
+  it('with the manager’s port taken ends immediately, says which, and starts nothing', () =>
     withTerminal({ isPortTaken: true }, async ({ terminal, output, folder }) => {
       await ended(terminal);
       assert.notEqual(terminal.exitCode, 0);

@@ -64,7 +64,7 @@ describe('the files of the package are away', () => {
     await untilReplaced(number);
   });
 
-  it('when a reload needs them: the old Envoy serves on, and a later start takes over', async () => {
+  it('when a reload needs them: the old Envoy keeps serving, and a later start takes over', async () => {
     const [{ number, envoy } = { number: 0, envoy: { pid: 0 } }] = pm2.generations().slice(-1);
     rmSync(join(copy.path, 'node_modules'));
     take('dist/runner');

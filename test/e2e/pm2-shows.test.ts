@@ -80,7 +80,7 @@ describe('pm2 show envoy-manager', { concurrency: 2 }, () => {
       await shows(pm2, { 'open connections': 0, 'time left': '-' }, IDLE_LIMIT_MS);
     }));
 
-  it('says that a drain was taken back', () =>
+  it('says that a drain was cancelled', () =>
     withPm2({ 'check-delay': '20s' }, async (pm2) => {
       const answer = pm2.http('POST', '/shutdown');
       await shows(pm2, { phase: 'delay' }, DRAIN_LIMIT_MS);
@@ -123,7 +123,7 @@ describe('pm2 show envoy', { concurrency: 2 }, () => {
       assert.notEqual(runnerPid(pm2), before, 'another runner has adopted it');
       await showsGeneration(pm2, 2, '1.39.3');
 
-      bootstrap.mend();
+      bootstrap.restore();
       await pm2.pm2('reload', 'envoy');
       await showsGeneration(pm2, 3, '1.39.3');
     }));
@@ -135,7 +135,7 @@ describe('pm2 show envoy', { concurrency: 2 }, () => {
       await showsGeneration(pm2, 1, '1.40.0');
 
       const held = await holdTcp(pm2.ports.tcp);
-      bootstrap.mend();
+      bootstrap.restore();
       process.kill(runnerPid(pm2), 'SIGKILL');
       await showsGeneration(pm2, 2, '1.40.0');
       assert.equal(pm2.generations().length, 2, 'the first one still waits for its connection');
@@ -143,9 +143,9 @@ describe('pm2 show envoy', { concurrency: 2 }, () => {
     }));
 });
 
-function breakBootstrap(pm2: TestPm2): { mend(): void } {
+function breakBootstrap(pm2: TestPm2): { restore(): void } {
   const file = join(pm2.folder, 'envoy.yaml');
   const good = readFileSync(file, 'utf8');
   writeFileSync(file, 'no_such_field: 1\n');
-  return { mend: () => writeFileSync(file, good) };
+  return { restore: () => writeFileSync(file, good) };
 }

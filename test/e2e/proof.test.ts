@@ -122,7 +122,7 @@ describe('A new generation that lacks what the old one serves', { concurrency: 3
       assert.equal(serving().number, number);
     });
 
-    it('is put in place of one whose admin interface is gone, with 5: what was cut is not known', async () => {
+    it('is put instead of one whose admin interface is gone, with 5: what was cut is not known', async () => {
       writeManaged(pm2);
       rmSync(serving().adminSocket);
       const { code, stdout, stderr } = await pm2.cli('redeploy');

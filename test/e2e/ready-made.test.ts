@@ -219,7 +219,7 @@ describe('a host that is taken out of a load balancer', { concurrency: 2 }, () =
     ],
   ];
   for (const [how, takeBack] of ways) {
-    it(`is put in again once when the drain is taken back by ${how}`, () =>
+    it(`is put in again once when the drain is cancelled by ${how}`, () =>
       withPlugins(settings, async ({ pm2, calls, notes }) => {
         await eventually('the start', () => calls().length === 1 && notes().length === 1);
         await takeBack(pm2);

@@ -29,7 +29,7 @@ describe('pm2-envoy redeploy', { concurrency: 3 }, () => {
 
     const serving = () => pm2.generations().at(-1) ?? assert.fail('no generation');
 
-    it('with nothing changed says so, and puts a new generation in place of the old one', async () => {
+    it('with nothing changed says so, and puts a new generation instead of the old one', async () => {
       const [first = assert.fail()] = pm2.generations();
       const { code, stdout, stderr } = await pm2.cli('redeploy');
       assert.equal(code, 0, stderr);
@@ -425,7 +425,7 @@ describe('pm2-envoy redeploy', { concurrency: 3 }, () => {
         false,
       ));
 
-    it('has nothing to redeploy where the Envoy is somebody else’s', () =>
+    it('has nothing to redeploy where the Envoy is someone else’s', () =>
       withPm2(
         { 'admin-address': 'http://127.0.0.1:1' },
         async (pm2) => {
@@ -464,7 +464,7 @@ function serveText(pm2: TestPm2, body: string | { filename: string }): void {
   writeFileSync(file, JSON.stringify(bootstrap, undefined, 2));
 }
 
-/** An Envoy that validates and names its version, and does something else in place of serving. */
+/** An Envoy that validates and names its version, and does something else instead of serving. */
 function writeEnvoy(pm2: TestPm2, instead: string): string {
   const path = join(pm2.folder, 'other-envoy');
   writeFileSync(

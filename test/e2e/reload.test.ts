@@ -9,7 +9,7 @@ import { holdTcp, request } from '../support/clients.js';
 import { preparePm2, type TestPm2 } from '../support/pm2.js';
 import { eventually } from '../support/wait.js';
 
-/** What can be wrong when somebody reloads, each from one moment to the next. */
+/** What can be wrong when someone reloads, each from one moment to the next. */
 const WRONG: Readonly<Record<string, (pm2: TestPm2) => void>> = {
   'a bootstrap that Envoy refuses': (pm2) =>
     writeFileSync(join(pm2.folder, 'envoy.yaml'), 'static_resources: {nonsense: 1}\n'),

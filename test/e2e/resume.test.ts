@@ -10,7 +10,7 @@ import { eventually } from '../support/wait.js';
 const atPhase = (pm2: TestPm2, phase: string) =>
   eventually(`the phase ${phase}`, async () => (await statusOf(pm2)).phase === phase);
 
-/** Somebody else, or a record that was lost. */
+/** Someone else, or a record that was lost. */
 async function failHealthBehindOurBack(pm2: TestPm2): Promise<void> {
   const path = pm2.generations()[0]?.adminSocket ?? '';
   const admin = createAdminClient({ kind: 'unix', path });
@@ -19,7 +19,7 @@ async function failHealthBehindOurBack(pm2: TestPm2): Promise<void> {
 }
 
 describe('pm2-envoy resume', { concurrency: 2 }, () => {
-  it('takes a drain back in its delay: waiters are told, Envoy serves on, and can be drained again', () =>
+  it('cancels a drain in its delay: waiters are told, Envoy keeps serving, and can be drained again', () =>
     withPm2({ 'check-delay': '12s' }, async (pm2) => {
       const held = await holdTcp(pm2.ports.tcp);
       // First the one that takes long to start: after the resume it would begin a drain of its own.
@@ -95,7 +95,7 @@ describe('pm2-envoy resume', { concurrency: 2 }, () => {
         assert.equal(readFileSync(notes, 'utf8'), 'pass-health ');
         process.kill(pid, 'SIGCONT');
         await caller;
-        const back = await eventually('it to be taken back', async () => {
+        const back = await eventually('it to be cancelled', async () => {
           const answer = await pm2.http('DELETE', '/shutdown');
           return answer.status === 200 && answer;
         });
@@ -151,7 +151,7 @@ describe('pm2-envoy resume', { concurrency: 2 }, () => {
 });
 
 describe('an Envoy that is DRAINING with no drain of ours', { concurrency: 2 }, () => {
-  it('is reported, left alone, and taken back by resume', () =>
+  it('is reported, left alone, and cancelled by resume', () =>
     withPm2({ 'envoy-lost-after': '400ms' }, async (pm2) => {
       await failHealthBehindOurBack(pm2);
       const { status, body } = await pm2.http('GET', '/readyz');

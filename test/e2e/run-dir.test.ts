@@ -7,7 +7,7 @@ import { envoyBinary } from '../support/envoy.js';
 import { prepareHost, withHost } from '../support/host.js';
 import { patiently } from '../support/wait.js';
 
-/** Somebody who can't make /run/pm2-envoy. */
+/** Someone who can't make /run/pm2-envoy. */
 const NOBODY = 65_534;
 const isRoot = process.getuid?.() === 0;
 const USER = isRoot ? NOBODY : process.getuid?.();

@@ -57,7 +57,7 @@ describe('the shutdown token', () => {
         assert.ok(text !== '', 'something said nothing at all');
         assert.ok(!text.includes(TOKEN), `told in: ${text.slice(0, 500)}`);
       }
-      assert.match(pm2.log('envoy-manager'), /refused: /, 'it did refuse somebody');
+      assert.match(pm2.log('envoy-manager'), /refused: /, 'it did refuse a caller');
     } finally {
       await pm2.stop();
     }

@@ -6,7 +6,7 @@ import { checkCursor, inTerminal } from '../support/terminal.js';
 import { eventually, letPass } from '../support/wait.js';
 
 describe('pm2-envoy shutdown through the manager, at Ctrl-C', () => {
-  it('says that the drain goes on, and it does', () =>
+  it('says that the drain continues, and it does', () =>
     withPm2({ 'check-delay': '4s' }, async (pm2) => {
       const held = await holdTcp(pm2.ports.tcp);
       for (const [phase, says] of [
@@ -31,7 +31,7 @@ describe('pm2-envoy shutdown through the manager, at Ctrl-C', () => {
 });
 
 describe('pm2-envoy shutdown without the manager, at Ctrl-C', { concurrency: 2 }, () => {
-  it('in the delay says that nobody goes on, and that resume takes it back, which is so', () =>
+  it('in the delay says that no one goes on, and that resume cancels it, which is so', () =>
     withPm2({ 'check-delay': '20s' }, async (pm2) => {
       await pm2.pm2('stop', 'envoy-manager');
       await inTerminal(pm2, ['shutdown'], async (terminal) => {
@@ -49,7 +49,7 @@ describe('pm2-envoy shutdown without the manager, at Ctrl-C', { concurrency: 2 }
       assert.match((await pm2.cli('status')).stdout, /^phase +idle\nenvoy +1\.40\.0 LIVE/);
     }));
 
-  it('in wait says that it can’t be taken back; the next shutdown goes on to the same deadline', () =>
+  it('in wait says that it can’t be cancelled; the next shutdown goes on to the same deadline', () =>
     withPm2({}, async (pm2) => {
       const held = await holdTcp(pm2.ports.tcp);
       await pm2.pm2('stop', 'envoy-manager');

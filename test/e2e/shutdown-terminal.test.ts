@@ -86,7 +86,7 @@ describe('pm2-envoy shutdown on a terminal', { concurrency: 2 }, () => {
       await Promise.all(shown);
     }));
 
-  it('is drawn anew when the terminal changes its size', () =>
+  it('is drawn again when the terminal changes its size', () =>
     withPm2({}, async (pm2) => {
       const held = await holdFour(pm2.ports);
       await inTerminal(pm2, ['shutdown'], async (terminal) => {

@@ -46,7 +46,7 @@ describe('POST /shutdown', { concurrency: 2 }, () => {
     assert.ok(median <= 300, `the answers came ${delays.map(Math.round)} ms after the last close`);
   });
 
-  it('is answered at once after the drain, for GET too', () =>
+  it('is answered immediately after the drain, for GET too', () =>
     withPm2({}, async (pm2) => {
       const first = await pm2.http('POST', '/shutdown');
       const again = await pm2.http('GET', '/shutdown');

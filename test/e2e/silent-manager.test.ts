@@ -60,7 +60,7 @@ describe('pm2-envoy, while the manager is silent', { concurrency: 2 }, () => {
       assert.ok(tookMs < DRAIN_TIMEOUT_MS + SLACK_MS, `it took ${Math.round(tookMs)} ms`);
     }));
 
-  it('takes the drain over from a manager whose event loop is blocked, and can take it back', () =>
+  it('takes the drain over from a manager whose event loop is blocked, and can cancel it', () =>
     withBlocked('wait', { 'drain-timeout': '60s' }, async (host) => {
       const { ports, record } = await host.startGeneration();
       const manager = await host.startManager();
@@ -78,7 +78,7 @@ describe('pm2-envoy, while the manager is silent', { concurrency: 2 }, () => {
       assert.equal(manager.isRunning(), true);
     }));
 
-  it('takes a drain back that a silent manager leads', () =>
+  it('cancels a drain that a silent manager leads', () =>
     withBlocked('delay', { 'drain-timeout': '60s', 'check-delay': '40s' }, async (host) => {
       const { record } = await host.startGeneration();
       await host.startManager();

@@ -54,7 +54,7 @@ describe('pm2 trigger envoy-manager', { concurrency: 2 }, () => {
       assert.deepEqual(await trigger(pm2, 'shutdown'), [answer], 'at once, after the drain');
     }));
 
-  it('resume takes back the drain that a shutdown waits for, which says so', () =>
+  it('resume cancels the drain that a shutdown waits for, which says so', () =>
     withPm2({ 'check-delay': '20s' }, async (pm2) => {
       assert.deepEqual(await trigger(pm2, 'resume'), [{ resumed: false, drain: null }]);
       const waiting = trigger(pm2, 'shutdown');
@@ -156,7 +156,7 @@ describe('an app with shutdown_with_message', () => {
     ));
 });
 
-/** The ecosystem, with a manager that pm2 stops by a message in place of a signal. */
+/** The ecosystem, with a manager that pm2 stops by a message instead of a signal. */
 function messagingEcosystem({ folder }: TestPm2): string {
   const file = join(folder, 'messaging.config.mjs');
   const index = pathToFileURL(resolve(import.meta.dirname, '../../dist/index.js'));

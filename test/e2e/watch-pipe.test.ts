@@ -104,7 +104,7 @@ describe('pm2-envoy status --watch in a pipe', { concurrency: 2 }, () => {
       assert.equal(await end(watching), 0);
     }));
 
-  it('ends when nobody reads it any more', () =>
+  it('ends when no one reads it any more', () =>
     withOtherManager(
       (call) => ({ body: earlierStatus(call) }),
       async (pm2) => {
@@ -176,7 +176,7 @@ describe('pm2-envoy status with another manager', { concurrency: 3 }, () => {
       }));
   }
 
-  it('does not wait for ever for one that hangs', () =>
+  it('does not wait forever for one that hangs', () =>
     withOtherManager(
       (call) => (call === 1 ? undefined : { body: earlierStatus(call) }),
       async (pm2) => {

@@ -103,7 +103,7 @@ for (const name of ['ENVOY_BIN', 'OLDER_ENVOY_BIN'] as const) {
 }
 
 describe('the admin client where Envoy is in trouble', () => {
-  it('says admin-gone when nothing listens, admin-timeout when nobody answers', () =>
+  it('says admin-gone when nothing listens, admin-timeout when no one answers', () =>
     withEnvoy({}, async (envoy) => {
       const impatient = createAdminClient({ kind: 'tcp', url: envoy.adminUrl }, 300);
       envoy.kill('SIGSTOP');

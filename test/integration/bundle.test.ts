@@ -8,7 +8,7 @@ import { makeFolder } from '../support/folder.js';
 
 const DIST = resolve(import.meta.dirname, '../../dist');
 
-/** What a file and all that it imports at once have in them, and which packages they name. */
+/** What a file and all that it imports statically contain, and which packages they name. */
 function loadedBy(files: readonly string[]): { text: string; packages: string[] } {
   const seen = new Map<string, string>();
   const packages: string[] = [];
@@ -41,7 +41,7 @@ const TRAP = `data:text/javascript,for (const name of ['fetch', 'FormData', 'Hea
   Object.defineProperty(globalThis, name, { get: () => console.log('looked at', name) });
 }`;
 
-/** What an app prints that ends at once, because its configuration is missing. */
+/** What an app prints that ends immediately, because its configuration is missing. */
 function outputOf(app: string): string {
   const folder = makeFolder();
   const env = {

@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join, relative, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { pathToFileURL } from 'node:url';
@@ -217,6 +224,23 @@ describe('every page', () => {
     for (const path of PAGES) {
       for (const [name] of read(path).matchAll(/\bPM2_ENVOY_[A-Z_]*[A-Z]/g)) {
         assert.ok(known.includes(name), `${path}: there is no ${name}`);
+      }
+    }
+  });
+});
+
+describe('comments', () => {
+  const files = ['src', 'scripts', 'test'].flatMap((folder) =>
+    readdirSync(join(ROOT, folder), { recursive: true, encoding: 'utf8' })
+      .filter((name) => /\.(?:ts|js|mjs)$/.test(name))
+      .map((name) => join(folder, name)),
+  );
+
+  it('name only pages that a clone has', () => {
+    for (const file of files) {
+      for (const [page] of read(file).matchAll(/(?<![\w./'-])(?:docs\/)?[\w/-]+\.md\b/g)) {
+        const isThere = existsSync(join(ROOT, page)) || existsSync(join(ROOT, dirname(file), page));
+        assert.ok(isThere, `${file}: there is no ${page}`);
       }
     }
   });

@@ -98,7 +98,7 @@ describe('docs/openapi.yaml', () => {
     assert.deepEqual(list.split(/, | and /).sort(), Object.keys(openapi.paths).sort());
   });
 
-  it('describes the answers to whoever looks, refused or not', async () => {
+  it('describes the answers to all callers, refused or not', async () => {
     for (const path of ['/healthz', '/readyz', '/status', '/metrics']) {
       assert.equal(await isDocumented('GET', path), 200);
     }

@@ -13,7 +13,7 @@ import { makeFolder } from '../support/folder.js';
 import { preparePm2, type TestPm2 } from '../support/pm2.js';
 import { eventually } from '../support/wait.js';
 
-/** Says ready at once; told to stop, it ends once there is a file `go-NAME` in its folder. */
+/** Says ready immediately; told to stop, it ends once there is a file `go-NAME` in its folder. */
 const APP = `
 const { existsSync } = require('node:fs');
 require('node:cluster').worker.exitedAfterDisconnect = true;
@@ -138,7 +138,7 @@ describe('openPm2Daemon with apps that pm2 has brought back', () => {
 });
 
 describe('openPm2Daemon where there is no pm2', { concurrency: 4 }, () => {
-  it('says so at once without a folder, and starts none', () =>
+  it('says so immediately without a folder, and starts none', () =>
     withFolder(async (folder) => {
       const daemon = openPm2Daemon(join(folder, 'nowhere'));
       await rejectsWithin(daemon.processes(), 1_000, /nowhere\/rpc\.sock: no daemon listens there/);

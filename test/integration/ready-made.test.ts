@@ -136,7 +136,7 @@ describe('pm2-envoy/command', () => {
     ['is not there for the shell', 'no-such-program', /exited with code 127 after .*not found/],
   ];
   for (const [how, run, message] of failing) {
-    it(`counts and logs a command that ${how}, and the drain goes on`, async (t) => {
+    it(`counts and logs a command that ${how}, and the drain continues`, async (t) => {
       const { host, fakeLog } = await runOne(t, run);
       assert.deepEqual([...host.failures], [[EVENT, 1]]);
       const [error = ''] = fakeLog.of('error');
@@ -225,7 +225,7 @@ describe('pm2-envoy/command', () => {
     });
   }
 
-  it('outlives a signal that somebody else listens to', async (t) => {
+  it('outlives a signal that someone else listens to', async (t) => {
     const ignore = (): void => undefined;
     process.on('SIGINT', ignore);
     t.after(() => process.off('SIGINT', ignore));
@@ -332,7 +332,7 @@ describe('pm2-envoy/webhook', () => {
     });
   }
 
-  it('fills in variables in URL, headers and body, and tells nobody of them', async (t) => {
+  it('fills in variables in URL, headers and body, and tells no one of them', async (t) => {
     process.env['READY_MADE_SECRET'] = SECRET;
     const { server, said, host } = await callOne(t, {
       path: `/\${READY_MADE_SECRET}?token=\${READY_MADE_SECRET}#x`,
@@ -349,7 +349,7 @@ describe('pm2-envoy/webhook', () => {
     assert.ok(said().includes(`POST ${server.url}/\${READY_MADE_SECRET} was`), said());
   });
 
-  it('sends user and password, and tells nobody of them, nor of the query', async (t) => {
+  it('sends user and password, and tells no one of them, nor of the query', async (t) => {
     const server = await startWebhookServer((response) => response.writeHead(404).end(SECRET));
     t.after(server.close);
     const url = `${server.url.replace('//', `//me:${SECRET}@`)}/a?token=${SECRET}`;
@@ -394,7 +394,7 @@ describe('pm2-envoy/webhook', () => {
   });
 
   for (const status of [301, 307, 400, 401, 404]) {
-    it(`fails at once after ${status}`, async (t) => {
+    it(`fails immediately after ${status}`, async (t) => {
       const { server, host, fakeLog } = await callOne(t, { retries: 2 }, (response) =>
         response.writeHead(status, { location: '/elsewhere' }).end(),
       );

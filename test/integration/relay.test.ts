@@ -43,7 +43,7 @@ describe('startAdminRelay', () => {
       newest.close();
     }));
 
-  it('leaves a socket alone on which somebody else answers', () =>
+  it('leaves a socket alone on which someone else answers', () =>
     withFolder(async (folder) => {
       const path = join(folder, 'taken.sock');
       const other = createServer((socket) => socket.end());

@@ -128,7 +128,7 @@ describe('time limits', () => {
   it('end a connection that says nothing', () =>
     withServer(short, async (server) => (await server.dial()).closed()));
 
-  it('end a request whose body comes byte by byte, with 408; the drain goes on', () =>
+  it('end a request whose body comes byte by byte, with 408; the drain continues', () =>
     withServer(short, async (server) => {
       const slow = await server.dial(
         'POST /shutdown HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000\r\n\r\n',

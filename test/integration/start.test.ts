@@ -21,7 +21,7 @@ import { pidsWith } from '../support/pm2.js';
 import { freePorts } from '../support/ports.js';
 import { eventually } from '../support/wait.js';
 
-/** A cluster whose endpoints nobody names, for nobody listens: Envoy goes on initialising for good. */
+/** A cluster whose endpoints no one names, for no one listens: Envoy goes on initialising for good. */
 const NEVER_LIVE = [
   {
     name: 'nobody',
@@ -157,7 +157,7 @@ describe('startGeneration', { concurrency: 3 }, () => {
       ({ clusters }) => clusters.push(...NEVER_LIVE),
     ));
 
-  it('leaves one to be drained that has accepted a connection before anybody has seen it LIVE', () =>
+  it('leaves one to be drained that has accepted a connection before anyone has seen it LIVE', () =>
     withStage(async ({ config, generations, tcp }) => {
       const stopping = new AbortController();
       // A look takes until the test has its connection.

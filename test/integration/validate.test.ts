@@ -73,7 +73,7 @@ describe('isEnvoy', () => {
     }));
 });
 
-/** An Envoy that says its version, and does something else in place of everything else. */
+/** An Envoy that says its version, and does something else instead of everything else. */
 function wrapper(folder: string, script: string): string {
   const path = join(folder, 'wrapped-envoy');
   writeFileSync(

@@ -119,7 +119,7 @@ describe('a real browser', () => {
   };
 
   for (const host of HOSTS) {
-    it(`can’t drain by anything on somebody else’s page, to ${host}`, () =>
+    it(`can’t drain by anything on someone else’s page, to ${host}`, () =>
       onPage('about:blank', async (start) => {
         for (const [name, attack] of Object.entries(ATTACKS)) {
           const page = await start.context().newPage();

@@ -93,7 +93,7 @@ function gone(): Partial<Status> {
   };
 }
 
-/** With a time at which nobody was looking. */
+/** With a time at which no one was looking. */
 const SPANS: Span[] = [
   [NOW_MS - 55_000, NOW_MS - 40_000, 40],
   [NOW_MS - 30_000, NOW_MS - 22_000, 31],
@@ -148,7 +148,7 @@ describe('the page in each state, as it looks', { concurrency: 2 }, () => {
   });
 
   for (const name of Object.keys(STATES)) {
-    it(`${name}: nothing is cut off, and nobody kept out`, () =>
+    it(`${name}: nothing is cut off, and no one kept out`, () =>
       withPage(
         browser,
         // Its script is not there: what it was made as stays.

@@ -90,7 +90,7 @@ describe('the page in a real browser', () => {
       }),
     ));
 
-  it('takes a drain back, through a forwarded port too (ssh -L)', () =>
+  it('cancels a drain, through a forwarded port too (ssh -L)', () =>
     withPm2({ 'check-delay': '30s' }, async (pm2) => {
       const forwarder = await startForwarder(pm2.ports.serve);
       const url = `http://localhost:${forwarder.port}/`;
@@ -231,7 +231,7 @@ describe('the page in a real browser', () => {
     ));
 
   for (const colorScheme of ['light', 'dark'] as const) {
-    it(`keeps nobody out, on a phone and on a wide screen, in service and in a drain: ${colorScheme}`, () =>
+    it(`keeps no one out, on a phone and on a wide screen, in service and in a drain: ${colorScheme}`, () =>
       withPm2({}, (pm2) =>
         withPage(
           browser,

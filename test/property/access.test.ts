@@ -89,7 +89,7 @@ const headers = fc
 const token = fc.constantFrom(undefined, TOKEN);
 
 describe('checkAccess', () => {
-  it('trusts nobody from elsewhere without the token, whatever the headers say', () => {
+  it('trusts no one from elsewhere without the token, whatever the headers say', () => {
     holds(
       fc.property(peer, headers, token, wrongAuthorization, (peer, headers, token, wrong) => {
         fc.pre(!isLoopbackAddress(peer));
@@ -103,7 +103,7 @@ describe('checkAccess', () => {
     );
   });
 
-  it('trusts whoever sends the token, through a proxy too', () => {
+  it('trusts callers that send the token, through a proxy too', () => {
     holds(
       fc.property(peer, headers, rightAuthorization, (remoteAddress, headers, authorization) => {
         const request = { remoteAddress, headers: { ...headers, authorization } };
@@ -112,7 +112,7 @@ describe('checkAccess', () => {
     );
   });
 
-  it('trusts this host itself, neither through a proxy nor by somebody else’s page', () => {
+  it('trusts this host itself, neither through a proxy nor by someone else’s page', () => {
     const here = fc.oneof(
       fc.tuple(fc.nat(255), fc.nat(255)).map(([a, b]) => `127.${a}.0.${b}`),
       fc.constantFrom('::1', '::ffff:127.0.0.1', '::FFFF:127.9.9.9'),
@@ -158,7 +158,7 @@ function isLoopbackAddress(address: string | undefined): boolean {
   return loopback.check(address, family === 4 ? 'ipv4' : 'ipv6');
 }
 
-/** The rule as the contract has it, by the names of the headers. */
+/** The rule of SECURITY.md, by the names of the headers. */
 function isPlain(headers: IncomingHttpHeaders): boolean {
   const names = Object.keys(headers);
   if (names.some((name) => /^(via|forwarded|x-forwarded-.*|x-envoy-.*)$/.test(name))) return false;

@@ -19,29 +19,29 @@ import { createMachine, type Machine, type ProcessState, type SimProcess } from 
 
 /** What happens to the world from outside. An undo of the drain is one more of these. */
 export type Action =
-  /** Somebody asks for the drain; a process that is dead is started anew before. */
+  /** Someone asks for the drain; a process that is dead is started again before. */
   | { kind: 'call'; who: number }
   | { kind: 'turn'; who: number; state: ProcessState }
-  /** The manager (process 0) is started anew, and looks after the drain. */
+  /** The manager (process 0) is started again, and looks after the drain. */
   | { kind: 'restart manager' }
   /** Clients come (while listeners are open) and go. */
   | { kind: 'connections'; change: number; busy: number }
   | { kind: 'admin'; mode: AdminMode }
   /** A crash. pm2 starts a runner again by itself, unless Envoy is none of pm2-envoy's. */
   | { kind: 'envoy ends' }
-  /** Somebody asks for another Envoy, which takes the place of the one that ends now. */
+  /** Someone asks for another Envoy, which takes the place of the one that ends now. */
   | { kind: 'envoy starts' }
-  /** Somebody reloads: another Envoy comes up beside the one in service, or fails to. */
+  /** Someone reloads: another Envoy comes up beside the one in service, or fails to. */
   | { kind: 'reload'; fails: boolean }
   | { kind: 'resume'; who: number }
   | { kind: 'disk'; isFull: boolean }
-  /** Somebody meddles with the drain record. */
+  /** Someone meddles with the drain record. */
   | { kind: 'record'; content: string | undefined };
 
 /** What does not change while the world goes on. */
 export interface WorldOptions {
   config: DrainConfig;
-  /** An Envoy at admin-address, whose process nobody knows. */
+  /** An Envoy at admin-address, whose process no one knows. */
   foreign: boolean;
   latencyMs: number;
   /** How long the hook before each event takes. */
@@ -84,16 +84,16 @@ export interface World {
   readonly writes: readonly Written[];
   readonly looks: readonly Look[];
   readonly envoys: readonly SimEnvoy[];
-  /** The disk was full, or somebody meddled with a record: nobody can promise one drain then. */
+  /** The disk was full, or someone meddled with a record: no one can promise one drain then. */
   wasMeddledWith(): boolean;
   /** Whether a drain was about an Envoy. */
   isOf(envoy: SimEnvoy, written: Written): boolean;
-  /** When Envoys took connections of a host that nobody had asked for since it was drained. */
+  /** When Envoys took connections of a host that no one had asked for since it was drained. */
   readonly wrongs: readonly string[];
   /** Whether a manager runs that looks after abandoned drains. */
   isWatched(): boolean;
   act(action: Action): void;
-  /** How long, in all, two processes have led one drain at once. */
+  /** How long, in all, two processes have led one drain at the same time. */
   overlapMs(): number;
   close(): void;
 }
@@ -148,7 +148,7 @@ export function createWorld(options: WorldOptions): World {
     envoy.open = options.open;
     if (outSinceMs !== undefined && !isAsked) wrongs.push(`it serves again at ${clock.nowMs()}`);
   };
-  /** A runner that pm2 starts, by itself or as somebody has asked for it. */
+  /** A runner that pm2 starts, by itself or as someone has asked for it. */
   const startRunner = async (how: { isAsked: boolean; fails?: boolean }): Promise<void> => {
     const host = startHost();
     const { process } = host;
@@ -229,7 +229,7 @@ export function createWorld(options: WorldOptions): World {
 
   let notedAtMs = clock.nowMs();
   let doLeadTwice = false;
-  /** Called whenever somebody begins or ends to lead. */
+  /** Called whenever someone begins or ends to lead. */
   const noteLeads = (): void => {
     if (doLeadTwice) overlapMs += clock.nowMs() - notedAtMs;
     notedAtMs = clock.nowMs();

@@ -135,7 +135,7 @@ async function play(
     }
     const isOver = (): boolean => waiting(world).length === 0;
     await world.clock.run(world.clock.nowMs() + 60_000, isOver);
-    // Nobody waits for it, but the manager looks after it.
+    // No one waits for it, but the manager looks after it.
     if (world.isWatched()) await world.clock.run(world.clock.nowMs() + 20_000);
     check(world);
   } finally {
@@ -167,7 +167,7 @@ function checkTruth(world: World, config: DrainConfig, plan: readonly Step[]): v
   for (const written of world.writes) {
     const { host, atMs, record } = written;
     const { result, deadlineMs } = record;
-    // Whoever leads a drain whose record was changed has its own clock.
+    // A leader of a drain whose record was changed has its own clock.
     if (!result || (world.wasMeddledWith() && result.outcome !== 'drained')) continue;
     const looks = world.looks.filter(({ by, atMs }) => by === written.by && atMs <= written.atMs);
     const last = looks.at(-1)?.seen;
@@ -212,7 +212,7 @@ function slackMs({ hookMs }: WorldOptions): number {
   return 6 * 500 + 5 * hookMs + 200;
 }
 
-/** Nobody waits for ever, and without trouble nobody waits beyond the deadline. */
+/** No one waits forever, and without trouble no one waits beyond the deadline. */
 function checkInTime(world: World, options: WorldOptions, plan: readonly Step[]): void {
   assert.deepEqual(waiting(world), []);
   const { drainTimeoutMs } = options.config;
@@ -232,7 +232,7 @@ function checkInTime(world: World, options: WorldOptions, plan: readonly Step[])
   }
 }
 
-/** What may make a drain end later than its deadline: somebody has to take over, or begins anew. */
+/** What may make a drain end later than its deadline: someone has to take over, or begins again. */
 const DISTURBANCES: readonly Action['kind'][] = ['turn', 'restart manager', 'record', 'disk'];
 
 /** When a process, a record or Envoy last changed from outside; 0: they did not. */
@@ -253,7 +253,7 @@ function isUntroubled(plan: readonly Step[]): boolean {
   return plan.every(({ action }) => action.kind === 'call' || action.kind === 'connections');
 }
 
-/** Everybody is told what a record says. */
+/** Everyone is told what a record says. */
 function checkAnswers(world: World): void {
   for (const { answer, envoy } of world.callers) {
     if (!answer) continue;
@@ -271,7 +271,7 @@ function isAlive(envoy: SimEnvoy | undefined): boolean {
   return envoy !== undefined && envoy.process.state() !== 'dead';
 }
 
-/** The manager goes on with a drain whose leader has died, and that nobody waits for. */
+/** The manager goes on with a drain whose leader has died, and that no one waits for. */
 function checkNothingAbandoned(world: World): void {
   const last = world.writes.at(-1)?.record;
   const envoy = world.envoys.at(-1);
@@ -285,7 +285,7 @@ function isSame(one: object, other: object): boolean {
   return JSON.stringify(one) === JSON.stringify(other);
 }
 
-/** One leads, and nobody does again once there is a result. */
+/** One leads, and no one does again once there is a result. */
 function checkLeads(world: World, options: WorldOptions, plan: readonly Step[]): void {
   const kinds = new Set(plan.map(({ action }) => action.kind));
   const isHanging = plan.some(({ action }) => action.kind === 'admin' && action.mode === 'hanging');

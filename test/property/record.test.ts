@@ -179,7 +179,7 @@ function whole(json: unknown, ended: unknown): object | undefined {
   return { ...record, number: 1, term: 1, ...(isEnded ? { result } : {}) };
 }
 
-/** A drain that was taken back is not joined. */
+/** A drain that was cancelled is not joined. */
 function joinable(found: DrainRecord | undefined): DrainRecord | undefined {
   return found?.result?.outcome === 'cancelled' ? undefined : found;
 }

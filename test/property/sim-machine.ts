@@ -25,7 +25,7 @@ export interface Machine {
   files: Map<string, string>;
   /** No file can be written. */
   isFull: boolean;
-  /** Told of each file that is there anew, or has another content. */
+  /** Told of each file that is there again, or has another content. */
   onWrite: (path: string) => void;
   restore(): void;
 }

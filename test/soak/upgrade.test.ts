@@ -24,7 +24,7 @@ async function run(pm2: TestPm2, app: App): Promise<void> {
 }
 
 describe('manager and runner of two versions in one run directory', () => {
-  it('drain together: nothing is cut, and nobody says drained before the connection has ended', async () => {
+  it('drain together: nothing is cut, and no one says drained before the connection has ended', async () => {
     const pm2 = await preparePm2();
     try {
       const replaced = prepareReplaced(pm2.folder);

@@ -149,7 +149,7 @@ function blownUp(body: Buffer): Buffer {
 
 const blanks = once(() => Buffer.alloc(TEN_MEGABYTES, ' '));
 const gauges = once(() => {
-  const row = `{"name":"cluster.${'of_somebody_else'.repeat(64)}.upstream_cx_active","value":1},`;
+  const row = `{"name":"cluster.${'of_someone_else'.repeat(64)}.upstream_cx_active","value":1},`;
   return Buffer.from(row.repeat(TEN_MEGABYTES / row.length));
 });
 

@@ -18,7 +18,7 @@ export interface Backend {
 }
 
 /**
- * Starts the servers behind Envoy: HTTP (`/` and `/again` at once, `/slow?ms=` after a while (with `early` the headers come at once), `/stream?ms=`
+ * Starts the servers behind Envoy: HTTP (`/` and `/again` immediately, `/slow?ms=` after a while (with `early` the headers come immediately), `/stream?ms=`
  * a byte each 50 ms), WebSocket echo on the same port, and TCP echo.
  */
 export async function startBackend(): Promise<Backend> {

@@ -2,7 +2,7 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type Browser, chromium } from 'playwright-core';
 
-/** The name of somebody else's site; the test's browser finds it on this host. */
+/** The name of someone else's site; the test's browser finds it on this host. */
 export const ATTACKER = 'attacker.example';
 
 const ARGUMENTS = [
@@ -30,7 +30,7 @@ export async function startBrowser(): Promise<Browser> {
     });
 }
 
-/** Somebody else's site: `/` is a page, `/to?URL` redirects there. */
+/** Someone else's site: `/` is a page, `/to?URL` redirects there. */
 export async function startSite(): Promise<{ port: number; close(): void }> {
   const server = createServer((request, response) => {
     const [, to] = /^\/to\?(.*)$/.exec(request.url ?? '') ?? [];

@@ -79,7 +79,7 @@ export async function drainOverHttp(host: TestHost, cell: Cell): Promise<void> {
     if (cell.phase === 'after') await CAUSES[cell.fault]?.(target);
     const askedMs = Date.now();
     const later = await ask();
-    // Without an Envoy there is no drain that callers could share: each is told so anew.
+    // Without an Envoy there is no drain that callers could share: each is told so again.
     if (target.record()) {
       assert.deepEqual(await second, answer, 'two callers are told the same');
       assert.deepEqual(later, answer, 'who asks later is told the same');
@@ -213,7 +213,7 @@ function assertAnswer(
   }
 }
 
-/** Envoy serves on wherever it can, and is not asked more often than promised. */
+/** Envoy keeps serving wherever it can, and is not asked more often than promised. */
 async function assertEnvoy(
   { generation, proxy }: Target,
   { held, cell }: { held: Held; cell: Cell },

@@ -217,7 +217,7 @@ function startLoad<Report>(args: readonly string[]): Load<Report> {
 
 /**
  * Datagrams that the kernel has dropped in this network namespace because a socket's buffer was full: on a
- * machine that is too busy for an Envoy to read, nobody else loses them.
+ * machine that is too busy for an Envoy to read, no one else loses them.
  */
 export function droppedByKernel(): number {
   const [names = '', values = ''] = readFileSync('/proc/net/snmp', 'utf8')

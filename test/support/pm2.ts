@@ -31,7 +31,7 @@ export interface TestPm2 {
   ecosystem: string;
   /** The command line's script. */
   cliPath: string;
-  /** What the configuration file holds; written anew by whoever changes it. */
+  /** What the configuration file holds; written again after a change. */
   settings: Record<string, unknown>;
   /** Runs a pm2 command; rejects when it fails. */
   pm2(...args: string[]): Promise<string>;
@@ -81,7 +81,7 @@ export async function preparePm2(
     ...settings,
   };
   writeFileSync(configFile, JSON.stringify(allSettings));
-  // Of whoever runs the tests: it makes any terminal a plain one.
+  // From the shell of the tests: it makes any terminal a plain one.
   const { CI: _, ...own } = process.env;
   const env: NodeJS.ProcessEnv = {
     ...own,

@@ -221,7 +221,7 @@ function takeAnswer(host: Host, outcome: string): void {
   else host.wrong(`a drain that nobody cancelled ended: ${outcome}`);
 }
 
-/** Somebody asks for the host. */
+/** Someone asks for the host. */
 async function ask(host: Host, ...command: string[]): Promise<void> {
   await host.pm2.pm2(...command);
   host.state = 'in';

@@ -106,7 +106,7 @@ export async function inTerminal(
   }
 }
 
-/** Whoever hides the cursor shows it again. */
+/** A program that hides the cursor shows it again. */
 export function checkCursor(terminal: TestTerminal): void {
   const written = terminal.written();
   assert.ok(written.lastIndexOf('[?25h') > written.lastIndexOf('[?25l'), 'the cursor is back');

@@ -50,7 +50,7 @@ export interface Traffic {
   moveTo(ports: TrafficPorts): Promise<void>;
   /** Begins nothing new, waits for what is under way, and ends the process. */
   stop(): Promise<TrafficReport>;
-  /** Ends the process at once. */
+  /** Ends the process immediately. */
   kill(): void;
 }
 

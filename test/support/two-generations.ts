@@ -97,7 +97,7 @@ export function fromFile(path: string, more: object = {}) {
   return { path_config_source: { path }, resource_api_version: 'V3', ...more };
 }
 
-/** A management server where nobody listens. */
+/** A management server where no one listens. */
 export function fromNobody(apiType: 'REST' | 'GRPC', more: object = {}) {
   const grpc = { grpc_services: [{ envoy_grpc: { cluster_name: 'nobody' } }] };
   const rest = { cluster_names: ['nobody'], refresh_delay: '60s' };

@@ -51,7 +51,7 @@ describe('migrateAcceptQueues', () => {
   });
 
   for (const [what, file, reason] of [
-    // Readable, but nobody may write it, root neither.
+    // Readable, but no one may write it, root neither.
     ['is not permitted', '/proc/version', /EACCES|EIO|EPERM/],
     ['has no such setting', ABSENT, /this kernel does not have it, Linux 5\.14 has/],
   ] as const) {

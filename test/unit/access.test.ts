@@ -152,7 +152,7 @@ describe('checkAccess by Host', () => {
     '127.0.0.1\nevil.com',
     'kubernetes',
   ]) {
-    it(`refuses ${JSON.stringify(host)}: a page of somebody else’s may have made it up`, () => {
+    it(`refuses ${JSON.stringify(host)}: a page of someone else’s may have made it up`, () => {
       assert.match(reasonOf(local({ host })), /Host/);
     });
   }
@@ -330,7 +330,7 @@ describe('checkAccess by token', () => {
     assert.equal(isTrusted(foreign(`Bearer ${' '.repeat(100_000)}`), TOKEN), false);
   });
 
-  it('trusts nobody by token where none is set', () => {
+  it('trusts no one by token where none is set', () => {
     for (const authorization of ['Bearer ', 'Bearer undefined', 'Bearer x', `Bearer ${TOKEN}`]) {
       assert.equal(isTrusted(foreign(authorization), undefined), false);
     }

@@ -27,7 +27,7 @@ describe('createCadence', () => {
     });
   }
 
-  it('never waits longer than check-interval, however dear polls are or much is left', () => {
+  it('never waits longer than check-interval, however expensive polls are or much is left', () => {
     assert.equal(cadenceAfter(4_500).nextDelayMs(1), 5_000);
     assert.equal(cadenceAfter(0.4).nextDelayMs(10_000_000), 5_000);
     assert.equal(cadenceAfter(4_500).nextDelayMs(10_000_000), 5_000);
@@ -39,7 +39,7 @@ describe('createCadence', () => {
     assert.deepEqual(delays, [100, 200, 1_000, 4_000]);
   });
 
-  it('does not slow down for one reply that queued behind somebody’s scrape', () => {
+  it('does not slow down for one reply that queued behind someone’s scrape', () => {
     assert.equal(cadenceAfter(0.4, 0.4, 4_200).nextDelayMs(1), 100);
     assert.equal(cadenceAfter(0.4, 4_200, 0.4, 0.4, 4_200).nextDelayMs(1), 100);
   });
@@ -50,7 +50,7 @@ describe('createCadence', () => {
     assert.equal(cadenceAfter(0.4, 40, 40, 40, 40, 40).nextDelayMs(1), 2_000);
   });
 
-  it('follows when polls become dear, and forgets when they become cheap again', () => {
+  it('follows when polls become expensive, and forgets when they become cheap again', () => {
     const cadence = cadenceAfter(0.4, 0.4, 0.4, 0.4, 0.4);
     for (let i = 0; i < 5; i += 1) cadence.noteCost(40);
     assert.equal(cadence.nextDelayMs(1), 2_000);

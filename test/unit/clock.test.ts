@@ -6,7 +6,7 @@ import { createFakeClock } from './fakes.js';
 const times = { everyMs: 100, limitMs: 1_000 };
 
 describe('until', () => {
-  it('gives what is there at once, without waiting', async () => {
+  it('gives what is there immediately, without waiting', async () => {
     const clock = createFakeClock();
     assert.equal(await until(() => 'here', times, clock), 'here');
     assert.deepEqual(clock.sleeps, []);

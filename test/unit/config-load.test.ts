@@ -53,7 +53,7 @@ function fileWith(content: object | string): string {
 const folder = makeTempFolder();
 
 describe('loadConfig defaults', () => {
-  it('are those of the contract', () => {
+  it('are the documented ones', () => {
     const { config } = load({ cwd: '/srv' });
     assert.deepEqual(config, {
       checkIntervalMs: 5_000,
@@ -221,7 +221,7 @@ describe('loadConfig unknown keys', () => {
 });
 
 describe('loadConfig environment', () => {
-  it('reads every key under the name that the contract gives it', () => {
+  it('reads every key under its documented name', () => {
     assert.equal(variableOf('check-interval'), 'PM2_ENVOY_CHECK_INTERVAL');
     const { settings } = load({ env: { [variableOf('check-interval')]: '4s' } });
     assert.equal(settings['check-interval'].value, '4s');
@@ -414,7 +414,7 @@ describe('loadConfig wrong values in a file', () => {
     }
   });
 
-  it('reports all problems at once, one a line', () => {
+  it('reports all problems together, one per line', () => {
     const problems = problemsOf({
       configFile: fileWith({ 'serve-port': '1', colour: 'red' }),
       env: { PM2_ENVOY_PROFILE: 'nope', PM2_ENVOY_CHECK_DELAY: '5', PM2_ENVOY_LOG_LEVEL: 'loud' },
@@ -735,7 +735,7 @@ describe('peekRunDir', () => {
     assert.equal(peek({ 'run-dir': 'run' }, { env: { PM2_ENVOY_RUN_DIR: '' } }), '/srv/run');
   });
 
-  it('is the default where none is set, or null takes it back', () => {
+  it('is the default where none is set, or null cancels it', () => {
     assert.equal(peek({}), undefined);
     const cwd = join(folder, 'peek');
     mkdirSync(join(cwd, 'config'), { recursive: true });

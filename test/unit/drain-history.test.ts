@@ -23,7 +23,7 @@ describe('see', () => {
     assert.equal(seenOf([draining('delay', 500), statusWith()]), undefined);
   });
 
-  it('has nothing to tell of a drain that had ended before anybody looked', () => {
+  it('has nothing to tell of a drain that had ended before anyone looked', () => {
     assert.equal(seenOf([ended('drained')]), undefined);
   });
 
@@ -37,7 +37,7 @@ describe('see', () => {
     assert.equal(seenOf([wait(10_000, 4), wait(20_000, 3), wait(30_000, 3)])?.fellAtMs, 20_000);
   });
 
-  it('begins anew with another drain', () => {
+  it('begins again with another drain', () => {
     const later = { startedAt: '2026-11-22T20:40:00.000Z', deadline: '2026-11-22T20:45:00.000Z' };
     const seen = seenOf([draining('wait', 9_000), draining('delay', 500, later)]);
     assert.deepEqual(seen?.enteredMs, { 'fail-health': 0, delay: 500 });
@@ -55,7 +55,7 @@ describe('phasesOf', () => {
     ]);
   });
 
-  it('says nothing of phases that were over before anybody looked', () => {
+  it('says nothing of phases that were over before anyone looked', () => {
     assert.deepEqual(phases([draining('wait', 60_000), draining('wait', 61_000)]), [
       ['fail-health', 'done', undefined],
       ['delay', 'done', undefined],

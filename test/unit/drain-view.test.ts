@@ -189,7 +189,7 @@ describe('drainView', () => {
     assert.equal(unknown?.trimEnd(), '  ▸ delay');
   });
 
-  it('says who began it, and how long each phase took although nobody looked', () => {
+  it('says who began it, and how long each phase took although no one looked', () => {
     const part = {
       startedBy: { kind: 'http', detail: '10.0.0.7' },
       steps: [
@@ -289,7 +289,7 @@ describe('watchView', () => {
     ]);
   });
 
-  it('says how a drain ended that nobody watched', () => {
+  it('says how a drain ended that no one watched', () => {
     const [first] = watchView(lookOf(ended('drained')), terminal({ width: 100 }), []);
     assert.equal(
       first,

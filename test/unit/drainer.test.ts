@@ -233,7 +233,7 @@ describe('createDrainer with a record that is there already', () => {
     assert.equal(record()['phase'], 'finish');
   });
 
-  it('gives the result of a drain that has ended at once, without calling Envoy', async () => {
+  it('immediately gives the result of a drain that has ended, without calling Envoy', async () => {
     const base = join(makeTempFolder(), 'drain');
     const ledger = openLedger({ base, log: createFakeLog().log });
     const result = makeResult({ outcome: 'timeout', connectionsLeft: 9 });

@@ -33,7 +33,7 @@ describe('readEnds', () => {
     ]);
   });
 
-  it('finds one that was taken back beside the one that came after it', () => {
+  it('finds one that was cancelled beside the one that came after it', () => {
     const cancelled = makeResult({ outcome: 'cancelled' });
     const runDir = runDirWith({
       'generations/1/shutdown.json': { result: cancelled },

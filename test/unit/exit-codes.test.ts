@@ -4,9 +4,9 @@ import { type ErrorCode, Pm2EnvoyError } from '../../src/errors.js';
 import { EXIT, exitCodeOf } from '../../src/exit-codes.js';
 
 describe('EXIT', () => {
-  it('has the codes of the contract', () => {
-    const { stoppedBeforeLive: _, ...contract } = EXIT;
-    assert.deepEqual(contract, {
+  it('has the documented codes', () => {
+    const { stoppedBeforeLive: _, ...ofCommands } = EXIT;
+    assert.deepEqual(ofCommands, {
       done: 0,
       unexpected: 1,
       usage: 2,

@@ -333,10 +333,10 @@ export function makePm2Process(more: Partial<Pm2Process> = {}): Pm2Process {
   };
 }
 
-/** Nobody: a process that has ended. */
+/** No one: a process that has ended. */
 export const deadIdentity: ProcessIdentity = { pid: process.pid, startTime: 'another life' };
 
-/** Nobody takes a drain back. */
+/** No one cancels a drain. */
 export const undecided: Pick<DrainLedger, 'decide' | 'decision' | 'hasLater'> = {
   decide: (decision) => decision,
   decision: () => undefined,

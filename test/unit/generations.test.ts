@@ -195,7 +195,7 @@ describe('newestOf', () => {
     assert.equal(newestOf([numbered(1, false), numbered(2, false)])?.number, 2);
   });
 
-  it('is nobody without generations', () => {
+  it('is no one without generations', () => {
     assert.equal(newestOf([]), undefined);
   });
 
@@ -297,7 +297,7 @@ describe('isRunBy', () => {
 });
 
 describe('predecessorsOf', () => {
-  it('lists the earlier ones whose Envoy lives, whoever answers for them', () => {
+  it('lists the earlier ones whose Envoy lives, with any runner', () => {
     const { generations } = runDirWith({ runner: deadIdentity }, ended, { orphaned: true }, {}, {});
     const own = generations.live().find(({ number }) => number === 4) ?? assert.fail();
     assert.deepEqual(numbersOf(predecessorsOf(own, generations)), [1, 3]);

@@ -91,7 +91,7 @@ describe('the timeline', () => {
     );
   });
 
-  it('names drain-timeout and pm2 where nobody has said what the platform does', () => {
+  it('names drain-timeout and pm2 where no one has said what the platform does', () => {
     const { config } = loadConfig({ env: { PM2_ENVOY_CHECK_DELAY: '0s' } });
     assert.equal(
       describeTimeline(timelineOf(config)),

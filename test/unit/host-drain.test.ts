@@ -67,14 +67,14 @@ describe('createHostDrain drain', () => {
     assert.deepEqual(told, ['fail', 'close']);
   });
 
-  it('is envoy-gone at once where there is no Envoy', async () => {
+  it('is envoy-gone immediately where there is no Envoy', async () => {
     const { hostDrain, runs } = setUp();
     const { outcome, connectionsLeft } = await hostDrain.drain();
     assert.deepEqual({ outcome, connectionsLeft }, { outcome: 'envoy-gone', connectionsLeft: 0 });
     assert.equal(runs(), 0);
   });
 
-  it('is one drain for callers that come at once', async () => {
+  it('is one drain for callers that come at the same moment', async () => {
     const { hostDrain, runs, begun } = setUp(createFakeEnvoy());
     const [first, second] = await Promise.all([hostDrain.drain(), hostDrain.drain()]);
     assert.equal(first, second);

@@ -66,7 +66,7 @@ describe('createJournal', () => {
     ]);
   });
 
-  it('tells of one that nobody saw under way: its record is enough', () => {
+  it('tells of one that no one saw under way: its record is enough', () => {
     const { journal, recorded, ended, texts, located } = setUp();
     journal.note(located, idle);
     recorded.push(endOfShutdown(startedAt, makeResult({ outcome: 'cancelled' })));
@@ -75,7 +75,7 @@ describe('createJournal', () => {
     assert.deepEqual(texts(), ['the drain was cancelled']);
   });
 
-  it('tells of one that was taken back without a record', () => {
+  it('tells of one that was cancelled without a record', () => {
     const { journal, ended, located } = setUp();
     journal.note(located, draining);
     journal.note(located, idle);

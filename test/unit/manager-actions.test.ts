@@ -99,7 +99,7 @@ describe('registerActions shutdown', () => {
     assert.ok(!events.includes('drain'));
   });
 
-  it('is answered after the resume that has taken it back', async () => {
+  it('is answered after the resume that has cancelled it', async () => {
     const { call, events } = setUp();
     const shutdown = call('shutdown');
     await new Promise((resolve) => setImmediate(resolve));

@@ -85,7 +85,7 @@ describe('createDrainTally', () => {
     assert.equal(numberOf(tally, 'drain_duration_seconds_count'), 3);
   });
 
-  it('counts connections that were left as cut, but for a drain that was taken back', () => {
+  it('counts connections that were left as cut, but for a drain that was cancelled', () => {
     const tally = setUp().open();
     tally.noteEnd(ended(1, makeResult({ outcome: 'timeout', connectionsLeft: 3 })));
     tally.noteEnd(ended(2, makeResult({ outcome: 'admin-unreachable', connectionsLeft: null })));
@@ -105,7 +105,7 @@ describe('createDrainTally', () => {
     assert.equal(value, 2);
   });
 
-  it('takes a damaged file for none, and writes it anew', () => {
+  it('takes a damaged file for none, and writes it again', () => {
     const { file, open } = setUp();
     for (const text of ['', '{', '[]', '{"ids":7,"counts":"many"}', '{"ids":[null,1]}']) {
       writeFileSync(file, text);

@@ -78,7 +78,7 @@ describe('createScrape', () => {
     assert.equal(reads, 2);
   });
 
-  it('counts on before anybody asks', async () => {
+  it('counts on before anyone asks', async () => {
     const { scrape, calls } = setUp(async () => idleStatus);
     for (let count = 0; count < 3; count += 1) calls.noteRefusal('browser');
     const { text } = await scrape();

@@ -5,7 +5,7 @@ import type { Status } from '../../src/status/status.js';
 import { eventually } from '../support/wait.js';
 import { createFakeClock, idleStatus } from './fakes.js';
 
-/** An observer whose reads give these in turn, and the last one for ever after. */
+/** An observer whose reads give these in turn, and the last one forever after. */
 function observing(...reads: (Status | Error)[]) {
   let count = 0;
   const observer = createObserver({
@@ -44,7 +44,7 @@ describe('createObserver', () => {
     stop();
   });
 
-  it('reads nothing once nobody watches, and begins again for the next one', async () => {
+  it('reads nothing once no one watches, and begins again for the next one', async () => {
     const { observer, seen, stop, reads } = observing(idleStatus);
     await eventually('a status', () => seen.length > 0);
     stop();

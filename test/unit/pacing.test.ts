@@ -46,7 +46,7 @@ describe('createCloseSign', () => {
     assert.deepEqual([sign.hasCome(), sign.hasCome()], [false, true]);
   });
 
-  it('begins anew', () => {
+  it('begins again', () => {
     const sign = signOf([50, 40, 40, 40]);
     sign.expect(20);
     assert.equal(sign.hasCome(), false);
@@ -87,7 +87,7 @@ describe('createBudget', () => {
     assert.equal(budget.waitMs(4_000), 1_000, 'no more than half of what can be saved');
   });
 
-  it('saves no more than a few dear polls, however long nothing is asked', () => {
+  it('saves no more than a few expensive polls, however long nothing is asked', () => {
     let nowMs = 0;
     const budget = createBudget(() => nowMs);
     nowMs = 3_600_000;
@@ -158,7 +158,7 @@ describe('createPacing', () => {
     assert.equal(await restMs(1), 100);
   });
 
-  it('lets dear polls wait until they are paid for', async () => {
+  it('lets expensive polls wait until they are paid for', async () => {
     const { restMs } = setUp((sinceMs) => (sinceMs <= 0 ? 50 : 49), {
       tookMs: 44,
       open: 1,

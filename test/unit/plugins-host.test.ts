@@ -349,7 +349,7 @@ describe('PluginHost run', () => {
     await assert.rejects(hostOf(own).host.run('work'), (error: unknown) => error === fault);
   });
 
-  it('takes a hook that throws at once for one that fails', async () => {
+  it('treats a hook that throws immediately like one that fails', async () => {
     const throws = (): void => {
       throw new TypeError('at once');
     };
@@ -609,7 +609,7 @@ describe('PluginHost run of a drain', () => {
     assert.equal(host.failures.get('shutdown:one'), 1);
   });
 
-  it('settles at once where no hook is under way', async () => {
+  it('settles immediately where no hook is under way', async () => {
     const { host } = hostOf(shutdownPlugin([]));
     await host.settled();
     await host.run('shutdown', { drain: makeDrain() });

@@ -36,7 +36,7 @@ describe('loadPlugins', () => {
     assert.equal(await nameOfClassIn(path), 'Tidy');
   });
 
-  it('does not wait for ever for an import that awaits for ever', async () => {
+  it('does not wait forever for an import that awaits forever', async () => {
     const path = moduleAt('hung.mjs', 'await new Promise(() => {}); export default class Hung {}');
     await assert.rejects(loadPlugins([{ path, options: {} }], 100), (error: unknown) => {
       assert.ok(isPm2EnvoyError(error, 'plugin-timeout'), String(error));

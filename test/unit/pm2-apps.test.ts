@@ -33,7 +33,7 @@ describe('envoyApps', () => {
     );
   });
 
-  it('are only the manager where Envoy is somebody else’s', () => {
+  it('are only the manager where Envoy is someone else’s', () => {
     const apps = appsWith({ PM2_ENVOY_ADMIN_ADDRESS: 'http://127.0.0.1:9901' });
     assert.deepEqual(
       apps.map(({ name }) => name),
@@ -75,7 +75,7 @@ describe('envoyApps', () => {
     for (const app of appsWith()) assert.equal(app.node_args[0], '--unhandled-rejections=strict');
   });
 
-  it('are started again however often they end at once', () => {
+  it('are started again however often they end immediately', () => {
     for (const app of appsWith()) {
       const delays = [app.exp_backoff_restart_delay];
       while (delays.length < 15) delays.push(Math.floor((delays.at(-1) ?? 0) * 1.5));

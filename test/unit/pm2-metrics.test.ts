@@ -141,7 +141,7 @@ describe('createPm2Metrics', () => {
     assert.deepEqual(world.clock.sleeps, [1_000, 1_000, 1_000]);
   });
 
-  it('shows that nothing is left of a drain that was taken back', async () => {
+  it('shows that nothing is left of a drain that was cancelled', async () => {
     const world = makeWorld(2);
     world.state = draining(world.clock, 10_000);
     world.clock.at(world.clock.nowMs() + 1_000, () => {

@@ -45,7 +45,7 @@ describe('identify', () => {
     assert.deepEqual(identify(identity.pid), identity);
   });
 
-  it('knows nobody under a pid that is free or no pid', async () => {
+  it('knows no one under a pid that is free or no pid', async () => {
     const { child, identity } = await start();
     await end(child);
     assert.equal(identify(identity.pid), undefined);
@@ -93,7 +93,7 @@ describe('conditionOf', () => {
     assert.equal(conditionOf({ ...ownIdentity(), startTime: '' }), 'dead');
   });
 
-  it('is dead for a zombie, which nobody has waited for', async () => {
+  it('is dead for a zombie, which no one has waited for', async () => {
     // The shell turns into a sleep that never waits for the child it inherits.
     const parent = spawn('sh', ['-c', 'sleep 0.05 & echo $!; exec sleep 60']);
     children.push(parent);
@@ -152,7 +152,7 @@ describe('findByCommandLine', () => {
 });
 
 describe('a process without a free file descriptor', () => {
-  it('takes nobody for dead that exists, and knows who it is itself', () => {
+  it('takes no one for dead that exists, and knows who it is itself', () => {
     const script = `
       import { openSync } from 'node:fs';
       import { identify, isAlive, ownIdentity } from ${JSON.stringify(import.meta.resolve('../../src/host/process-identity.ts'))};

@@ -250,7 +250,7 @@ describe('openLedger over a record of version 0.1.0', () => {
     assert.equal(ledger.claim(by(me), NOW_MS).lead, false);
   });
 
-  it('leads on beside it, to the same deadline, as nobody takes orders across versions', () => {
+  it('leads on beside it, to the same deadline, as no one takes orders across versions', () => {
     const ledger = open(newBase(), me, { legacy: legacyOf({ phase: 'wait' }) });
     const { record, lead } = ledger.claim(makeRecord(NOW_MS + 9_000), NOW_MS + 9_000);
     assert.equal(lead, true);
@@ -371,7 +371,7 @@ describe('openLedger isLeader', () => {
     assert.equal(ledger.isLeader(by(me)), true);
   });
 
-  it('holds where somebody has removed the record', () => {
+  it('holds where someone has removed the record', () => {
     const base = newBase();
     const ledger = open(base);
     ledger.claim(by(me), NOW_MS);
@@ -424,7 +424,7 @@ describe('openLedger decide', () => {
     const { identity } = await startLeader();
     const theirs = open(base, identity);
     theirs.claim(by(identity), NOW_MS);
-    // A folder in its place: whoever runs the tests may write everywhere.
+    // A folder instead of it, because the user of the tests may write everywhere.
     writeFileSync(`${base}-1.decision.json`, 'damaged');
     assert.equal(open(base).decide('cancel'), undefined);
     assert.equal(theirs.decide('cancel'), 'cancel');

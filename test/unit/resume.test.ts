@@ -38,7 +38,7 @@ function setUp(options: { config?: Partial<DrainConfig>; base?: string; envoy?: 
   return { envoy, clock, base, open, ledger, startMs: clock.nowMs() };
 }
 
-describe('a drain that is taken back', () => {
+describe('a drain that is cancelled', () => {
   it('in its delay: every caller gets cancelled, Envoy passes its health check, nothing is closed', async () => {
     const { envoy, clock, startMs, open } = setUp();
     const drainer = open();
@@ -70,7 +70,7 @@ describe('a drain that is taken back', () => {
     assert.ok(clock.nowMs() - startMs < 20_000, 'bounded');
   });
 
-  it('by another process: whoever leads it finds out', async () => {
+  it('by another process: the leader finds out', async () => {
     const { clock, startMs, open, ledger, envoy } = setUp();
     const drained = open().drain();
     clock.at(startMs + 2_000, () => {
@@ -80,7 +80,7 @@ describe('a drain that is taken back', () => {
     assert.ok(envoy.calls.includes('pass'));
   });
 
-  it('whose leader has died: who takes it back takes it over', async () => {
+  it('whose leader has died: who cancels it takes it over', async () => {
     const { clock, open, base, envoy } = setUp();
     const { log } = createFakeLog();
     const record = makeRecord(clock.nowMs(), { phase: 'delay', leader: deadIdentity });
@@ -90,7 +90,7 @@ describe('a drain that is taken back', () => {
     assert.ok(envoy.calls.includes('pass'));
   });
 
-  it('can be begun anew, and then is another drain', async () => {
+  it('can be begun again, and then is another drain', async () => {
     const { clock, startMs, open, envoy } = setUp();
     const first = open();
     const caller = first.drain();
@@ -104,7 +104,7 @@ describe('a drain that is taken back', () => {
   });
 });
 
-describe('a drain that can not be taken back', () => {
+describe('a drain that can not be cancelled', () => {
   it('once its listeners are closed: it goes on to its end', async () => {
     const { clock, startMs, open, envoy } = setUp();
     const drainer = open();
@@ -137,7 +137,7 @@ describe('a drain that can not be taken back', () => {
     assert.equal((await resumed)?.kind, 'too-late');
   });
 
-  it('is made final too late: it was taken back just before', async () => {
+  it('is made final too late: it was cancelled just before', async () => {
     const { clock, open, ledger } = setUp();
     const drainer = open();
     const caller = drainer.drain();

@@ -86,7 +86,7 @@ describe('prepareRunDir', () => {
     assert.equal(modeOf(directory), 0o700);
   });
 
-  it('refuses a folder that others may look into and that holds somebody’s files', () => {
+  it('refuses a folder that others may look into and that holds someone’s files', () => {
     for (const mode of [0o755, 0o750, 0o701]) {
       const directory = makeTempFolder();
       mkdirSync(join(directory, 'generations'));

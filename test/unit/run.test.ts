@@ -101,7 +101,7 @@ describe('DrainRun failHealth', () => {
 });
 
 describe('DrainRun delay', () => {
-  it('waits for the whole check-delay without a quiet-period, though nobody comes', async () => {
+  it('waits for the whole check-delay without a quiet-period, though no one comes', async () => {
     const { run, passedMs } = setUp();
     await run.delay();
     assert.equal(passedMs(), 10_000);
@@ -121,7 +121,7 @@ describe('DrainRun delay', () => {
     assert.match(fakeLog.of('info')[0] ?? '', /no new connection for 2s/);
   });
 
-  it('begins the quiet-period anew with each connection', async () => {
+  it('begins the quiet-period again with each connection', async () => {
     const { run, passedMs, connect } = setUp({ config: { quietPeriodMs: 2_000 } });
     connect(1_000, 5_000);
     await run.delay();
@@ -174,7 +174,7 @@ describe('DrainRun delay', () => {
     assert.equal(passedMs(), 4_000);
   });
 
-  it('ends at once when Envoy dies', async () => {
+  it('ends immediately when Envoy dies', async () => {
     const { run, envoy, after, passedMs } = setUp();
     after(2_000, () => envoy.die());
     await run.delay();
@@ -207,7 +207,7 @@ describe('DrainRun close', () => {
 });
 
 describe('DrainRun wait', () => {
-  it('is drained at once where nothing is open', async () => {
+  it('is drained immediately where nothing is open', async () => {
     const { run, passedMs } = setUp({ envoy: createFakeEnvoy(0) });
     await run.wait();
     assert.equal(run.outcome, 'drained');
@@ -299,7 +299,7 @@ describe('DrainRun wait', () => {
     assert.ok(passedMs() < 6_000, `${passedMs()} ms`);
   });
 
-  it('asks again soon after the one that broke off its answer is gone, however dear that is', async () => {
+  it('asks again soon after the one that broke off its answer is gone, however expensive that is', async () => {
     const older = createFakeEnvoy(1);
     const { run, envoy, after, passedMs } = setUp({ older, config: { checkIntervalMs: 5_000 } });
     envoy.tookMs = 90;
@@ -313,7 +313,7 @@ describe('DrainRun wait', () => {
     assert.ok(passedMs() < 5_200, `${passedMs()} ms`);
   });
 
-  it('is envoy-gone where an Envoy of somebody else refuses connections for a while', async () => {
+  it('is envoy-gone where an Envoy of someone else refuses connections for a while', async () => {
     const envoy = createFakeEnvoy(3, { foreign: true });
     const { run, after, passedMs } = setUp({ envoy });
     after(5_000, () => {
@@ -395,7 +395,7 @@ describe('DrainRun wait by drain-until requests', () => {
     assert.equal(few.run.outcome, 'drained');
   });
 
-  it('begins to count anew when a request comes in between', async () => {
+  it('begins to count again when a request comes in between', async () => {
     const { run, envoy } = setUp({ config });
     const busy = [0, 0, 1, 0, 0, 2, 0, 0, 0, 0];
     let polls = 0;
@@ -410,7 +410,7 @@ describe('DrainRun wait by drain-until requests', () => {
     assert.equal(polls, 9);
   });
 
-  it('begins to count anew when a poll failed in between', async () => {
+  it('begins to count again when a poll failed in between', async () => {
     const { run, envoy } = setUp({ config });
     let polls = 0;
     const { stats } = envoy.admin;

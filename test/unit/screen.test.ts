@@ -7,7 +7,7 @@ import { createScreenReader, type ScreenReader } from '../support/screen.js';
 
 const ABOVE = '$ pm2-envoy shutdown';
 
-/** A terminal with a line above what is drawn, which nobody may touch. */
+/** A terminal with a line above what is drawn, which no one may touch. */
 async function open(size: { width: number; height: number }): Promise<{
   screen: Screen;
   reader: ScreenReader;

@@ -109,7 +109,7 @@ describe('statusRows', () => {
     assert.ok(lines.includes('          and 3 more listeners'), lines.join('\n'));
   });
 
-  it('say of an Envoy that somebody else drains how to take that back', () => {
+  it('say of an Envoy that someone else drains how to revert that', () => {
     const [alone] = shown(statusWith({ phase: 'wait', abandonedDrain: true }));
     assert.match(alone ?? '', /^phase +wait .*no process continues it: `pm2-envoy shutdown` does/);
     const [first] = shown(statusWith({ orphanedDrain: true }));

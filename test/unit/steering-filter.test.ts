@@ -126,7 +126,7 @@ describe('attachNothingFilter', () => {
     return data;
   };
 
-  it('has a program attached by nobody, and all else as it was', () => {
+  it('has a program attached by no one, and all else as it was', () => {
     const filter = attachNothingFilter('x64');
     assert.ok(filter);
     assert.equal(runFilter(filter, call(54, 9, 1, 51)), SUCCEED);

@@ -208,7 +208,7 @@ describe('stopGeneration', () => {
     assert.ok(clock.nowMs() - startMs < 4 * SECOND_MS);
   });
 
-  it('ends an older generation that nobody else runs together with its own', async () => {
+  it('ends an older generation that no one else runs together with its own', async () => {
     const { context, generations, own, add } = await setUp();
     generations.write({ ...own, runner: deadIdentity });
     const newest = await add({ runner: ownIdentity() });

@@ -93,7 +93,7 @@ describe('createTokenSource', () => {
     assert.equal(sourceOf(undefined).read(), 'old');
   });
 
-  it('gives a new token at once, and says so once', () => {
+  it('gives a new token immediately, and says so once', () => {
     const path = tokenFile('old');
     const { read, of } = sourceOf(path);
     assert.equal(read(), 'old');

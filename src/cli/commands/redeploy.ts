@@ -114,7 +114,7 @@ function changedVariables({ settings, config }: LoadedConfig): Record<string, st
 /**
  * Asks whether listeners may go.
  *
- * @throws Pm2EnvoyError `listeners-removed` when the answer is no, or nobody is there to be asked
+ * @throws Pm2EnvoyError `listeners-removed` when the answer is no, or no one is there to be asked
  */
 async function acceptsRemovals(cli: CliContext, { changes }: RedeployPlan): Promise<boolean> {
   const { removed = [] } = changes;

@@ -6,7 +6,7 @@ import { createManagerClient } from '../../status/manager-client.js';
 import type { CliContext } from '../terminal/context.js';
 import { openDirectDrain } from './direct.js';
 
-/** `pm2-envoy resume`: takes the drain back through the manager, or directly when it is down. */
+/** `pm2-envoy resume`: cancels the drain through the manager, or directly when it is down. */
 export async function runResume(cli: CliContext): Promise<number> {
   const body = await resumeSomehow(cli);
   if (cli.json) cli.io.out(JSON.stringify(body));

@@ -30,7 +30,7 @@ export async function runShutdown(cli: CliContext): Promise<number> {
   return exitCodeOfOutcome(result.outcome);
 }
 
-/** The exit code of an outcome (contract 7). */
+/** The exit code of an outcome (docs/commands.md). */
 export function exitCodeOfOutcome(outcome: DrainOutcome): number {
   switch (outcome) {
     case 'drained':
@@ -47,7 +47,7 @@ export function exitCodeOfOutcome(outcome: DrainOutcome): number {
   }
 }
 
-/** `seen` is the last status of the drain; undefined: it was over before anybody looked. */
+/** `seen` is the last status of the drain; undefined: it was over before anyone looked. */
 interface Drained {
   result: DrainResult;
   seen: Status | undefined;
@@ -133,7 +133,7 @@ function describeInterrupted(phase: Status['phase'] | undefined): string {
     : `the drain continues; ${TOO_LATE}; \`pm2-envoy status --watch\` shows it`;
 }
 
-/** This process led the drain, and the manager is down: nobody does now. */
+/** This process led the drain, and the manager is down: no one does now. */
 function describeLeft(drain: { phase: Status['phase'] | undefined; isRecorded: boolean }): string {
   const next = drain.isRecorded
     ? '`pm2-envoy shutdown`, or the manager once it is back, continues it, to the same deadline'

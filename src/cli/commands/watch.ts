@@ -31,7 +31,7 @@ const LIMIT_MS = 8_000;
 
 /**
  * `pm2-envoy status --watch`: shows the status again and again until Ctrl-C, which ends with 0, or until
- * nobody reads it any more. A manager that goes away is waited for.
+ * no one reads it any more. A manager that goes away is waited for.
  *
  * @throws Pm2EnvoyError `manager-refused`, `manager-answer`: waiting would not help
  */

@@ -94,7 +94,7 @@ export function isOurs(container: StoppedContainer): boolean {
   return command.some((word) => /\bpm2-runtime\b/.test(word)) && !runsScript(command);
 }
 
-/** Whether pm2-runtime is given a program of somebody else's in place of an ecosystem file. */
+/** Whether pm2-runtime is given another program instead of an ecosystem file. */
 export function runsScript(command: readonly string[]): boolean {
   const words = command.join(' ').split(/\s+/);
   const at = words.findLastIndex((word) => /\bpm2-runtime$/.test(word));

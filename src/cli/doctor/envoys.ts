@@ -51,7 +51,7 @@ export async function checkEnvoys(
   return [...findings.flat(), ...left, ...checkPorts(live), ...next];
 }
 
-/** Nobody restarts it, nor ends it: it may take connections for good. */
+/** No one restarts it, nor ends it: it may take connections for good. */
 function leftElsewhere(generation: Generation): Finding {
   const { envoy, supervisor } = generation;
   const runDir = runDirOf(generation);
@@ -92,7 +92,7 @@ function remedyFor({ reason }: FailedStart): string {
   return 'correct what it names (`pm2 logs envoy` has more)';
 }
 
-/** The kernel deals connections out among all that listen: some would go to an Envoy that nobody drains here. */
+/** The kernel deals connections out among all that listen: some would go to an Envoy that no one drains here. */
 function checkPorts(live: readonly Generation[]): Finding[] {
   return sharedPorts(live.map(({ envoy }) => envoy.pid)).map(({ port, pid }) =>
     problem(
@@ -141,7 +141,7 @@ async function checkGeneration(generation: Generation, config: Config): Promise<
   return findings;
 }
 
-/** What would stand in the way of a redeploy, before anybody tries. */
+/** What would stand in the way of a redeploy, before anyone tries. */
 async function checkNextRedeploy(
   serving: Generation,
   { config, app }: { config: Config; app: Pm2Process | undefined },
@@ -204,7 +204,7 @@ async function checkEnvoy(target: EnvoyTarget, config: Config): Promise<Finding[
   }
 }
 
-/** LIVE says nothing about listeners, clusters, routes and secrets (envoy-facts.md). */
+/** LIVE says nothing about listeners, clusters, routes and secrets (docs/facts/envoy.md). */
 async function checkServing(name: string, admin: AdminClient): Promise<Finding[]> {
   const listeners = await admin.listeners();
   const query = { type: 'Counters', filter: SUBSCRIPTION_FILTER, alsoUnused: true } as const;
@@ -221,7 +221,7 @@ async function checkServing(name: string, admin: AdminClient): Promise<Finding[]
 const FOR_SOURCES =
   'see its log, and whether its control plane or files (LDS, CDS, RDS, SDS) are correct';
 
-/** What it was started with may not be what the configuration says now, or is somebody else's choice. */
+/** What it was started with may not be what the configuration says now, or was chosen elsewhere. */
 function checkRunningDrainTime(
   name: string,
   drainTimeMs: number | undefined,

@@ -90,7 +90,7 @@ async function configOf(
   }
 }
 
-/** Envoy's own check takes as much memory as an Envoy, beside the one that serves: only where somebody asks for it. */
+/** Envoy's own check takes as much memory as an Envoy, next to the one that serves: only on request. */
 async function checkBootstrap(
   config: Config,
   runDir: string,

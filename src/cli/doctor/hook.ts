@@ -12,7 +12,7 @@ export interface Hook {
 
 const UNITS_S: Readonly<Record<string, number>> = { '': 1, s: 1, m: 60, h: 3_600, d: 86_400 };
 
-/** What a hook does before, beside and in place of the drain. */
+/** What a hook does before, beside and instead of the drain. */
 export function hookOf(action: Action): Hook {
   if (action.kind === 'sleep') {
     return { drains: false, sleepMs: Number.isNaN(action.ms) ? undefined : action.ms };

@@ -172,7 +172,7 @@ function checkKillSignal(home: string): Finding[] {
   ];
 }
 
-/** The signal is the daemon's, for all apps (pm2-facts.md, signals); readable on Linux only. */
+/** The signal is the daemon's, for all apps (docs/facts/pm2.md, signals); readable on Linux only. */
 function killSignalOf(home: string): string | undefined {
   try {
     const variables = readFileSync(`/proc/${daemonPidOf(home)}/environ`, 'utf8').split('\0');

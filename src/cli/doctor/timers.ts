@@ -21,16 +21,16 @@ export interface Timers {
   gracePeriodMs: number | undefined;
 }
 
-/** Up to this drain time Envoy 1.40 closes no idle connection early, nor a websocket (envoy-facts.md). */
+/** Up to this drain time Envoy 1.40 closes no idle connection early, nor a websocket (docs/facts/envoy.md). */
 const SHORT_DRAIN_TIME_MS = 15_000;
 
-/** Whether each timer leaves the one inside it enough room (contract 7). Pure. */
+/** Whether each timer leaves enough time for the one inside it. Pure. */
 export function checkTimers(timers: Timers): Finding[] {
   return [
     showTimeline(timers),
     ...checkKillTimeout(timers),
     ...checkGracePeriod(timers),
-    // Somebody else's Envoy has a drain time of its own, which it is asked for.
+    // An Envoy that pm2-envoy did not start has its own drain time, which it is asked for.
     ...(timers.config.adminAddress ? [] : checkDrainTime(timers.config)),
   ];
 }

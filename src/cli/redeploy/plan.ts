@@ -40,7 +40,7 @@ export interface RedeployPlan {
   handover: HandoverPlan | undefined;
   /** What clients will see of the hand-over, where it is not lossless. */
   warnings: readonly string[];
-  /** Variables that the app is given anew. */
+  /** Variables that are set in the app. */
   env: Readonly<Record<string, string>>;
 }
 
@@ -100,7 +100,7 @@ export function reloadUnderWay(app: string): string {
 /**
  * Checks what the new runner will check, with the app's own environment, folder and arguments.
  *
- * @param env variables that the app is to be given anew
+ * @param env variables to set in the app
  * @param isForced go on where Envoy could not check the bootstrap, or the app is of another version
  * @throws Pm2EnvoyError `redeploy-failed` for an app whose files are gone or another version's; as the
  *   runner itself would end with: `config-invalid`, `envoy-not-found`, `bootstrap-invalid`, `plugin-invalid`,

@@ -20,7 +20,7 @@ export type RedeployResult = {
 } & (
   | {
       /**
-       * `timeout`: drain-timeout was over before the old generation was empty. `admin-unreachable`: nobody
+       * `timeout`: drain-timeout was over before the old generation was empty. `admin-unreachable`: no one
        * knows whether it was.
        */
       outcome: 'redeployed' | 'timeout' | 'admin-unreachable';

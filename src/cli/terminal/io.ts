@@ -17,13 +17,13 @@ export interface Io {
   screen(stream: StreamName): Promise<Screen>;
   /** What a stream can show, as of now: terminals change their size. */
   terminal(stream: StreamName): Terminal;
-  /** What to say when Ctrl-C ends the command, but not what it began; gives what takes that back. */
+  /** What to say when Ctrl-C ends the command, but not what it started; returns a function that unsets it. */
   onInterrupt(say: () => string, code?: number): () => void;
   /** Whether stderr is a terminal that can be drawn on. */
   readonly isTerminal: boolean;
   /** Asks a question; undefined: there is no terminal to ask on, or no answer. */
   ask(question: string): Promise<string | undefined>;
-  /** Aborts once nobody reads stdout any more. */
+  /** Aborts once no one reads stdout any more. */
   readonly unread: AbortSignal;
 }
 

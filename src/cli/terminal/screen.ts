@@ -2,9 +2,9 @@ import { stripVTControlCharacters } from 'node:util';
 import { widthOf } from './fit.js';
 import type { Terminal } from './terminal.js';
 
-/** Lines on a terminal that are drawn over in place, and anew when it changes its size. */
+/** Lines on a terminal that are redrawn in place, and again when its size changes. */
 export interface Screen {
-  /** Shows these lines in place of the last ones. */
+  /** Shows these lines instead of the last ones. */
   show(draw: Draw): void;
   /** Takes them away for a moment, for something that is to stay above them. */
   clear(): void;
@@ -90,7 +90,7 @@ function rowsOf(line: string, width: number): number {
   return Math.max(1, Math.ceil(widthOf(stripVTControlCharacters(line)) / width));
 }
 
-/** The stream with another `write`, and a size that is never 0, as it is where nobody has set one. */
+/** The stream with another `write`, and a size that is never 0, as it is where no one has set one. */
 function measured(
   stream: ScreenStream,
   measure: () => Terminal,

@@ -10,7 +10,7 @@ export interface DrainSeen {
   readonly phase: DrainPhase;
   /**
    * How long it had been under way when each phase was first seen; without those that were over before
-   * anybody looked.
+   * anyone looked.
    */
   readonly enteredMs: Readonly<Partial<Record<DrainPhase, number>>>;
   readonly open: number | null;
@@ -25,11 +25,11 @@ export interface PhaseSeen {
   phase: DrainPhase;
   /** `stopped`: the drain ended in it, but not because there was nothing more to do. */
   state: 'done' | 'now' | 'next' | 'stopped';
-  /** As exact as the looks were frequent; undefined: nobody saw it begin. */
+  /** As exact as the looks were frequent; undefined: no one saw it begin. */
   tookMs: number | undefined;
 }
 
-/** Whoever looks for the first time this early has missed nothing that lasted. */
+/** A first look this early has missed nothing that lasted. */
 const EARLY_MS = 1_000;
 /** `finish` takes no time. */
 const SHOWN = SHUTDOWN_EVENTS.filter((event) => event !== 'finish');
@@ -90,7 +90,7 @@ function elapsedOf({ startedAt, deadline, timeLeftMs, durationMs }: Status): num
   return Number.isFinite(elapsedMs) ? Math.max(0, elapsedMs) : undefined;
 }
 
-/** What the drain has written down is exact, also of what nobody saw. */
+/** What the drain has written down is exact, also of what no one saw. */
 function stepsOf({ steps, startedAt }: Status): DrainSeen['enteredMs'] | undefined {
   if (steps.length === 0 || startedAt === null) return undefined;
   const startMs = Date.parse(startedAt);

@@ -105,7 +105,7 @@ function originRows({ startedBy }: Status): Row[] {
   return [{ label: 'by', text: describeOrigin(startedBy), style: 'dim' }];
 }
 
-/** What is drained: all generations of this host, or an Envoy of somebody else's. */
+/** What is drained: all generations of this host, or an Envoy that pm2-envoy did not start. */
 function subjectOf({ generations, envoy }: Status): { short: string; long: string } {
   const version = envoy?.version ? `Envoy ${envoy.version}` : 'Envoy';
   const numbers = generations.map(({ number }) => number).join(', ');

@@ -73,7 +73,7 @@ function describeNone(failed: Status['failedStart']): string {
     : 'there is none; `pm2-envoy redeploy` starts one';
 }
 
-/** Until when a drain goes on: at the latest, and as connections end now. */
+/** Until when a drain continues: at the latest, and as connections end now. */
 export function deadlineRows(status: Status, showTime: (iso: string) => string): Row[] {
   const { phase, outcome, deadline, timeLeftMs, paceLeftMs } = status;
   if (phase === 'idle' || outcome !== null || timeLeftMs === null) return [];
@@ -137,7 +137,7 @@ export function peerRows(status: Status, most: number): Row[] {
   return [{ label: 'oldest', text: texts }, ...rows];
 }
 
-/** Which timer cuts what is open, and when; nothing where that is drain-timeout, and nobody has said what follows. */
+/** Which timer cuts what is open, and when; nothing where that is drain-timeout, and no one has said what follows. */
 function timersRow({ timers }: Status): Row[] {
   if (!timers || (timers.cutBy === 'drain-timeout' && timers.killBy === 'kill_timeout')) return [];
   return [{ label: 'timers', text: describeTimeline(timers) }];

@@ -27,8 +27,8 @@ export const REFUSAL_KINDS: readonly RefusalKind[] = [
 export type Access = { trusted: true } | { trusted: false; kind: RefusalKind; reason: string };
 
 /**
- * The trust rule (contract 4): from this host itself, neither through a proxy nor by a browser on
- * somebody else's page; or with the shutdown token.
+ * The trust rule (SECURITY.md): from this host itself, neither through a proxy nor by a browser on
+ * a page of another site; or with the shutdown token.
  */
 export function checkAccess(request: AccessRequest, token: string | undefined): Access {
   if (token !== undefined && hasToken(request.headers.authorization, token)) {

@@ -35,7 +35,7 @@ export interface AppParts {
   limits?: Limits;
 }
 
-/** Creates the manager's endpoints (contract 4). */
+/** Creates the manager's endpoints (docs/http.md). */
 export function createApp(parts: AppParts): Express {
   const { config, hostDrain, health, readStatus, scrape, events, page, log } = parts;
   const { limits = createLimits(), onRefused = () => undefined } = parts;
@@ -87,7 +87,7 @@ const noStore: RequestHandler = (_request, response, next) => {
   next();
 };
 
-/** Pages and data of ours are for nobody's frame, script or cache; HTTPS is for whoever is in front. */
+/** Our pages and data must not be framed, scripted or cached; HTTPS is the job of a proxy in front. */
 function securityHeaders(): RequestHandler {
   return helmet({
     contentSecurityPolicy: {

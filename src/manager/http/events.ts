@@ -16,11 +16,11 @@ const MOST_STREAMS = 100;
 /** Below the idle limit of a connection, and of most proxies. */
 const HEARTBEAT_MS = 15_000;
 const RECONNECT_MS = 2_000;
-/** Whoever does not read at all is let go: it comes back with the last id that it has seen. */
+/** A client that does not read at all is disconnected: it reconnects with the last id that it has seen. */
 const MOST_UNREAD_BYTES = 1024 * 1024;
 
 /**
- * Creates `GET /events`: `status` is the body of /status, at once and at each change; `log` is an entry
+ * Creates `GET /events`: `status` is the body of /status, immediately and at each change; `log` is an entry
  * of the journal, with an id. A client that comes back with `Last-Event-ID` gets what it has missed.
  */
 export function createEventStream(parts: { observer: Observer; journal: Journal }): EventStream {
@@ -66,7 +66,7 @@ function sendEntry(response: Response, entry: JournalEntry): void {
   response.write(`event: log\nid: ${entry.id}\ndata: ${JSON.stringify(entry)}\n\n`);
 }
 
-/** Whoever reads slowly gets the latest status only, once there is room. */
+/** A client that reads slowly gets only the latest status, once there is room. */
 function createStatusSender(response: Response): (status: Status) => void {
   let waiting: Status | undefined;
   const send = (status: Status): void => {

@@ -6,7 +6,7 @@ import { sendError } from './answers.js';
  * Refuses, with 421, what a command line means for another host: the manager of another project may serve
  * where its own would. A caller that names no host means this one.
  *
- * @param adminAddress as it is shown, where Envoy is somebody else's
+ * @param adminAddress as it is shown, if pm2-envoy did not start Envoy
  */
 export function refuseMisdirected(
   runDir: string | undefined,

@@ -14,7 +14,7 @@ import type { HttpError } from './answers.js';
 export interface ShutdownHandlers {
   /** Starts or joins the drain, and answers at its end. */
   drain(request: Request, response: Response): Promise<void>;
-  /** Takes the drain back. */
+  /** Cancels the drain. */
   resume(request: Request, response: Response): Promise<void>;
 }
 

@@ -40,7 +40,7 @@ export function createTally(onRest: (socket: Socket) => void = () => undefined):
 
 /**
  * Bounds the open sockets of a server. At the bound the one gives way that has been without a request
- * for longest, so that whoever opens many pushes out its own, and a probe still gets its answer.
+ * for longest, so that a client that opens many pushes out its own, and a probe still gets its answer.
  */
 export function boundSockets(
   server: Server,

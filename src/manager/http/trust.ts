@@ -5,7 +5,7 @@ import { html } from '../page/html.js';
 import { checkAccess, type RefusalKind } from './access.js';
 import { sendError } from './answers.js';
 
-/** More refusals than this in a minute are only counted: whoever is refused must not fill the disk. */
+/** More refusals than this in a minute are only counted: refused callers must not fill the disk. */
 const LINES_PER_MINUTE = 100;
 const MINUTE_MS = 60_000;
 

@@ -6,7 +6,7 @@ export interface Sample {
   value: number;
 }
 
-/** Counts that only grow, each with a name and labels; cheap enough to be there before anybody asks. */
+/** Counts that only grow, each with a name and labels; cheap enough to be there before anyone asks. */
 export interface Counters {
   add(name: string, labels?: Sample['labels'], by?: number): void;
   /** In the order in which they were first added to. */

@@ -7,7 +7,7 @@ import type { Log } from '../../log.js';
 import { createCounters, type Sample } from './counters.js';
 
 /**
- * Counts drains and failed reloads, each once, whoever sees it and however often: a manager often ends with
+ * Counts drains and failed reloads, each once, no matter how often it is seen: a manager often exits with
  * the drain that it has served, so the counts lie in a file, and the next one goes on from there.
  */
 export interface DrainTally {

@@ -14,7 +14,7 @@ export interface Pm2Metrics {
   look(located: Located | undefined): void;
 }
 
-/** In a drain; after a minute it is less likely that somebody watches. */
+/** In a drain; after a minute it is less likely that a user watches. */
 const DRAIN_LOOK_MS = 1_000;
 const LATE_LOOK_MS = 5_000;
 const LATE_MS = 60_000;
@@ -28,7 +28,7 @@ const UNSEEN_IN_DRAIN_MS = 5_000;
 const THRIFT = 2;
 const NONE = '-';
 
-/** Creates the metrics. They have no timer of their own but in a drain: somebody who looks calls them. */
+/** Creates the metrics. They have a timer only in a drain; otherwise the reader calls them. */
 export function createPm2Metrics(options: {
   channel: Pick<Pm2Channel, 'isOpen' | 'showMetrics'>;
   counters: Counters;

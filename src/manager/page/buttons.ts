@@ -29,7 +29,7 @@ export function questionOf({
     : `${open} Envoy fails its health check. You can cancel for ${span(checkDelayMs)}; then its listeners close, and this host is out of service.`;
 }
 
-/** What an answer of `/shutdown` means to whoever has pressed the button. */
+/** What an answer of `/shutdown` means to the user who has pressed the button. */
 export function describeAnswer({ status, body }: { status: number; body: unknown }): string {
   const { outcome, durationMs, connectionsLeft, resumed, error } = (body ?? {}) as Record<
     string,

@@ -17,7 +17,7 @@ const SHORTEST_GAP_MS = 2_000;
 const HIGHEST = 80;
 
 /**
- * Adds a reading, oldest first; `isNext` is false where nobody can say what was between it and the last.
+ * Adds a reading, oldest first; `isNext` is false where no one can say what was between it and the last.
  */
 export function addReading(
   spans: readonly Span[],

@@ -28,7 +28,7 @@ export interface CommandSpec {
 /** What a command does on the command line; resolves to the exit code, undefined: it is for the events. */
 export type CommandMain = (invocation: Invocation) => Promise<number | undefined>;
 
-/** A command as somebody called it. */
+/** A command as it was called. */
 export interface Invocation {
   /** Positional arguments. */
   readonly args: readonly string[];

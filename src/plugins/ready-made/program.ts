@@ -26,7 +26,7 @@ let isWatched = false;
  * Runs a program in a process group of its own and resolves to how it ended.
  *
  * When `signal` aborts, the whole group is ended: SIGTERM, and SIGKILL 2 s later. When this process ends
- * before that, SIGKILL at once: nobody would be left to keep the time.
+ * before that, SIGKILL immediately: no one would be left to keep the time.
  *
  * @throws Error (Node's own) when the program can't be started
  */
@@ -69,7 +69,7 @@ function watch(group: number): void {
   process.once('exit', endAll);
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     const onSignal = (): void => {
-      // Who else listens decides what it means. Nobody: it ends this process, without the event 'exit'.
+      // Who else listens decides what it means. No one: it ends this process, without the event 'exit'.
       if (process.listenerCount(signal) > 1) return;
       endAll();
       process.off(signal, onSignal);

@@ -40,7 +40,7 @@ func fail(err error) {
 	}
 }
 
-// untilStdinEnds closes the channel once whoever started this process lets it end, or has gone.
+// untilStdinEnds closes the channel once the parent process lets this one end, or has exited.
 func untilStdinEnds() <-chan struct{} {
 	done := make(chan struct{})
 	go func() {

@@ -3,7 +3,7 @@ import { listOf, objectOf, textOf } from '../fields.js';
 import { problem } from '../finding.js';
 import { readPod } from './kubernetes.js';
 
-/** The container contract of Cloud Run: SIGKILL comes 10 s after SIGTERM, whatever a manifest says. */
+/** Cloud Run: SIGKILL comes 10 s after SIGTERM, regardless of the manifest (docs/platforms.md). */
 const GRACE_S = 10;
 const RULES = { platform: 'Cloud Run', graceSeconds: GRACE_S, mostSeconds: GRACE_S };
 

@@ -11,7 +11,7 @@ import {
 } from '../fields.js';
 import { problem } from '../finding.js';
 
-/** `kill_timeout` of a task where nobody says anything. */
+/** `kill_timeout` of a task where no one says anything. */
 const GRACE_MS = 5_000;
 const LIMIT = {
   ms: 30_000,

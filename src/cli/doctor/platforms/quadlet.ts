@@ -37,7 +37,7 @@ export function readQuadlet(text: string): StoppedContainer[] {
   ];
 }
 
-/** Sections, keys, lines that go on after a backslash; an empty value takes back what was said before. */
+/** Sections, keys, lines that continue after a backslash; an empty value resets what was set before. */
 function parseUnit(text: string): Unit {
   const unit = new Map<string, string[]>();
   let section = '';
