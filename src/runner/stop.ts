@@ -6,6 +6,7 @@ import type { HostDrain } from '../drain/host-drain.js';
 import { appliesTo } from '../drain/host-now.js';
 import { openHandoverLedger, openHostLedger, targetOf } from '../drain/locate.js';
 import { terminateEnvoy } from '../envoy/process.js';
+import { messageOf } from '../errors.js';
 import {
   type Generation,
   type Generations,
@@ -77,6 +78,7 @@ export async function stopGeneration(
   if (intent === 'restart') {
     const serves = generations.newest();
     if (serves) log.info(`pm2 restarts this app: generation ${serves.number} goes on meanwhile`);
+    if (own) writeLeft(own, context);
     await context.leaveRelay();
     return;
   }
@@ -98,6 +100,15 @@ export async function stopGeneration(
     return;
   }
   await drainAndEnd(own, context);
+}
+
+/** For the manager: pm2 may end the next runner before that has heard of a signal. */
+function writeLeft(own: Generation, { generations, log }: StopContext): void {
+  try {
+    generations.write({ ...own, leftAt: new Date().toISOString() });
+  } catch (error) {
+    log.warn(`that can't be written down: ${messageOf(error)}`);
+  }
 }
 
 /** Drains the host and ends every generation: those without a runner too, and an older runner's. */
