@@ -27,6 +27,7 @@ import { createHostOrBareOne } from '../plugins/drain-host.js';
 import { drainLimitMs, LIVE_LIMIT_MS } from '../pm2/apps.js';
 import { type App, boot } from '../pm2/boot.js';
 import { loadPm2Client } from '../pm2/daemon.js';
+import { watchDaemonEnd } from '../pm2/daemon-end.js';
 import { onReopenLogs } from '../pm2/log-signals.js';
 import { openOwnApp } from '../pm2/own-app.js';
 import { namesMeet } from '../pm2/project.js';
@@ -134,7 +135,10 @@ async function run(app: App): Promise<void> {
   };
   onStop((reason, atMs) => void stop(reason, atMs));
   onReopenLogs(() => void reopenLogs(generations, log));
+  const hasPm2Ended = watchDaemonEnd();
   channel.onDisconnect(() => {
+    // It tells its apps to stop first, but not one that it has started meanwhile.
+    if (hasPm2Ended()) return void stop('pm2 has ended');
     hasLostPm2 = true;
     // Nothing is served yet, and no one would watch over it.
     starting.abort();
