@@ -11,7 +11,7 @@ export interface HostHold {
    * since this runner started. Undefined: the host may serve.
    */
   drain(): DrainRecord | undefined;
-  /** The newest drain of a generation, under way or ended, whoever began it; undefined: it serves. */
+  /** The newest drain of a generation, under way or ended, no matter which process began it; undefined: it serves. */
   drainOf(generation: Generation): DrainRecord | undefined;
   /** The newest drain that a generation which comes up now is not about: {@link Generation.afterDrain}. */
   afterDrain(): number;

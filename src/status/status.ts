@@ -216,7 +216,7 @@ export function createStatusReader(options: {
   onLook?: (located: Located | undefined, drain: DrainState, open?: number) => void;
   /** Shared with all other code that counts in this process. */
   counters?: Counters;
-  /** Shared with whoever else looks in this process. */
+  /** Shared with everything else that looks in this process. */
   witness?: Witness;
   /** pm2's, for the process that reads; left out: what follows from the configuration. */
   killTimeoutMs?: number | undefined;

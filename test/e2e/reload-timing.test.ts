@@ -109,7 +109,7 @@ describe('a runner that takes over a generation as its reload has failed', {
         await patiently('its word', () =>
           /generation 1 .* under this runner/.test(pm2.log('envoy')),
         );
-        assert.match(pm2.log('envoy'), /generation 1 goes on serving, under this runner/);
+        assert.match(pm2.log('envoy'), /generation 1 keeps serving, under this runner/);
         assert.doesNotMatch(pm2.log('envoy'), /drained, under|being drained/);
         assert.equal((await pm2.http('GET', '/readyz')).status, 200);
         assert.equal((await request(pm2.ports.http)).status, 200);

@@ -61,7 +61,7 @@ export async function keepEnvoy(
     sayHowItWent(await daemon.processes(), wanted, log);
     if (liveIn(wanted.config) <= 1) pruneReleases(state);
   } catch (error) {
-    log.error(`${ENVOY_APP}: ${messageOf(error)}; what serves, serves on`);
+    log.error(`${ENVOY_APP}: ${messageOf(error)}; the Envoy in service keeps serving`);
   }
 }
 
