@@ -9,6 +9,13 @@ import {
 } from '../errors.js';
 import { type AdminAddress, formatAdminAddress } from './address.js';
 import {
+  type Contents,
+  parseEdsClusters,
+  parseEndpoints,
+  parseNames,
+  type Wanted,
+} from './contents.js';
+import {
   type ConfiguredListener,
   parseListenerDump,
   parseRunningListeners,
@@ -58,6 +65,11 @@ export interface AdminClient {
   listeners(signal?: AbortSignal): Promise<RunningListener[]>;
   /** The listeners as they are configured, those that Envoy refused too. With 500 of them it takes 0.1 s. */
   listenerConfigs(signal?: AbortSignal): Promise<ConfiguredListener[]>;
+  /**
+   * What it has of what its listeners refer to, and its clusters with endpoints by EDS. Builds dumps of all
+   * clusters: not to be polled.
+   */
+  contents(wanted: Wanted, signal?: AbortSignal): Promise<Contents>;
   /**
    * Whether its listeners have been closed, by whomever: `listener_manager.listener_stopped` is 0 before
    * {@link closeListeners} and above 0 for good after it (docs/facts/envoy.md). Undefined where a stats_matcher
@@ -172,6 +184,7 @@ export function createAdminClient(
         get({ path, query: `?resource=${resource}` }, parseListenerDump, signal);
       return [...(await ask('static_listeners')), ...(await ask('dynamic_listeners'))];
     },
+    contents: (wanted, signal) => readContents(get, wanted, signal),
     hasClosedListeners: async (signal) => {
       const query = { type: 'Counters', filter: STOPPED_FILTER } as const;
       const { stats } = await readStats(query, signal);
@@ -181,6 +194,35 @@ export function createAdminClient(
       return showsStopped ? false : undefined;
     },
     close: () => agent.destroy(),
+  };
+}
+
+/** Asks for nothing that no listener refers to: each dump is built by Envoy's main thread. */
+async function readContents(
+  get: ReturnType<typeof createCalls>['get'],
+  wanted: Wanted,
+  signal?: AbortSignal,
+): Promise<Contents> {
+  const dump = <T>(resource: string, parse: (json: unknown) => T[]): Promise<T[]> =>
+    get({ path: '/config_dump', query: `?resource=${resource}` }, parse, signal);
+  const namesOf = async (names: readonly string[], resource: string, key?: string) =>
+    names.length === 0 ? [] : dump(resource, (json) => parseNames(json, key));
+  const eds = new Set([
+    ...(await dump('static_clusters', parseEdsClusters)),
+    ...(await dump('dynamic_active_clusters', parseEdsClusters)),
+  ]);
+  const endpoints =
+    eds.size === 0
+      ? []
+      : [
+          ...(await dump('static_endpoint_configs&include_eds', parseEndpoints)),
+          ...(await dump('dynamic_endpoint_configs&include_eds', parseEndpoints)),
+        ];
+  return {
+    routes: await namesOf(wanted.routes, 'dynamic_route_configs', 'route_config'),
+    secrets: await namesOf(wanted.secrets, 'dynamic_active_secrets'),
+    filters: await namesOf(wanted.filters, 'ecds_filters', 'ecds_filter'),
+    endpoints: new Map(endpoints.filter(([name]) => eds.has(name))),
   };
 }
 

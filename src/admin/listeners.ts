@@ -1,3 +1,6 @@
+import { type Wanted, wantedBy } from './contents.js';
+import { listOf, recordOf } from './json.js';
+
 /** Where a listener listens. */
 export interface ListenAddress {
   /** `abstract`: a unix socket without a file; `internal`: reachable within Envoy only. */
@@ -27,6 +30,8 @@ export interface ConfiguredListener {
   isInbound: boolean;
   /** How its stats are called: `web` in `listener.web.downstream_cx_active`. */
   statName: string;
+  /** What it refers to that comes from elsewhere. */
+  wants: Wanted;
   /** Envoy's latest complaint about it. */
   error?: string;
 }
@@ -77,6 +82,7 @@ function readListener(listener: unknown, isDynamic: boolean): ConfiguredListener
     takesAnyPort: all.some((one) => Number(portOf(keyOf(one, 'socket_address'))) === 0),
     reusesPort: keyOf(listener, 'enable_reuse_port') !== false,
     isInbound: [1, 'INBOUND'].includes(keyOf(listener, 'traffic_direction') as string),
+    wants: wantedBy(listener),
     statName: prefix === '' ? (addresses[0]?.text.replaceAll(':', '_') ?? '') : prefix,
   };
 }
@@ -105,16 +111,6 @@ function portOf(socket: unknown): unknown {
 function keyOf(value: unknown, key: string): unknown {
   const record = recordOf(value);
   return record[key] ?? record[key.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase())];
-}
-
-function recordOf(value: unknown): Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
-}
-
-function listOf(value: unknown, what: string): readonly unknown[] {
-  if (value === undefined) return [];
-  if (!Array.isArray(value)) throw new TypeError(`${what} is not a list`);
-  return value;
 }
 
 function textOf(value: unknown): string {

@@ -1,3 +1,4 @@
+import { type Contents, WANTED_KINDS, type Wanted } from '../admin/contents.js';
 import type { ConfiguredListener, ListenAddress, RunningListener } from '../admin/listeners.js';
 import type { Subscription } from '../admin/subscriptions.js';
 
@@ -7,6 +8,7 @@ export interface Serving {
   configs: readonly ConfiguredListener[];
   /** By stat name. */
   subscriptions: ReadonlyMap<string, Subscription>;
+  contents: Contents;
   /** Sockets that it listens on, as `tcp 127.0.0.1:80`; undefined: they can't be seen. */
   bound: ReadonlySet<string> | undefined;
 }
@@ -32,7 +34,11 @@ export interface Gap {
  * @param before undefined: nothing is in service
  */
 export function gapsOf(now: Serving, before: Serving | undefined): Gap[] {
-  return [...(before ? listenerGaps(now, before) : []), ...subscriptionGaps(now, before)];
+  const gaps = subscriptionGaps(now, before);
+  const more = contentGaps(now, before).filter(
+    ({ what }) => !gaps.some((gap) => gap.what === what),
+  );
+  return [...(before ? listenerGaps(now, before) : []), ...gaps, ...more];
 }
 
 /** `127.0.0.1:10000 (listener web): cannot bind …`. */
@@ -94,6 +100,10 @@ function missing({ listener, address, now, before }: Sought, isSame: boolean): G
   const lds = now.subscriptions.get(LDS);
   const wasDynamic = configOf(before, listener.name)?.isDynamic === true;
   const hasNone = now.listeners.length === 0;
+  if (wasDynamic && !lds && !before.subscriptions.has(LDS)) {
+    const why = 'LDS did not send it; a stats_matcher hides why (listener_manager.lds)';
+    return { what, why, kind: 'removed', mayCome: true };
+  }
   if (!wasDynamic || !lds) {
     const why = wasDynamic
       ? 'the new bootstrap has no LDS'
@@ -163,3 +173,37 @@ function faultOf({ received, rejected, failed, timedOut }: Subscription): string
   if (timedOut > 0) return 'nothing came within initial_fetch_timeout';
   return failed > 0 ? 'its source can’t be reached or read' : undefined;
 }
+
+/**
+ * What is not there although its listeners refer to it, or the one in service has it. An empty answer counts
+ * as received, and a stats_matcher may hide the counters: this is seen all the same.
+ */
+function contentGaps(now: Serving, before: Serving | undefined): Gap[] {
+  const lacks = ({ configs, contents }: Serving, kind: keyof Wanted): string[] => {
+    const names = new Set(configs.flatMap(({ wants }) => wants[kind]));
+    return [...names].filter((name) => !contents[kind].includes(name));
+  };
+  const fault = (what: string, why: string): Gap => ({ what, why, kind: 'fault', mayCome: false });
+  const named = WANTED_KINDS.flatMap((kind) => {
+    const lacked = before ? lacks(before, kind) : [];
+    return lacks(now, kind)
+      .filter((name) => !lacked.includes(name))
+      .map((name) => fault(CONTENT_NAMES[kind](name), 'its source has not sent it'));
+  });
+  const emptied = [...(before?.contents.endpoints ?? [])].filter(
+    ([cluster, hasOne]) => hasOne && now.contents.endpoints.get(cluster) === false,
+  );
+  return [
+    ...named,
+    ...emptied.map(([cluster]) =>
+      fault(`endpoints of cluster ${cluster}`, 'it has none, and the one in service has some'),
+    ),
+  ];
+}
+
+/** As {@link Subscription.what} calls them. */
+const CONTENT_NAMES: Readonly<Record<keyof Wanted, (name: string) => string>> = {
+  routes: (name) => `routes ${name} (RDS)`,
+  secrets: (name) => `secret ${name} (SDS)`,
+  filters: (name) => `filter ${name} (ECDS)`,
+};

@@ -1,15 +1,14 @@
 import { type AdminClient, createAdminClient } from '../admin/client.js';
-import { readSubscriptions, SUBSCRIPTION_FILTER } from '../admin/subscriptions.js';
 import { type Clock, until } from '../clock.js';
 import { createCounters } from '../drain/count.js';
 import { openHandoverLedger } from '../drain/locate.js';
 import { terminateEnvoy } from '../envoy/process.js';
 import { describeGap, type Gap, gapsOf, type Serving, subscriptionGaps } from '../envoy/proof.js';
+import { askSubscriptions, readServing } from '../envoy/serving.js';
 import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../errors.js';
 import { areRemovalsAccepted } from '../host/acceptance.js';
 import type { Generation, Generations } from '../host/generations.js';
 import { identify, isAlive } from '../host/process-identity.js';
-import { listeningSockets } from '../host/sockets.js';
 import { type Log, silentLog } from '../log.js';
 
 /** How long a LIVE generation gets for listeners that it lacks: LDS may come a moment later. */
@@ -174,18 +173,8 @@ function hasFailed(
   );
 }
 
-async function askSubscriptions(admin: AdminClient): Promise<Serving['subscriptions']> {
-  const query = { type: 'Counters', filter: SUBSCRIPTION_FILTER, alsoUnused: true } as const;
-  return readSubscriptions((await admin.stats(query)).stats);
-}
-
 async function lookAt({ admin, pid }: Pick<Candidate, 'admin' | 'pid'>): Promise<Serving> {
-  return {
-    subscriptions: await askSubscriptions(admin),
-    listeners: await admin.listeners(),
-    configs: await admin.listenerConfigs(),
-    bound: listeningSockets(pid()),
-  };
+  return readServing(admin, pid());
 }
 
 /** One that does not answer can't be compared with, and is better replaced. */

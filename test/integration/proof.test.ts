@@ -19,6 +19,7 @@ import { eventually } from '../support/wait.js';
 
 const CLUSTER = 'type.googleapis.com/envoy.config.cluster.v3.Cluster';
 const ROUTES = 'type.googleapis.com/envoy.config.route.v3.RouteConfiguration';
+const ENDPOINTS = 'type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment';
 const SECRET = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret';
 const TLS = 'type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext';
 
@@ -96,6 +97,60 @@ const VARIANTS: {
     },
     spoil: ({ write }) => write('sds.json', { resources: [] }),
     says: () => /secret cert \(SDS\): what came was rejected/,
+  },
+  {
+    what: 'the RDS file is empty: an answer, and no routes',
+    begin: (stage) => {
+      stage.write('rds.json', { resources: [routes()] });
+      rds(stage);
+    },
+    spoil: ({ write }) => write('rds.json', { resources: [] }),
+    says: () => /routes r1 \(RDS\): its source has not sent it/,
+  },
+  {
+    what: 'the EDS file is empty: an answer, and no endpoints',
+    begin: eds,
+    spoil: ({ write }) => write('eds.json', { resources: [] }),
+    says: () => /endpoints of cluster app: it has none, and the one in service has some/,
+  },
+  {
+    what: 'all stats are hidden, and the LDS file got a mistake',
+    begin: (stage) => {
+      stage.hideStats();
+      lds(stage, [webListener('web', port(stage)), webListener('b', port(stage, 1))]);
+    },
+    spoil: ({ write }) => write('lds.json', '{"resources": [{"@type": "nonsense"}]}'),
+    says: (stage) =>
+      new RegExp(`127\\.0\\.0\\.1:${port(stage)} \\(listener web\\): LDS did not send it`),
+  },
+  {
+    what: 'all stats are hidden, and the RDS file got a mistake',
+    begin: (stage) => {
+      stage.hideStats();
+      stage.write('rds.json', { resources: [routes()] });
+      rds(stage);
+    },
+    spoil: ({ write }) => write('rds.json', '{"resources": [{"@type": "nonsense"}]}'),
+    says: () => /routes r1 \(RDS\): its source has not sent it/,
+  },
+  {
+    what: 'all stats are hidden, and the SDS file is empty',
+    begin: (stage) => {
+      stage.hideStats();
+      stage.write('sds.json', { resources: [secret(stage)] });
+      sds(stage);
+    },
+    spoil: ({ write }) => write('sds.json', { resources: [] }),
+    says: () => /secret cert \(SDS\): its source has not sent it/,
+  },
+  {
+    what: 'all stats are hidden, and the EDS file got a mistake',
+    begin: (stage) => {
+      stage.hideStats();
+      eds(stage);
+    },
+    spoil: ({ write }) => write('eds.json', '{"resources": [{'),
+    says: () => /endpoints of cluster app: it has none, and the one in service has some/,
   },
 ];
 
@@ -267,6 +322,16 @@ function rdsListener(
 ): object {
   const rds = { route_config_name: route, config_source: source };
   return webListener(name, at, {}, { route_config: undefined, rds });
+}
+
+function eds(stage: TestGenerations): void {
+  const address = { socket_address: { address: '127.0.0.1', port_value: port(stage, 2) } };
+  const endpoints = [{ lb_endpoints: [{ endpoint: { address } }] }];
+  const path = stage.write('eds.json', {
+    resources: [{ '@type': ENDPOINTS, cluster_name: 'app', endpoints }],
+  });
+  const app = { name: 'app', type: 'EDS', eds_cluster_config: { eds_config: fromFile(path) } };
+  stage.bootstrap([webListener('web', port(stage))], undefined, [app]);
 }
 
 function secret({ folder }: TestGenerations) {

@@ -104,6 +104,7 @@ export function createSimAdmin(options: {
       }),
     askClientsToLeave: (signal) => call({ signal, drains: true }, () => undefined),
     reopenLogs: async () => undefined,
+    contents: async () => ({ routes: [], secrets: [], filters: [], endpoints: new Map() }),
     closeListeners: (signal) =>
       call({ signal, drains: true }, (envoy) => {
         envoy.closedAtMs ??= clock.nowMs();

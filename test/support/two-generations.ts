@@ -23,8 +23,10 @@ export interface TestGenerations {
   log: FakeLog;
   /** Writes a file into the folder, as JSON if it is no text, and tells its path. */
   write(name: string, content: unknown): string;
-  /** Writes the bootstrap: its listeners, and where the rest comes from. */
-  bootstrap(listeners: readonly object[], dynamic?: object): void;
+  /** Writes the bootstrap: its listeners, where the rest comes from, and more clusters. */
+  bootstrap(listeners: readonly object[], dynamic?: object, clusters?: readonly object[]): void;
+  /** Has every later bootstrap hide all stats. */
+  hideStats(): void;
   /** Starts the next generation. */
   start(): Promise<Generation>;
 }
@@ -39,6 +41,7 @@ export async function withGenerations(
   const ports = await freePorts(4);
   const generations = openGenerations(folder);
   const log = createFakeLog();
+  let hiding: object = {};
   const write = (name: string, content: unknown): string => {
     const path = join(folder, name);
     writeFileSync(path, typeof content === 'string' ? content : JSON.stringify(content));
@@ -55,9 +58,13 @@ export async function withGenerations(
   try {
     await use({
       ...{ config, folder, generations, ports, log, write },
-      bootstrap: (listeners, dynamic) => {
-        const clusters = [cluster('http', backend.httpPort), nobody()];
+      hideStats: () => {
+        hiding = { stats_config: { stats_matcher: { reject_all: true } } };
+      },
+      bootstrap: (listeners, dynamic, more = []) => {
+        const clusters = [cluster('http', backend.httpPort), nobody(), ...more];
         write('envoy.json', {
+          ...hiding,
           node: { id: 'test', cluster: 'test' },
           dynamic_resources: dynamic,
           static_resources: { clusters, listeners },

@@ -130,6 +130,7 @@ export function createFakeEnvoy(open = 0, options: { foreign?: boolean } = {}): 
     },
     admin: {
       address: 'unix:/fake.sock',
+      contents: async () => ({ routes: [], secrets: [], filters: [], endpoints: new Map() }),
       failHealthCheck: () =>
         ask(
           'fail',

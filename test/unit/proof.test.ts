@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { Contents } from '../../src/admin/contents.js';
 import {
   bootstrapListeners,
   type ConfiguredListener,
@@ -28,8 +29,13 @@ function configured(name: string, part: Partial<ConfiguredListener> = {}): Confi
     reusesPort: true,
     isInbound: false,
     statName: name,
+    wants: { routes: [], secrets: [], filters: [] },
     ...part,
   };
+}
+
+function contents(part: Partial<Contents> = {}): Contents {
+  return { routes: [], secrets: [], filters: [], endpoints: new Map(), ...part };
 }
 
 function serving(part: Partial<Serving> & { counters?: Record<string, number> } = {}): Serving {
@@ -39,6 +45,7 @@ function serving(part: Partial<Serving> & { counters?: Record<string, number> } 
     listeners: [],
     configs: [],
     subscriptions: readSubscriptions(stats),
+    contents: contents(),
     bound: undefined,
     ...rest,
   };
@@ -250,5 +257,54 @@ describe('the complaint of createFaultFinder', () => {
     finder.see(line('critical', 'main', 'cannot bind'));
     finder.see(warning);
     assert.equal(finder.complaint(), 'cannot bind');
+  });
+});
+
+describe('gapsOf, by what is there', () => {
+  const wants = { routes: ['r'], secrets: ['s'], filters: ['f'] };
+  const configs = [configured('web', { wants })];
+  const all = { routes: ['r'], secrets: ['s'], filters: ['f'] };
+
+  it('names what the listeners refer to and is not there, whatever the counters say', () => {
+    const counters = { 'http.web.rds.r.update_success': 1 };
+    const now = serving({ configs, counters });
+    const before = serving({ configs, contents: contents(all) });
+    assert.deepEqual(said(now, before), [
+      'fault routes r (RDS): its source has not sent it',
+      'fault secret s (SDS): its source has not sent it',
+      'fault filter f (ECDS): its source has not sent it',
+    ]);
+  });
+
+  it('says once what the counters say too', () => {
+    const counters = { 'http.web.rds.r.update_rejected': 1 };
+    const now = serving({ configs, counters, contents: contents({ ...all, routes: [] }) });
+    const before = serving({ configs, contents: contents(all) });
+    assert.deepEqual(said(now, before), ['fault routes r (RDS): what came was rejected']);
+  });
+
+  it('names nothing that the one in service lacks as well, or that no listener refers to any more', () => {
+    assert.deepEqual(said(serving({ configs }), serving({ configs })), []);
+    const before = serving({ configs, contents: contents(all) });
+    assert.deepEqual(said(serving({ configs: [configured('web')] }), before), []);
+  });
+
+  it('names clusters that have lost all endpoints, and not those that are gone or never had one', () => {
+    const endpoints = new Map([
+      ['app', true],
+      ['idle', false],
+      ['gone', true],
+    ]);
+    const now = new Map([
+      ['app', false],
+      ['idle', false],
+    ]);
+    assert.deepEqual(
+      said(
+        serving({ contents: contents({ endpoints: now }) }),
+        serving({ contents: contents({ endpoints }) }),
+      ),
+      ['fault endpoints of cluster app: it has none, and the one in service has some'],
+    );
   });
 });

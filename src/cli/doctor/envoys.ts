@@ -1,6 +1,5 @@
 import { readFileSync } from 'node:fs';
 import { type AdminClient, createAdminClient } from '../../admin/client.js';
-import { readSubscriptions, SUBSCRIPTION_FILTER } from '../../admin/subscriptions.js';
 import type { Config } from '../../config/config.js';
 import { formatDuration } from '../../config/duration.js';
 import { createCounters } from '../../drain/count.js';
@@ -11,6 +10,7 @@ import { findEnvoy } from '../../envoy/binary.js';
 import { planHandover } from '../../envoy/handover.js';
 import { describeGap, gapsOf } from '../../envoy/proof.js';
 import { type BootstrapFacts, readBootstrap } from '../../envoy/read-bootstrap.js';
+import { readServing } from '../../envoy/serving.js';
 import { messageOf } from '../../errors.js';
 import { generationsElsewhere, runDirOf } from '../../host/elsewhere.js';
 import { describeFailedStart, type FailedStart, readFailedStart } from '../../host/failed-start.js';
@@ -206,12 +206,10 @@ async function checkEnvoy(target: EnvoyTarget, config: Config): Promise<Finding[
 
 /** LIVE says nothing about listeners, clusters, routes and secrets (docs/facts/envoy.md). */
 async function checkServing(name: string, admin: AdminClient): Promise<Finding[]> {
-  const listeners = await admin.listeners();
-  const query = { type: 'Counters', filter: SUBSCRIPTION_FILTER, alsoUnused: true } as const;
-  const subscriptions = readSubscriptions((await admin.stats(query)).stats);
-  const gaps = gapsOf({ listeners, configs: [], subscriptions, bound: undefined }, undefined);
+  const serving = await readServing(admin);
+  const gaps = gapsOf(serving, undefined);
   return [
-    ...(listeners.length === 0
+    ...(serving.listeners.length === 0
       ? [problem('envoy', `${name} has no listener: it serves nothing`, FOR_SOURCES)]
       : []),
     ...gaps.map((gap) => warning('envoy', `${name} lacks ${describeGap(gap)}`, FOR_SOURCES)),
