@@ -190,7 +190,7 @@ export function createDrainer(options: {
     if (stopped && 'kind' in stopped) return stopped;
     const before = await stateOf(targets);
     if (before.includes('DRAINING')) {
-      // A drain that could not be written down would go on.
+      // A drain that could not be recorded would go on.
       if (!stopped && !ledger.isWritable()) return unreachable(UNWRITABLE);
       const record = newRecord();
       const run = createDrainRun({ command, record, ledger, targets, config, clock, log });
@@ -205,7 +205,7 @@ export function createDrainer(options: {
   };
 
   const end = (result: DrainResult): DrainResult => {
-    // Who followed knows the course from what was written down last.
+    // Who followed knows the course from what was recorded last.
     known = ledger.read() ?? (known && { ...known, result });
     state = { kind: 'ended', result, ...(known ? courseOf(known) : {}) };
     return result;

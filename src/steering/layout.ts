@@ -16,7 +16,7 @@ export type SteeringState =
   /** Envoy is starting. */
   | 'starting';
 
-/** What is written down of a generation with UDP listeners: steering.json in its folder. */
+/** What is recorded of a generation with UDP listeners: steering.json in its folder. */
 export interface SteeringRecord {
   readonly state: SteeringState;
   /** Why it is unsteered. */
