@@ -148,8 +148,8 @@ function shellFolder(): string {
 }
 
 /**
- * The script of an app. Where it lies below the working directory it is named by way of that: when a link was
- * switched to another release, so was the script.
+ * The script of an app. If it is below the working directory, its path goes through that directory: when a link is
+ * switched to another release, so is the script.
  */
 function scriptOf(app: 'runner' | 'manager', cwd: string): string {
   const inside = relative(realPathOf(cwd) ?? cwd, PACKAGE_ROOT);
