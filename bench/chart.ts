@@ -10,11 +10,19 @@ const STYLE =
   'text{font:14px system-ui,sans-serif;fill:#1f2328}.title{font-weight:600}.bar{fill:#8c959f}.own{fill:#1a7f37}' +
   '@media(prefers-color-scheme:dark){text{fill:#e6edf3}.bar{fill:#6e7681}.own{fill:#3fb950}}';
 
-/** Medians as bars: a group for each row, a bar for each subject, ours first. An SVG document. */
-export function toChart(rows: readonly Row[], names: readonly string[]): string {
+/** Rows that have the same subjects. */
+export interface Group {
+  rows: readonly Row[];
+  /** Of the subjects, ours first. */
+  names: readonly string[];
+}
+
+/** Medians as bars: a part for each row, a bar for each subject. An SVG document. */
+export function toChart(groups: readonly Group[]): string {
   const parts: string[] = [];
   let y = 8;
-  for (const { what, values } of rows) {
+  const bars = groups.flatMap(({ rows, names }) => rows.map((row) => ({ ...row, names })));
+  for (const { what, values, names } of bars) {
     const medians = values.map(median);
     const longest = Math.max(...medians);
     y += BAR;
@@ -32,7 +40,7 @@ export function toChart(rows: readonly Row[], names: readonly string[]): string 
     }
     y += 10;
   }
-  const label = rows.map(({ what, values }) => `${what}: ${said(values, names)}`).join('; ');
+  const label = bars.map(({ what, values, names }) => `${what}: ${said(values, names)}`).join('; ');
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${y}" width="${WIDTH}" height="${y}" role="img" aria-label="${escaped(label)}">`,
     `<style>${STYLE}</style>`,

@@ -3,7 +3,10 @@ import { median } from './measure.js';
 /** One thing that was measured: of each subject every value, none where it does not apply. */
 export interface Row {
   what: string;
-  /** What this project wants to reach, in words; a dash where there is no limit. */
+  /**
+   * What this project wants to reach: `≤ 2` for the median, `≤ 1.5 ×` for how many times the first peer's it may be,
+   * `worst ≤ 3` for the largest value; a dash where there is no limit.
+   */
   target: string;
   /** In the order of the subjects, ours first. */
   values: readonly (readonly number[])[];
@@ -27,7 +30,17 @@ export function toLine({ what, target, values }: Row, subjects: number): string 
     if (list.length === 0) return '–';
     return index === 0 ? summary(list) : `${summary(list)}, ${times(median(list) / own)}`;
   });
-  return `| ${[what, ...cells, target].join(' | ')} |`;
+  const isMissed = misses({ what, target, values });
+  return `| ${[what, ...cells, isMissed ? `**missed:** ${target}` : target].join(' | ')} |`;
+}
+
+/** Whether what was measured of ours is more than its target. */
+export function misses({ target, values: [own = [], peer = []] }: Row): boolean {
+  return target.split(', ').some((part) => {
+    const [, worst, limit, times] = /^(worst )?≤ ([\d.]+)( ×)?$/.exec(part) ?? [];
+    const value = worst ? Math.max(...own) : median(own);
+    return value > Number(limit) * (times ? median(peer) : 1);
+  });
 }
 
 /** Median (least – most). */

@@ -44,9 +44,9 @@ const shared = {
 const programs = {
   ...shared,
   splitting: true,
-  // pm2's own modules are those of the pm2 that runs; pino-pretty and what reads manifests are for people at a
+  // pm2's own modules are those of the pm2 that runs; what reads manifests is for people at a
   // terminal, and koffi, a binary, for bootstraps with UDP.
-  external: ['pm2/*', 'pino-pretty', '@cdktn/hcl2json', 'smol-toml', 'koffi'],
+  external: ['pm2/*', '@cdktn/hcl2json', 'smol-toml', 'koffi'],
   // No endpoint takes a body, and no request of ours is a form: these two bring 300 kB of tables along.
   alias: { 'body-parser': './scripts/not-used.cjs', 'form-data': './scripts/not-used.cjs' },
   plugins: [axiosWithoutFetch],
@@ -58,7 +58,12 @@ const programs = {
 
 await build({
   ...programs,
-  entryPoints: ['src/manager/main.ts', 'src/runner/main.ts', 'src/pm2/stop-signals.ts'],
+  entryPoints: [
+    'src/manager/main.ts',
+    'src/runner/main.ts',
+    'src/pm2/stop-signals.ts',
+    'src/pm2/module/main.ts',
+  ],
   chunkNames: 'bundle/[name]-[hash]',
 });
 // A command runs for a moment, often in a probe or a preStop of a container with little CPU: loading is most of it.
@@ -70,7 +75,7 @@ await build({
 // What pm2 starts has to load whatever else is missing: each is one file, which imports the rest.
 await build({
   ...shared,
-  entryPoints: ['src/apps/manager.ts', 'src/apps/runner.ts'],
+  entryPoints: ['src/apps/manager.ts', 'src/apps/runner.ts', 'src/apps/module.ts'],
   external: ['../pm2/*', '../manager/*', '../runner/*'],
 });
 // What the browser runs: one script and one style sheet.

@@ -2,7 +2,7 @@
 // With files, only those run. Suites that need an Envoy get one: ENVOY_BIN if set, else the pinned one, fetched
 // once. There is no skipping: without an Envoy they fail.
 import { execFileSync, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -36,6 +36,8 @@ if (!files.every(isQuick)) {
 
 // What tests start knows its run by this folder, and is ended with it.
 const folder = mkdtempSync(join(tmpdir(), 'pe-'));
+// Some tests run programs as another user.
+chmodSync(folder, 0o755);
 env.TMPDIR = folder;
 const end = () => {
   const left = endLeftovers(folder);

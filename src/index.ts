@@ -13,9 +13,12 @@ export type {
   HookFunction,
   HookSpec,
   Invocation,
+  OptionFormat,
+  OptionSpec,
   Plugin,
   PluginClass,
   PluginHost,
+  PluginSchema,
 } from './plugins/api/types.js';
 export { type EnvoyAppsOptions, envoyApps, type Pm2App } from './pm2/apps.js';
 export { type BackendApp, behindEnvoy, type HeldApp } from './pm2/behind-envoy.js';

@@ -38,8 +38,8 @@ export async function createLog(options: {
   };
   if (!text) return pino(settings, { write: (line) => void stream.write(line) });
   // Loaded only for people: in a container the log is JSON and this module costs memory.
-  const { prettyFactory } = await import('pino-pretty');
-  const toText = prettyFactory({
+  const { default: pretty } = await import('pino-pretty');
+  const toText = pretty.prettyFactory({
     colorize: stream.isTTY === true && process.env['NO_COLOR'] === undefined,
     ignore: 'pid',
     translateTime: 'SYS:HH:MM:ss.l',

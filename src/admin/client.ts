@@ -60,10 +60,10 @@ export interface AdminClient {
   listenerConfigs(signal?: AbortSignal): Promise<ConfiguredListener[]>;
   /**
    * Whether its listeners have been closed, by whomever: `listener_manager.listener_stopped` is 0 before
-   * {@link closeListeners} and above 0 for good after it (docs/facts/envoy.md). False too where a stats_matcher
+   * {@link closeListeners} and above 0 for good after it (docs/facts/envoy.md). Undefined where a stats_matcher
    * hides the counter.
    */
-  hasClosedListeners(signal?: AbortSignal): Promise<boolean>;
+  hasClosedListeners(signal?: AbortSignal): Promise<boolean | undefined>;
   /** Closes the kept connection. */
   close(): void;
 }
@@ -127,10 +127,67 @@ export function createAdminClient(
   timeoutMs = 5_000,
   onCall: (call: AdminCall) => void = () => undefined,
 ): AdminClient {
-  const shown = formatAdminAddress(address);
   // One connection: admin requests queue behind each other in Envoy anyway.
   const agent = new Agent({ keepAlive: true, maxSockets: 1 });
-  const http = axios.create({
+  const shown = formatAdminAddress(address);
+  const { call, post, get } = createCalls({
+    http: createHttp(address, agent),
+    shown,
+    timeoutMs,
+    onCall,
+  });
+  let showsStopped = false;
+  const readStats = ({ type, filter, alsoUnused }: StatsQuery, signal?: AbortSignal) => {
+    const parameters = new URLSearchParams({ type, filter, format: 'json' });
+    const query = `?${parameters}${alsoUnused ? '' : '&usedonly'}`;
+    const startedMs = performance.now();
+    const read = (text: string): StatsReply => {
+      const tookMs = performance.now() - startedMs;
+      return { stats: parsed(shown, '/stats', text, parseStats), tookMs };
+    };
+    return call({ method: 'GET', path: '/stats', query }, read, signal);
+  };
+
+  return {
+    address: shown,
+    failHealthCheck: post('/healthcheck/fail'),
+    passHealthCheck: post('/healthcheck/ok'),
+    askClientsToLeave: post('/drain_listeners', '?graceful&skip_exit'),
+    closeListeners: post('/drain_listeners'),
+    askInboundToLeave: post('/drain_listeners', '?graceful&skip_exit&inboundonly'),
+    closeInbound: post('/drain_listeners', '?inboundonly'),
+    reopenLogs: post('/reopen_logs'),
+    state: (signal) => {
+      const read = (text: string): EnvoyState => readState(shown, text.trim());
+      return call({ method: 'GET', path: '/ready', alsoStatus: 503 }, read, signal);
+    },
+    serverInfo: (signal) => get({ path: '/server_info' }, parseServerInfo, signal),
+    stats: readStats,
+    listenerPorts: (signal) => get(LISTENERS, parseListenerPorts, signal),
+    hasListeners: (signal) => get(LISTENERS, (json) => parseListeners(json).length > 0, signal),
+    listeners: (signal) => get(LISTENERS, parseRunningListeners, signal),
+    listenerConfigs: async (signal) => {
+      const path = '/config_dump';
+      const ask = (resource: string): Promise<ConfiguredListener[]> =>
+        get({ path, query: `?resource=${resource}` }, parseListenerDump, signal);
+      return [...(await ask('static_listeners')), ...(await ask('dynamic_listeners'))];
+    },
+    hasClosedListeners: async (signal) => {
+      const query = { type: 'Counters', filter: STOPPED_FILTER } as const;
+      const { stats } = await readStats(query, signal);
+      if (stats.some(({ value }) => value > 0)) return true;
+      // Left out because it was never touched, or hidden: asked once, as that costs more.
+      showsStopped ||= (await readStats({ ...query, alsoUnused: true }, signal)).stats.length > 0;
+      return showsStopped ? false : undefined;
+    },
+    close: () => agent.destroy(),
+  };
+}
+
+const LISTENERS = { path: '/listeners', query: '?format=json' } as const;
+
+function createHttp(address: AdminAddress, agent: Agent): AxiosInstance {
+  return axios.create({
     baseURL: address.kind === 'tcp' ? address.url : 'http://envoy',
     ...(address.kind === 'unix' ? { socketPath: address.path } : {}),
     httpAgent: agent,
@@ -142,7 +199,16 @@ export function createAdminClient(
     transformResponse: [],
     validateStatus: () => true,
   });
-  /** The answer as `read` makes it out, which may throw. */
+}
+
+/** The kinds of calls; each gives the answer as it is made out by a function that may throw. */
+function createCalls(options: {
+  http: AxiosInstance;
+  shown: string;
+  timeoutMs: number;
+  onCall: (call: AdminCall) => void;
+}) {
+  const { http, shown, timeoutMs, onCall } = options;
   const call = async <T>(
     request: Request,
     read: (text: string) => T,
@@ -172,48 +238,7 @@ export function createAdminClient(
     const read = (text: string): T => parsed(shown, request.path, text, parse);
     return call({ method: 'GET', ...request }, read, signal);
   };
-  const listeners = { path: '/listeners', query: '?format=json' } as const;
-  const readStats = ({ type, filter, alsoUnused }: StatsQuery, signal?: AbortSignal) => {
-    const parameters = new URLSearchParams({ type, filter, format: 'json' });
-    const query = `?${parameters}${alsoUnused ? '' : '&usedonly'}`;
-    const startedMs = performance.now();
-    const read = (text: string): StatsReply => {
-      const tookMs = performance.now() - startedMs;
-      return { stats: parsed(shown, '/stats', text, parseStats), tookMs };
-    };
-    return call({ method: 'GET', path: '/stats', query }, read, signal);
-  };
-
-  return {
-    address: shown,
-    failHealthCheck: post('/healthcheck/fail'),
-    passHealthCheck: post('/healthcheck/ok'),
-    askClientsToLeave: post('/drain_listeners', '?graceful&skip_exit'),
-    closeListeners: post('/drain_listeners'),
-    askInboundToLeave: post('/drain_listeners', '?graceful&skip_exit&inboundonly'),
-    closeInbound: post('/drain_listeners', '?inboundonly'),
-    reopenLogs: post('/reopen_logs'),
-    state: (signal) => {
-      const read = (text: string): EnvoyState => readState(shown, text.trim());
-      return call({ method: 'GET', path: '/ready', alsoStatus: 503 }, read, signal);
-    },
-    serverInfo: (signal) => get({ path: '/server_info' }, parseServerInfo, signal),
-    stats: readStats,
-    listenerPorts: (signal) => get(listeners, parseListenerPorts, signal),
-    hasListeners: (signal) => get(listeners, (json) => parseListeners(json).length > 0, signal),
-    listeners: (signal) => get(listeners, parseRunningListeners, signal),
-    listenerConfigs: async (signal) => {
-      const path = '/config_dump';
-      const ask = (resource: string): Promise<ConfiguredListener[]> =>
-        get({ path, query: `?resource=${resource}` }, parseListenerDump, signal);
-      return [...(await ask('static_listeners')), ...(await ask('dynamic_listeners'))];
-    },
-    hasClosedListeners: async (signal) => {
-      const { stats } = await readStats({ type: 'Counters', filter: STOPPED_FILTER }, signal);
-      return stats.some(({ value }) => value > 0);
-    },
-    close: () => agent.destroy(),
-  };
+  return { call, post, get };
 }
 
 interface Request {

@@ -67,6 +67,24 @@ const HELP: Readonly<Record<string, CommandHelp>> = {
       ['config --check-delay 10s', 'show what an option changes'],
     ],
   },
+  init: {
+    examples: [
+      ['init > ecosystem.config.js', 'with the settings as they are by default'],
+      ['init --format yaml --check-delay 10s', 'in YAML, with a setting'],
+      ['init --name edge', 'a second Envoy under the same pm2'],
+    ],
+  },
+  'plugin:list': {
+    examples: [
+      ['plugin list', 'those of the running app, or of this shell'],
+      ['plugin list --json', 'for a script'],
+    ],
+    exitCodes: { configuration: "one can't be used, or a mistake in the configuration" },
+  },
+  'plugin:create': {
+    examples: [['plugin create deregister', 'the folder deregister']],
+    exitCodes: { usage: 'no name for a plugin, or it is taken' },
+  },
   'envoy:install': {
     examples: [
       ['envoy install', 'install the default version'],

@@ -4,13 +4,16 @@ import { messageOf } from '../errors.js';
 import { EXIT, exitCodeOf } from '../exit-codes.js';
 import { createLog, silentLog } from '../log.js';
 import { packageVersion } from '../package-root.js';
-import type { PluginClass } from '../plugins/api/types.js';
+import type { PluginClass, PluginHost } from '../plugins/api/types.js';
 import { DrainPlugin } from '../plugins/drain-plugin.js';
 import { createPluginHost, type LoadedPlugin } from '../plugins/host.js';
 import { loadPlugins } from '../plugins/load.js';
+import { withModuleSettings } from '../pm2/module/state.js';
 import { ConfigPlugin } from './commands/config.js';
 import { DoctorPlugin } from './commands/doctor.js';
 import { EnvoyPlugin } from './commands/envoy.js';
+import { InitPlugin } from './commands/init.js';
+import { PluginPlugin } from './commands/plugin.js';
 import { RedeployPlugin } from './commands/redeploy.js';
 import { runResume } from './commands/resume.js';
 import { runShutdown } from './commands/shutdown.js';
@@ -32,9 +35,10 @@ export async function main(argv: readonly string[]): Promise<void> {
     get isGivenSettings() {
       return call.configFile !== undefined || Object.keys(call.flags).length > 0;
     },
+    given: call,
     load: (env) => {
       if (env) return loadConfig({ ...call, env });
-      call.loaded ??= loadConfig(call);
+      call.loaded ??= loadConfig({ ...call, env: withModuleSettings() });
       return call.loaded;
     },
     endWith: (code) => {
@@ -51,8 +55,8 @@ export async function main(argv: readonly string[]): Promise<void> {
     const words = expandHelp(argv);
     const mistake = findMistake(program, words) ?? (await parse(program, words));
     for (const line of mistake ?? []) io.note(line);
-    // The command may be one of a plugin that could not be loaded.
-    if (mistake && problem) io.note(`no plugin was loaded: ${problem}`);
+    // The command that is looked for may be one of a plugin that could not be loaded.
+    if (problem && (mistake || isHelp(words))) io.note(`no plugin was loaded: ${problem}`);
     if (mistake) process.exitCode = EXIT.usage;
   } catch (error) {
     for (const line of messageOf(error).split('\n')) io.say(`pm2-envoy: ${line}`);
@@ -60,6 +64,10 @@ export async function main(argv: readonly string[]): Promise<void> {
   }
   // What a plugin has left open would keep this process for good; without that it ends by itself, now.
   setTimeout(() => process.exit(), LINGER_MS).unref();
+}
+
+function isHelp(words: readonly string[]): boolean {
+  return words.length === 0 || words.includes('--help') || words.includes('-h');
 }
 
 const LINGER_MS = 2_000;
@@ -113,6 +121,8 @@ function ownPlugins(cli: CliContext): LoadedPlugin[] {
     own('doctor', DoctorPlugin),
     own('config', ConfigPlugin),
     own('envoy', EnvoyPlugin),
+    own('init', InitPlugin),
+    own('plugin', PluginPlugin),
   ];
 }
 
@@ -124,7 +134,7 @@ async function userPlugins(
   const at = argv.findIndex((word) => word === '--config' || word.startsWith('--config='));
   const configFile = argv[at]?.split('=')[1] ?? (at < 0 ? undefined : argv[at + 1]);
   try {
-    const { config } = loadConfig({ configFile });
+    const { config } = loadConfig({ configFile, env: withModuleSettings() });
     const plugins = await loadPlugins(config.plugins);
     createPluginHost({ config, log: silentLog, plugins: [...own, ...plugins] });
     return { plugins, problem: undefined };
@@ -144,13 +154,10 @@ function createProgram(
     .helpCommand('help [command]', 'show the help of a command')
     .configureOutput({ outputError: () => undefined })
     .exitOverride();
-  const declared = createPluginHost({
-    config: loadConfig({ env: {} }).config,
-    log: silentLog,
-    plugins,
-  });
-  for (const [name, spec] of declared.commands) {
+  const builtIn = commandsOf(plugins.filter((plugin) => plugin.builtIn));
+  for (const [name, spec] of commandsOf(plugins)) {
     if (spec.internal) continue;
+    program.commandsGroup(builtIn.has(name) ? 'Commands:' : 'Commands of plugins:');
     const command = addCommand(program, name, spec);
     command.action(async (...args: unknown[]) => {
       const options = command.opts();
@@ -175,4 +182,9 @@ function createProgram(
     });
   }
   return program;
+}
+
+function commandsOf(plugins: readonly LoadedPlugin[]): PluginHost['commands'] {
+  const { config } = loadConfig({ env: {} });
+  return createPluginHost({ config, log: silentLog, plugins }).commands;
 }

@@ -10,6 +10,7 @@ import type { Config, PluginEntry } from './config.js';
 import { formatDuration, parseDuration } from './duration.js';
 import { FORMATS } from './formats.js';
 import { checkDelayWithin, longestDrainMs, misfitOf } from './grace-period.js';
+import { moduleSourceOf, readModuleSettings } from './module-settings.js';
 import { isKey, KEYS, type Key, specOf, variableOf } from './schema.js';
 import { readTokenFile } from './token.js';
 
@@ -38,7 +39,7 @@ export interface ConfigSources {
 }
 
 /** Variables with our prefix that are no keys. */
-const OTHER_VARIABLES = /^PM2_ENVOY_(CONFIG|PROFILE|PROJECT)$/;
+const OTHER_VARIABLES = /^PM2_ENVOY_(CONFIG|PROFILE|PROJECT|RUNS)$/;
 /** What Kubernetes adds to every container for a Service named pm2-envoy, or pm2-envoy-SOMETHING. */
 const SERVICE_LINK = /_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$/;
 
@@ -47,7 +48,7 @@ function isServiceLink(name: string, text: string): boolean {
 }
 
 /**
- * Reads the configuration: defaults < profile < file < environment < flags (docs/configuration.md).
+ * Reads the configuration: defaults < profile < file < `pm2 set` (of the module) < environment < flags (docs/configuration.md).
  *
  * Synchronous, because pm2 `require()`s the ecosystem file that is built on it.
  *
@@ -85,9 +86,11 @@ function readLayers(
   problems: string[],
 ): Layer[] {
   const { flags, env, cwd, configFile } = sources;
+  const module = readModuleSettings(env, problems);
   return [
-    ...profileLayer(env['PM2_ENVOY_PROFILE'], cwd, problems),
-    ...fileLayer(configFile, env['PM2_ENVOY_CONFIG'], cwd, problems),
+    ...profileLayer(env['PM2_ENVOY_PROFILE'] || module.profile, cwd, problems),
+    ...fileLayer(configFile, env['PM2_ENVOY_CONFIG'] || module.config, cwd, problems),
+    { values: module.values, sourceOf: moduleSourceOf, nameOf: moduleSourceOf },
     environmentLayer(env),
     flagLayer(flags),
   ];

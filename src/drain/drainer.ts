@@ -20,6 +20,7 @@ import {
   eventsOf,
   type ResumeResult,
 } from './state.js';
+import { hasClosed } from './witness.js';
 
 /** One drain: of the host (`shutdown`), or of an older generation (`handover`). */
 export interface Drainer {
@@ -184,21 +185,29 @@ export function createDrainer(options: {
       : tooLate(`it ended: ${cancelled.outcome}`);
   };
 
-  const resume = async (): Promise<ResumeResult> => {
+  const resume = async (triesLeft = 3): Promise<ResumeResult> => {
     if (await anyClosed(targets)) return tooLate(CLOSED);
+    const seen = ledger.read()?.number ?? 0;
     const stopped = await cancel();
     if (stopped && 'kind' in stopped) return stopped;
     const before = await stateOf(targets);
+    // A drain that has begun after the one that was cancelled is another wish.
+    const number = (stopped && known?.number) ?? seen;
+    if (ledger.hasLater(number)) {
+      if (stopped) return { kind: 'resumed', drain: stopped };
+      return triesLeft > 0 ? resume(triesLeft - 1) : tooLate('drains begin again and again');
+    }
     if (before.includes('DRAINING')) {
       // A drain that could not be recorded would go on.
       if (!stopped && !ledger.isWritable()) return unreachable(UNWRITABLE);
-      const record = newRecord();
+      const record = { ...newRecord(), number };
       const run = createDrainRun({ command, record, ledger, targets, config, clock, log });
       await host.run('resume', { drain: run });
     } else if (!stopped && before.every((word) => word === 'LIVE')) {
       return { kind: 'nothing' };
     }
     const now = await stateOf(targets);
+    if (ledger.hasLater(number)) return { kind: 'resumed', drain: stopped ?? null };
     if (!now.every((word) => word === 'LIVE')) return unreachable(`Envoy is ${now.join(', ')}`);
     if (await anyClosed(targets)) return tooLate(CLOSED);
     return { kind: 'resumed', drain: stopped ?? null };
@@ -213,7 +222,7 @@ export function createDrainer(options: {
 
   return {
     drain,
-    resume,
+    resume: () => resume(),
     record: () => known,
     makeFinal: () => ledger.decide('close') === 'close',
     state: () => state,
@@ -245,8 +254,8 @@ function servingOf(targets: readonly EnvoyTarget[]): EnvoyTarget[] {
 /** Whether one has closed its listeners, no matter which process asked it to: that can't be undone. */
 async function anyClosed(targets: readonly EnvoyTarget[]): Promise<boolean> {
   const closed = await Promise.all(
-    servingOf(targets).map(({ admin }) =>
-      admin.hasClosedListeners(AbortSignal.timeout(WITNESS_LIMIT_MS)).catch(() => false),
+    servingOf(targets).map((target) =>
+      hasClosed(target, AbortSignal.timeout(WITNESS_LIMIT_MS)).catch(() => false),
     ),
   );
   return closed.includes(true);

@@ -40,6 +40,9 @@ export type Sample =
   | { kind: 'unknown'; reason: string }
   | { kind: 'gone' };
 
+/** What came of telling Envoys something: the worst of what came of each. */
+export type Told = 'done' | 'refused' | 'late';
+
 /** The Envoys of one drain, asked and told as if they were one. Errors are kept here: a drain continues. */
 export interface Envoys {
   /** Whether no Envoy is left. */
@@ -49,8 +52,8 @@ export interface Envoys {
   /** Takes one more Envoy in; false: it is known already. */
   add(target: EnvoyTarget): boolean;
   /**
-   * Calls every Envoy, again and again with back-off, until each has obeyed, refused or gone. Resolves to
-   * whether that is so: the deadline may come first.
+   * Calls every Envoy, again and again with back-off, until each has obeyed, refused or gone: the deadline may
+   * come first.
    */
   tellAll(
     what: string,
@@ -59,7 +62,7 @@ export interface Envoys {
     isOver?: () => boolean,
     /** Unless given, all are called. */
     only?: readonly EnvoyTarget[],
-  ): Promise<boolean>;
+  ): Promise<Told>;
   /** Leaves alone a foreign Envoy that its owner has restarted meanwhile: its listeners must stay open. */
   forgetReplaced(): Promise<void>;
   /** Counts what is open now. */
@@ -165,19 +168,24 @@ export function createEnvoys(options: {
     tellAll: async (what, call, isOver = () => false, only) => {
       const told = remaining().filter(({ target }) => only?.includes(target) ?? true);
       const ends = await Promise.all(
-        told.map(async (member): Promise<boolean> => {
+        told.map(async (member): Promise<Told> => {
           for (let waitMs = FIRST_RETRY_MS; ; waitMs = Math.min(waitMs * 2, LONGEST_RETRY_MS)) {
-            const done = await ask(member, async () => {
-              await call(member.target.admin, timeLeft()).catch((error: unknown) => {
+            const done = await ask(member, async (): Promise<Told> => {
+              try {
+                await call(member.target.admin, timeLeft());
+                return 'done';
+              } catch (error) {
                 // Asking again would not help, and the rest of the drain still can.
                 if (!isPm2EnvoyError(error, 'admin-refused')) throw error;
-                log.error(`${member.target.name} refused to ${what}: ${error.message}`);
-              });
-              return true;
+                lastError = `${member.target.name} refused to ${what}: ${error.message}`;
+                log.error(lastError);
+                return 'refused';
+              }
             });
             const isLate = clock.nowMs() >= deadlineMs;
-            if (done || member.isGone()) return true;
-            if (isOver() || isLate || !isLeader()) return false;
+            if (member.isGone()) return 'done';
+            if (done) return done;
+            if (isOver() || isLate || !isLeader()) return 'late';
             sayOnce(
               `${member.target.name} could not be told to ${what}, trying again: ${lastError}`,
             );
@@ -185,7 +193,7 @@ export function createEnvoys(options: {
           }
         }),
       );
-      return ends.every((isDone) => isDone);
+      return worstOf(ends);
     },
 
     forgetReplaced: async () => {
@@ -255,6 +263,12 @@ export function createEnvoys(options: {
       return { total, tookMs };
     },
   };
+}
+
+/** The worst of these. */
+export function worstOf(ends: readonly Told[]): Told {
+  if (ends.includes('late')) return 'late';
+  return ends.includes('refused') ? 'refused' : 'done';
 }
 
 interface Member {

@@ -67,6 +67,8 @@ export interface DrainLedger {
    * tampered with.
    */
   isLeader(drain: DrainRecord): boolean;
+  /** Whether a drain with a higher number has begun, and has not been cancelled. */
+  hasLater(number: number): boolean;
   /** Records progress, unless another process has taken over. */
   update(record: DrainRecord): void;
   /** Records how the drain has ended; returns the valid result, which is the first one recorded. */
@@ -149,8 +151,11 @@ export function openLedger(options: {
     const record = readPlace(folder, name, found);
     return record && !isStale(record) ? record : undefined;
   };
+  /** By another process, or by another drainer of this one. */
   const isLedByOther = (record: DrainRecord, nowMs: number): boolean =>
-    !sameProcess(record.leader, hung) && follows(record, self, nowMs);
+    !sameProcess(record.leader, hung) &&
+    conditionOf(record.leader) === 'running' &&
+    !isOverdue(record, nowMs);
   const newest = (): Place | undefined => placesIn(folder, name).at(-1);
   const own = (): DrainRecord | undefined => {
     if (!claimed) return undefined;
@@ -162,6 +167,12 @@ export function openLedger(options: {
     if (claimed) return own();
     const place = newest();
     return place ? readAt(place) : legacy();
+  };
+  const hasLater = (number: number): boolean => {
+    const latest = newest();
+    if (!latest || latest.number <= number) return false;
+    const later = readAt(latest);
+    return later !== undefined && later.result?.outcome !== 'cancelled';
   };
   const tryTo = <T>(write: () => T): T | undefined => {
     try {
@@ -209,9 +220,13 @@ export function openLedger(options: {
         if (joined && (isKnown || isJoinable(joined))) {
           if (joined.result) return { record: joined, lead: false };
           if (joined.number > 0) {
-            if (claimed?.number !== joined.number) decided = undefined;
+            const isOwnTerm = isKnown && term === joined.term;
+            if (!isKnown) {
+              decided = undefined;
+              term = undefined;
+            }
             claimed = { number: joined.number, startedAtMs: joined.startedAtMs };
-            if (isLedByOther(joined, nowMs)) return { record: joined, lead: false };
+            if (!isOwnTerm && isLedByOther(joined, nowMs)) return { record: joined, lead: false };
             const taken = { ...joined, leader: self, term: joined.term + 1, ledSinceMs: nowMs };
             const made = make(taken);
             if (made === false) continue;
@@ -234,14 +249,11 @@ export function openLedger(options: {
         return lead(first);
       }
     },
+    hasLater,
     isLeader: ({ startedAtMs }) => {
       // Who could not write takes no orders from what others have written: it drains by itself.
       if (warned || !claimed) return true;
-      const latest = newest();
-      if (latest && latest.number > claimed.number) {
-        const later = readAt(latest);
-        if (later && later.result?.outcome !== 'cancelled') return false;
-      }
+      if (hasLater(claimed.number)) return false;
       const record = own();
       if (record?.startedAtMs !== startedAtMs) return true;
       return !record.result && record.term === term;
@@ -408,11 +420,6 @@ function clockOf(record: DrainRecord): Partial<DrainRecord> {
     record;
   const delay = delayStartedAtMs === undefined ? {} : { delayStartedAtMs };
   return { phase, startedAt, startedAtMs, deadlineMs, connectionsAtStart, ...delay };
-}
-
-function follows(record: DrainRecord, self: ProcessIdentity, nowMs: number): boolean {
-  const leads = !sameProcess(record.leader, self) && conditionOf(record.leader) === 'running';
-  return leads && !isOverdue(record, nowMs);
 }
 
 function isOverdue(record: DrainRecord, nowMs: number): boolean {

@@ -1,10 +1,12 @@
+import type { AdminClient } from '../admin/client.js';
 import type { Clock } from '../clock.js';
 import type { Config } from '../config/config.js';
 import { formatDuration } from '../config/duration.js';
+import { isPm2EnvoyError } from '../errors.js';
 import { sameProcess } from '../host/process-identity.js';
 import type { Log } from '../log.js';
 import type { Counters } from './count.js';
-import { createEnvoys, type EnvoyTarget, type Sample } from './envoys.js';
+import { createEnvoys, type EnvoyTarget, type Sample, type Told, worstOf } from './envoys.js';
 import type { HostNow } from './host-now.js';
 import { createPacing } from './pacing.js';
 import { closeTcpFirst } from './quic-last.js';
@@ -75,7 +77,7 @@ const HOST_LOOK_MS = 250;
 export function createDrainRun(options: {
   command: DrainCommand;
   record: DrainRecord;
-  ledger: Pick<DrainLedger, 'decide' | 'decision'>;
+  ledger: Pick<DrainLedger, 'decide' | 'decision' | 'hasLater'>;
   targets: readonly EnvoyTarget[];
   config: DrainConfig;
   clock: Clock;
@@ -108,8 +110,8 @@ export function createDrainRun(options: {
   let isOvertaken = false;
   let host = { isStarting: false, lookedAtMs: Number.NEGATIVE_INFINITY };
   let hasClosed = false;
-  /** One that could not be told to close its listeners takes connections still. */
-  let areClosed = true;
+  /** One that could not be told to close its listeners, or refused, takes connections still. */
+  let closing: Told = 'done';
   const newcomers: EnvoyTarget[] = [];
   const inboundFirst = command === 'shutdown' && config.drainListeners === 'inbound';
 
@@ -137,10 +139,15 @@ export function createDrainRun(options: {
     }
     return outcome !== undefined || !isLeader();
   };
-  const closeThose = (over?: () => boolean, only?: readonly EnvoyTarget[]): Promise<boolean> =>
+  const closeThose = (over?: () => boolean, only?: readonly EnvoyTarget[]): Promise<Told> =>
     envoys.tellAll(
       'close its listeners',
-      (admin, signal) => (inboundFirst ? admin.closeInbound(signal) : admin.closeListeners(signal)),
+      (admin, signal) =>
+        unlessClosed(
+          admin,
+          signal,
+          (inboundFirst ? admin.closeInbound : admin.closeListeners)(signal),
+        ),
       over,
       only,
     );
@@ -159,8 +166,7 @@ export function createDrainRun(options: {
       fresh,
     );
     if (!hasClosed || isOver()) return;
-    const isDone = await closeThose(isOver, fresh);
-    areClosed &&= isDone;
+    closing = worstOf([closing, await closeThose(isOver, fresh)]);
     await rest(CLOSE_SETTLES_MS);
   };
   const look = async (): Promise<Sample> => {
@@ -205,8 +211,8 @@ export function createDrainRun(options: {
     await envoys.tellAll('ask its clients to leave', (admin, signal) =>
       admin.askClientsToLeave(signal),
     );
-    areClosed = await envoys.tellAll('close its listeners', (admin, signal) =>
-      admin.closeListeners(signal),
+    closing = await envoys.tellAll('close its listeners', (admin, signal) =>
+      unlessClosed(admin, signal, admin.closeListeners(signal)),
     );
     await rest(CLOSE_SETTLES_MS);
   };
@@ -308,12 +314,14 @@ export function createDrainRun(options: {
       if (command === 'handover') {
         await untilUdpIsQuiet({ targets: options.targets, isOver, timeLeftMs, clock, log });
       }
-      areClosed = await closeThose();
+      closing = await closeThose();
       await rest(CLOSE_SETTLES_MS);
     },
 
     passHealth: async () => {
       const endMs = clock.nowMs() + PASS_HEALTH_LIMIT_MS;
+      // Another drain may begin at any moment. It has its record before it fails the health check.
+      const isSucceeded = (): boolean => ledger.hasLater(record.number);
       let passed = 0;
       await envoys.tellAll(
         'pass its health check again',
@@ -321,8 +329,14 @@ export function createDrainRun(options: {
           await admin.passHealthCheck(signal);
           passed += 1;
         },
-        () => clock.nowMs() >= endMs,
+        () => clock.nowMs() >= endMs || isSucceeded(),
       );
+      if (isSucceeded()) {
+        await envoys.tellAll('fail its health check', (admin, signal) =>
+          admin.failHealthCheck(signal),
+        );
+        return;
+      }
       if (passed === 0 || passed < envoys.left()) {
         throw new Error(`Envoy does not pass its health check again: ${envoys.lastError()}`);
       }
@@ -333,20 +347,26 @@ export function createDrainRun(options: {
       const byRequests = config.drainUntil === 'requests' || quicIsLast;
       if (inboundFirst) await closeOutboundLast();
       let calm = 0;
+      // Who led before may have got no further.
+      if (!hasClosed) closing = await closeThose(isOver);
       hasClosed = true;
       while (!isOver()) {
         await greet();
         const sample = await look();
         if (isOver()) return;
-        if (!areClosed) areClosed = await closeThose(() => true);
+        if (closing === 'late') closing = await closeThose(() => true);
         const goal = sample.kind === 'known' ? (byRequests ? sample.busy : sample.open) : Infinity;
         calm = goal <= config.minOpenConnections ? calm + 1 : 0;
         const isIdle = byRequests && left !== null && left > config.minOpenConnections;
         if (calm >= (isIdle ? CALM_POLLS : 1)) {
           lookAround(true);
           if (isOver()) return;
-          if (newcomers.length === 0 && !host.isStarting && areClosed) outcome = 'drained';
-          else if (timeLeftMs() === 0) outcome = areClosed ? 'timeout' : 'admin-unreachable';
+          const isAll = newcomers.length === 0 && !host.isStarting;
+          if (isAll && closing === 'done') outcome = 'drained';
+          // It takes new connections for good, so nothing is left to wait for.
+          else if (isAll && closing === 'refused') outcome = 'admin-unreachable';
+          else if (timeLeftMs() === 0)
+            outcome = closing === 'done' ? 'timeout' : 'admin-unreachable';
           else await rest(config.checkIntervalMinMs);
         } else if (timeLeftMs() === 0) {
           outcome = sample.kind === 'unknown' ? 'admin-unreachable' : 'timeout';
@@ -360,4 +380,18 @@ export function createDrainRun(options: {
       }
     },
   };
+}
+
+/** One that refuses may have closed its listeners before: by another leader, or another program. */
+async function unlessClosed(
+  admin: AdminClient,
+  signal: AbortSignal,
+  closed: Promise<void>,
+): Promise<void> {
+  try {
+    await closed;
+  } catch (error) {
+    if (isPm2EnvoyError(error, 'admin-refused') && (await admin.hasClosedListeners(signal))) return;
+    throw error;
+  }
 }

@@ -34,7 +34,7 @@ export type DrainOutcome =
   | 'cancelled'
   /** There is no Envoy any more: nothing is left to drain. */
   | 'envoy-gone'
-  /** Envoy exists, but could not be asked until `drain-timeout` was over. */
+  /** Envoy exists, but could not be asked until `drain-timeout` was over, or refused to close its listeners. */
   | 'admin-unreachable';
 
 /** Every outcome. */

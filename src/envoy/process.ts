@@ -74,11 +74,11 @@ export async function startEnvoy(
 }
 
 /**
- * Our environment without the shutdown token, for whatever we start: Envoy can print variables into its
- * access log.
+ * Our environment without the shutdown token, which may be among what `pm2 set` has set too, for whatever we start:
+ * Envoy can print variables into its access log.
  */
 export function childEnvironment(env: NodeJS.ProcessEnv = process.env): NodeJS.ProcessEnv {
-  const { PM2_ENVOY_SHUTDOWN_TOKEN: _, ...rest } = env;
+  const { PM2_ENVOY_SHUTDOWN_TOKEN: _, 'pm2-envoy': __, ...rest } = env;
   return rest;
 }
 

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { systemCodeOf } from '../errors.js';
 
@@ -41,9 +42,7 @@ function isObject(json: unknown): json is Readonly<Record<string, unknown>> {
   return typeof json === 'object' && json !== null && !Array.isArray(json);
 }
 
-let drafts = 0;
-
+/** Not of the pid: threads share it, and two containers on one volume may have the same. */
 function draftOf(path: string): string {
-  drafts += 1;
-  return `${path}.${process.pid}.${drafts}.draft`;
+  return `${path}.${randomUUID()}.draft`;
 }

@@ -53,6 +53,8 @@ export interface Generation extends GenerationSlot {
   readonly ready: boolean;
   /** Its runner has lost pm2: no one but the next runner will tell it to stop. */
   readonly orphaned: boolean;
+  /** When its runner has left it to the next one, for a restart by pm2; ISO 8601. */
+  readonly leftAt?: string;
   /** Why the latest attempt to replace it failed. */
   readonly failedReload?: { at: string; reason: string; code?: string };
   /**
@@ -190,7 +192,13 @@ function reserve(root: string, from: number): GenerationSlot {
       writeJson(join(directory, 'runner.json'), ownIdentity());
       return { number, directory, adminSocket: join(directory, 'admin.sock') };
     } catch (error) {
-      if (systemCodeOf(error) !== 'EEXIST') throw error;
+      if (systemCodeOf(error) === 'EEXIST') continue;
+      rmSync(directory, { recursive: true, force: true });
+      throw new Pm2EnvoyError(
+        'envoy-start-failed',
+        `generation ${number} has no folder of its own (${messageOf(error)}): is there room on the disk of ${root}?`,
+        { cause: error },
+      );
     }
   }
 }
@@ -250,10 +258,10 @@ function isGeneration(json: unknown): json is Generation {
 
 /** Another version of pm2-envoy may have written it: what is not as it should be is not known. */
 function checked(json: Generation): Generation {
-  const { supervisor, version, launch, admin, failedReload, afterDrain } = json;
+  const { supervisor, version, launch, admin, failedReload, afterDrain, leftAt } = json;
   const { at, reason, code } = failedReload ?? {};
   const isFailure = typeof at === 'string' && typeof reason === 'string';
-  const { failedReload: _, afterDrain: __, ...rest } = json;
+  const { failedReload: _, afterDrain: __, leftAt: ___, ...rest } = json;
   return {
     ...rest,
     supervisor: typeof supervisor?.home === 'string' ? supervisor : undefined,
@@ -269,6 +277,7 @@ function checked(json: Generation): Generation {
       ? { failedReload: { at, reason, ...(typeof code === 'string' ? { code } : {}) } }
       : {}),
     ...(typeof afterDrain === 'number' ? { afterDrain } : {}),
+    ...(typeof leftAt === 'string' ? { leftAt } : {}),
   };
 }
 

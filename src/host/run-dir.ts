@@ -85,10 +85,16 @@ export function findRunDir(configured: string | undefined): string {
   return wasUsed ?? places[0] ?? defaultRunDirs()[0] ?? tmpdir();
 }
 
+/** Why a path can't be that of a run directory; undefined: it can. */
+export function pathFault(directory: string): string | undefined {
+  return Buffer.byteLength(directory) > LONGEST_PATH
+    ? `its path is longer than ${LONGEST_PATH} bytes, too long for a unix socket`
+    : undefined;
+}
+
 function makePrivate(directory: string): void {
-  if (Buffer.byteLength(directory) > LONGEST_PATH) {
-    throw new Error(`its path is longer than ${LONGEST_PATH} bytes, too long for a unix socket`);
-  }
+  const fault = pathFault(directory);
+  if (fault) throw new Error(fault);
   // Node 20 never comes back from a recursive mkdir below a folder that refuses with ENOENT, as /proc does.
   const recursive = !existsSync(dirname(directory));
   try {

@@ -1,12 +1,10 @@
-import type { AdminClient } from '../admin/client.js';
 import { type Clock, systemClock } from '../clock.js';
 import type { Config } from '../config/config.js';
 import { formatDuration } from '../config/duration.js';
-import { createCadence } from '../drain/cadence.js';
-import type { EnvoyTarget } from '../drain/envoys.js';
 import type { HostDrain } from '../drain/host-drain.js';
 import type { EnvoyLocator, Located } from '../drain/locate.js';
 import { describeEnded } from '../drain/state.js';
+import type { Witness } from '../drain/witness.js';
 import { isPm2EnvoyError, messageOf } from '../errors.js';
 import { describeFailedStart, type FailedStart } from '../host/failed-start.js';
 import type { Log } from '../log.js';
@@ -28,15 +26,17 @@ export function watchHealth(options: {
   config: Pick<Config, 'envoyLostAfterMs' | 'orphanedDrain'>;
   locator: EnvoyLocator;
   hostDrain: HostDrain;
+  /** Shared with everything else that looks in this process. */
+  witness: Witness;
   log: Log;
   readFailedStart?: () => FailedStart | undefined;
   /** Called at each look, for who wants to look at the same moments. */
   onLook?: (located: Located | undefined) => void;
   clock?: Clock;
 }): Health {
-  const { config, locator, hostDrain, log, onLook, readFailedStart, clock = systemClock } = options;
+  const { config, locator, hostDrain, witness, log, onLook, readFailedStart } = options;
+  const { clock = systemClock } = options;
   const { envoyLostAfterMs } = config;
-  const witness = createWitness(clock);
   let lostSinceMs: number | undefined;
   let looksInOrphanedDrain = 0;
   let looks = 0;
@@ -95,8 +95,9 @@ export function watchHealth(options: {
       if (!located) return { code: 'envoy-gone', message: 'there is no Envoy' };
       try {
         const state = await located.newest.admin.state();
+        const hasListened = state === 'LIVE' || state === 'DRAINING';
+        if (hasListened && (await witness.isClosed(located.newest))) return CLOSED;
         if (state === 'LIVE') {
-          if (await witness.isClosed(located.newest)) return CLOSED;
           // One that may not be asked is taken to have some.
           const listeners = await located.newest.admin.listeners().catch(() => undefined);
           return listeners?.length === 0 ? NO_LISTENERS : undefined;
@@ -115,37 +116,13 @@ export function watchHealth(options: {
 const CLOSED: HttpError = {
   code: 'listeners-closed',
   message:
-    'Envoy is LIVE, but its listeners are closed, which can’t be undone: `pm2-envoy redeploy` brings up a new one',
+    'Envoy’s listeners are closed, although pm2-envoy runs no drain, which can’t be undone: `pm2-envoy redeploy` brings up a new one',
 };
 const NO_LISTENERS: HttpError = {
   code: 'no-listeners',
   message:
     'Envoy is LIVE, but has no listener: its listeners (LDS) did not arrive; `pm2-envoy doctor` says more',
 };
-
-/** Longest time that an answer counts which was no. */
-const WITNESS_MS = 5_000;
-
-/**
- * Asks Envoy whether it has closed its listeners: no record may say otherwise. Yes is for good; no is asked
- * again as often as 2 % of Envoy's main thread allow.
- */
-function createWitness(clock: Clock): { isClosed(target: EnvoyTarget): Promise<boolean> } {
-  const cadence = createCadence({ checkIntervalMs: WITNESS_MS, checkIntervalMinMs: 0 });
-  let known: { admin: AdminClient; isClosed: boolean; untilMs: number } | undefined;
-  return {
-    isClosed: async ({ admin, process: envoy }) => {
-      if (known?.admin === admin && clock.nowMs() < known.untilMs) return known.isClosed;
-      const startedMs = performance.now();
-      const isClosed = await admin.hasClosedListeners().catch(() => false);
-      cadence.noteCost(performance.now() - startedMs);
-      const isForGood = isClosed && envoy !== undefined;
-      const untilMs = isForGood ? Number.POSITIVE_INFINITY : clock.nowMs() + cadence.nextDelayMs(0);
-      known = { admin, isClosed, untilMs };
-      return isClosed;
-    },
-  };
-}
 
 /** Lost is: no process and no answer. A process that does not answer is not lost. */
 async function exists(located: Located | undefined): Promise<boolean> {

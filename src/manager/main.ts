@@ -6,6 +6,7 @@ import { createCounters } from '../drain/count.js';
 import { readEnds } from '../drain/ends.js';
 import { createHostDrain } from '../drain/host-drain.js';
 import { createEnvoyLocator, type Located } from '../drain/locate.js';
+import { createWitness } from '../drain/witness.js';
 import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
 import { generationsElsewhere, startedElsewhere } from '../host/elsewhere.js';
@@ -16,10 +17,11 @@ import { findRunDir, prepareRunDir } from '../host/run-dir.js';
 import { createHostOrBareOne } from '../plugins/drain-host.js';
 import { drainLimitMs, ownKillTimeoutMs } from '../pm2/apps.js';
 import { type App, boot } from '../pm2/boot.js';
+import { openPm2Daemon } from '../pm2/daemon.js';
 import { openOwnApp } from '../pm2/own-app.js';
 import { namesMeet } from '../pm2/project.js';
 import { onStop } from '../pm2/stop-signals.js';
-import { ownSupervisor } from '../pm2/supervisor.js';
+import { ownSupervisor, pm2Home } from '../pm2/supervisor.js';
 import { createJournal } from '../status/journal.js';
 import { createObserver } from '../status/observer.js';
 import { createStatusReader } from '../status/status.js';
@@ -29,6 +31,7 @@ import { createApp } from './http/app.js';
 import { createEventStream } from './http/events.js';
 import { createPage } from './http/page.js';
 import { type ManagerServer, serve } from './http/serve.js';
+import { endWhatRestartLeft } from './left.js';
 import { createCallTally } from './metrics/call-tally.js';
 import { createDrainTally } from './metrics/drain-tally.js';
 import { createPm2Metrics } from './metrics/pm2.js';
@@ -59,7 +62,9 @@ await boot('envoy-manager', async (app) => {
   const locator = createEnvoyLocator({ config, runDir, log, onAdminCall, keepStartMs: 2_000 });
   const limitMs = drainLimitMs();
   const counters = createCounters(config);
-  const ownApp = openOwnApp();
+  const witness = createWitness();
+  const daemon = openPm2Daemon(pm2Home());
+  const ownApp = openOwnApp({ daemon });
   const hostDrain = sight.guard(
     createHostDrain({
       locator: drainLocator,
@@ -91,6 +96,7 @@ await boot('envoy-manager', async (app) => {
     config,
     locator,
     hostDrain,
+    witness,
     log,
     onLook,
     readFailedStart: readFailure,
@@ -100,6 +106,7 @@ await boot('envoy-manager', async (app) => {
     locator,
     hostDrain,
     counters,
+    witness,
     readFailedStart: readFailure,
     ...(pluginError ? { standingError: messageOf(pluginError) } : {}),
     onLook: journal.note,
@@ -138,6 +145,7 @@ await boot('envoy-manager', async (app) => {
     log.info(`${reason}: leaving`);
     if (!drained) await stayForDrain();
     await drained;
+    await endWhatRestartLeft({ generations: openGenerations(runDir), hostDrain, log }, daemon);
     await host.settled();
     events.close();
     await server?.close();

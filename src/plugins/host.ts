@@ -13,6 +13,7 @@ import type {
   PluginClass,
   PluginHost,
 } from './api/types.js';
+import { readOptions } from './options.js';
 
 /** Time limit of a user's hook that sets none. */
 export const HOOK_TIMEOUT_MS = 10_000;
@@ -215,7 +216,11 @@ function isTextList(value: unknown): boolean {
 
 function construct(loaded: LoadedPlugin, host: PluginHost): Plugin {
   try {
-    return new loaded.create(host, loaded.options);
+    const { schema } = loaded.create;
+    return new loaded.create(
+      host,
+      schema ? readOptions(schema, loaded.options, host.env) : loaded.options,
+    );
   } catch (error) {
     // What a plugin of ours says of its options needs no more words.
     const isOurs = isPm2EnvoyError(error, 'plugin-invalid');

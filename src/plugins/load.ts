@@ -13,6 +13,9 @@ const READY_MADE = new Map<string, () => Promise<Record<string, unknown>>>([
   ['pm2-envoy/webhook', () => import('./ready-made/webhook.js')],
 ]);
 
+/** Their names. */
+export const READY_MADE_NAMES: readonly string[] = [...READY_MADE.keys()];
+
 /** How long the import of a plugin may take: its modules, and what it awaits at its top level. */
 const IMPORT_LIMIT_MS = 15_000;
 
@@ -42,7 +45,7 @@ async function loadPlugin({ path, options }: PluginEntry, limitMs: number): Prom
         `plugin ${path} can't be loaded: its import did not end within ${limitMs} ms; what does it await at its top level?`,
       );
     }
-    const near = closest(path, [...READY_MADE.keys()]);
+    const near = closest(path, READY_MADE_NAMES);
     const hint = near ? ` (did you mean ${near}?)` : '';
     throw new Pm2EnvoyError(
       'plugin-invalid',

@@ -30,13 +30,13 @@ export interface Pm2Channel {
   /** The daemon is gone. Called at most once, and never when there was no daemon. */
   onDisconnect(listener: () => void): void;
   /**
-   * Resolves when what was sent before has left this process. Actions that are still under way are
+   * Resolves when what was sent and logged before has left this process. Actions that are still under way are
    * answered with an error: `pm2 trigger` would wait for an app that is gone.
    */
   flush(): Promise<void>;
 }
 
-const FLUSH_LIMIT_MS = 500;
+const FLUSH_LIMIT_MS = 1_000;
 
 /** Opens the channel of this process; every method is harmless without pm2. */
 export function openPm2Channel(): Pm2Channel {
@@ -76,7 +76,9 @@ export function openPm2Channel(): Pm2Channel {
         actions.abandon();
         if (!process.connected || !process.send) return resolve();
         setTimeout(resolve, FLUSH_LIMIT_MS);
-        process.send({ type: 'pm2-envoy:flush' }, undefined, {}, () => resolve());
+        // In cluster mode pm2 has this process write its log to a file (its lib/ProcessContainer.js).
+        const sent = (): void => void process.stdout.write('', 'utf8', () => resolve());
+        process.send({ type: 'pm2-envoy:flush' }, undefined, {}, sent);
       }),
   };
 }

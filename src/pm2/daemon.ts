@@ -22,6 +22,8 @@ export interface Pm2Process {
   script: string;
   /** What the app is given: the ecosystem's variables over those of the shell that started it. */
   env: Readonly<Record<string, string>>;
+  /** The part of {@link env} that a shell or an ecosystem file has given it; the rest is pm2's own. */
+  givenEnv: Readonly<Record<string, string>>;
   args: readonly string[];
   settings: Pm2Settings;
 }
@@ -168,6 +170,7 @@ function toProcess(raw: RawProcess): Pm2Process {
     cwd: env.pm_cwd ?? '',
     script: env.pm_exec_path ?? '',
     env: variablesOf(env),
+    givenEnv: env.env ?? {},
     args: Array.isArray(env.args) ? env.args : [],
     settings: {
       execMode: env.exec_mode,

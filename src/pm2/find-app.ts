@@ -49,7 +49,9 @@ export async function findApp({ config }: LoadedConfig): Promise<FoundApp> {
   }
   const manager =
     all.find((app) => isOf(app, 'manager') && runDirOf(app) === runDir) ??
-    all.find(({ name }) => name === `${found.name}-manager`);
+    all.find(({ name }) => name === `${found.name}-manager`) ??
+    // Of what it has been set to, something may be wrong.
+    all.find(isModule);
   return { home, daemon, process: found, manager, all, runDir };
 }
 
@@ -70,9 +72,15 @@ function findRunner(
   );
 }
 
-/** Whether an app runs one of our two programs, whatever it is called. */
-export function isOf({ script }: Pm2Process, program: 'runner' | 'manager'): boolean {
-  return script.endsWith(`/dist/apps/${program}.js`);
+/** Whether an app runs one of our two programs, whatever it is called; the module is a manager, too. */
+export function isOf(app: Pm2Process, program: 'runner' | 'manager'): boolean {
+  if (program === 'manager' && isModule(app)) return true;
+  return app.script.endsWith(`/dist/apps/${program}.js`);
+}
+
+/** Whether an app is the pm2 module, `pm2 install pm2-envoy`. */
+export function isModule({ script }: Pm2Process): boolean {
+  return script.endsWith('/dist/apps/module.js');
 }
 
 /** The run directory that an app has by its own configuration; undefined where that is wrong. */

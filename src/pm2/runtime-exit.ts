@@ -10,7 +10,10 @@ let isSet = false;
  * Has pm2-runtime, in whose process an ecosystem file is read, end with 0 after a stop that it was told to do. It
  * counts apps that are stopping as gone: 8.8 s after the signal it stops them a second time, and ends with 2 or 0,
  * whichever of the two comes first (pm2's lib/binaries/Runtime4Docker.js). Without that signal 2 stays 2: nothing
- * is left to run. Anywhere else this does nothing.
+ * is left to run.
+ *
+ * SIGHUP, which a terminal sends that is closed, stops it as SIGTERM does: by itself pm2-runtime would end at once,
+ * and Envoy serve on without a runner. Anywhere else this does nothing.
  */
 export function keepRuntimeExitCode(argv: readonly string[] = process.argv): void {
   if (isSet || !RUNTIMES.includes(basename(argv[1] ?? ''))) return;
@@ -21,6 +24,9 @@ export function keepRuntimeExitCode(argv: readonly string[] = process.argv): voi
       isStopping = true;
     });
   }
+  process.on('SIGHUP', () => process.kill(process.pid, 'SIGTERM'));
+  // The terminal is gone, and what pm2-runtime still says would end it.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
   process.on('exit', (code) => {
     if (isStopping && code === NOTHING_ONLINE) process.exitCode = 0;
   });

@@ -12,7 +12,7 @@ export function scriptFault(
   script: string,
 ): { isGone: boolean; message: string; remedy: string } | undefined {
   // Another program of the user's, say a wrapper of their own.
-  if (!/[\\/]dist[\\/]apps[\\/](runner|manager)\.js$/.test(script)) return undefined;
+  if (!/[\\/]dist[\\/]apps[\\/](runner|manager|module)\.js$/.test(script)) return undefined;
   const start = `restore that path, for example with a link to the current release; or \`pm2 delete ${app}\`, which drains, and start the ecosystem file again`;
   if (!existsSync(script)) {
     const message = `the app ${app} runs ${script}, which no longer exists`;

@@ -22,6 +22,8 @@ const tell = (reason: StopReason): void => {
   else told.push({ reason, atMs });
 };
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => tell(signal));
+// A terminal that is closed tells all that run in it; pm2's daemon and pm2-runtime decide what follows.
+process.on('SIGHUP', () => undefined);
 process.on('message', (message: unknown) => {
   if (message === 'shutdown') tell('shutdown');
 });

@@ -1,8 +1,9 @@
 import { createAdminClient } from '../admin/client.js';
-import { openHandoverLedger } from '../drain/locate.js';
+import { openHandoverLedger, targetOf } from '../drain/locate.js';
+import { hasClosed } from '../drain/witness.js';
 import { forwardOutput } from '../envoy/output.js';
 import { watchEnvoy } from '../envoy/process.js';
-import { isPm2EnvoyError, messageOf } from '../errors.js';
+import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../errors.js';
 import type { Generation, Generations } from '../host/generations.js';
 import { isAlive, ownIdentity, signalProcess } from '../host/process-identity.js';
 import { sameSupervisor } from '../host/supervisor.js';
@@ -31,15 +32,20 @@ export async function adoptGeneration(
     reason: messageOf(reason),
     ...(isPm2EnvoyError(reason) ? { code: reason.code } : {}),
   };
-  const adopted = takeOver(context, { failedReload });
-  if (!adopted) return undefined;
-  const { generation } = adopted;
+  const found = adoptableOf(context.generations);
+  if (!found) return undefined;
   for (const line of messageOf(reason).split('\n')) log.error(line);
-  const isDrained = context.hold.drain() !== undefined || (await hasClosedListeners(generation));
+  const adopted = takeOver(found, { ...context, more: { failedReload } });
+  const { generation } = adopted;
+  const drain = context.hold.drainOf(generation);
+  const isDrained = drain?.result !== undefined || (await hasClosedListeners(generation));
+  const next = 'fix what is wrong, and `pm2-envoy redeploy` brings the host back';
   log.error(
-    isDrained
-      ? `generation ${generation.number} stays as it is, drained, under this runner: fix what is wrong, and \`pm2-envoy redeploy\` brings the host back`
-      : `generation ${generation.number} keeps serving, under this runner: fix what is wrong and reload again`,
+    drain && !drain.result
+      ? `generation ${generation.number} is being drained, under this runner: ${next}`
+      : isDrained
+        ? `generation ${generation.number} stays as it is, drained, under this runner: ${next}`
+        : `generation ${generation.number} keeps serving, under this runner: fix what is wrong and reload again`,
   );
   return adopted;
 }
@@ -49,17 +55,29 @@ export function adoptDrained(context: {
   generations: Generations;
   log: Log;
 }): RunningGeneration | undefined {
-  return takeOver(context, {});
+  const found = adoptableOf(context.generations);
+  return found && takeOver(found, { ...context, more: {} });
+}
+
+function adoptableOf(generations: Generations): Generation | undefined {
+  return generations.live().findLast(isAdoptable);
 }
 
 function takeOver(
-  { generations, log }: { generations: Generations; log: Log },
-  more: Pick<Generation, 'failedReload'>,
-): RunningGeneration | undefined {
-  const found = generations.live().findLast(isAdoptable);
-  if (!found) return undefined;
+  found: Generation,
+  how: { generations: Generations; log: Log; more: Pick<Generation, 'failedReload'> },
+): RunningGeneration {
+  const { generations, log, more } = how;
   const generation: Generation = { ...found, runner: ownIdentity(), orphaned: false, ...more };
-  generations.write(generation);
+  try {
+    generations.write(generation);
+  } catch (error) {
+    throw new Pm2EnvoyError(
+      'envoy-start-failed',
+      `generation ${found.number} goes on without this runner, as that can't be written down (${messageOf(error)}): is there room on the disk of ${found.directory}?`,
+      { cause: error },
+    );
+  }
   followOutput(generation, log);
   // A runner that has lost pm2 is signaled by no one else.
   if (found.orphaned && isAlive(found.runner)) signalProcess(found.runner, 'SIGTERM');
@@ -67,9 +85,10 @@ function takeOver(
 }
 
 /** Envoy itself reports it, no matter which process closed them; one that does not answer counts as serving. */
-async function hasClosedListeners({ adminSocket }: Generation): Promise<boolean> {
+async function hasClosedListeners(generation: Generation): Promise<boolean> {
+  const { adminSocket } = generation;
   const admin = createAdminClient({ kind: 'unix', path: adminSocket }, ASK_LIMIT_MS);
-  const isClosed = await admin.hasClosedListeners().catch(() => false);
+  const isClosed = await hasClosed(targetOf(generation, admin)).catch(() => false);
   admin.close();
   return isClosed;
 }

@@ -1,7 +1,7 @@
-import { askedAt, isHeldBy } from '../drain/host-now.js';
+import { appliesTo, askedAt, isHeldBy } from '../drain/host-now.js';
 import { openHostLedger } from '../drain/locate.js';
 import type { DrainRecord } from '../drain/record.js';
-import type { Generations } from '../host/generations.js';
+import type { Generation, Generations } from '../host/generations.js';
 import { silentLog } from '../log.js';
 
 /** The drains of the host that a runner has to respect before it starts a generation. */
@@ -11,6 +11,8 @@ export interface HostHold {
    * since this runner started. Undefined: the host may serve.
    */
   drain(): DrainRecord | undefined;
+  /** The newest drain of a generation, under way or ended, no matter which process began it; undefined: it serves. */
+  drainOf(generation: Generation): DrainRecord | undefined;
   /** The newest drain that a generation which comes up now is not about: {@link Generation.afterDrain}. */
   afterDrain(): number;
 }
@@ -35,6 +37,11 @@ export function openHold(
       if (latest.result?.outcome !== 'cancelled' && !latest.isReleased) return latest;
       after = latest.number;
       return undefined;
+    },
+    drainOf: (generation) => {
+      const latest = newest();
+      const isOver = latest?.result?.outcome === 'cancelled';
+      return latest && !isOver && appliesTo(latest, generation) ? latest : undefined;
     },
     afterDrain: () => after,
   };

@@ -27,6 +27,7 @@ import { createHostOrBareOne } from '../plugins/drain-host.js';
 import { drainLimitMs, LIVE_LIMIT_MS } from '../pm2/apps.js';
 import { type App, boot } from '../pm2/boot.js';
 import { loadPm2Client } from '../pm2/daemon.js';
+import { watchDaemonEnd } from '../pm2/daemon-end.js';
 import { onReopenLogs } from '../pm2/log-signals.js';
 import { openOwnApp } from '../pm2/own-app.js';
 import { namesMeet } from '../pm2/project.js';
@@ -49,7 +50,17 @@ const SUCCESSOR_WATCH_MS = 1_000;
 const HOLD_WATCH_MS = 100;
 
 /** The pm2 app `envoy`: owns one generation, and is what pm2 signals in Envoy's place. */
-await boot('envoy', run, { evenMisconfigured: true });
+await boot('envoy', runOrEnd, { evenMisconfigured: true });
+
+async function runOrEnd(app: App): Promise<void> {
+  try {
+    await run(app);
+  } catch (error) {
+    // Before version 7 pm2 waits for one that has ended, for the whole listen_timeout, and shows it as online then.
+    app.channel.sayReady();
+    throw error;
+  }
+}
 
 async function run(app: App): Promise<void> {
   const { config, log, channel, exit } = app;
@@ -124,7 +135,10 @@ async function run(app: App): Promise<void> {
   };
   onStop((reason, atMs) => void stop(reason, atMs));
   onReopenLogs(() => void reopenLogs(generations, log));
+  const hasPm2Ended = watchDaemonEnd();
   channel.onDisconnect(() => {
+    // It tells its apps to stop first, but not one that it has started meanwhile.
+    if (hasPm2Ended()) return void stop('pm2 has ended');
     hasLostPm2 = true;
     // Nothing is served yet, and no one would watch over it.
     starting.abort();

@@ -15,9 +15,12 @@ import { type Log, silentLog } from '../log.js';
 /** How long a LIVE generation gets for listeners that it lacks: LDS may come a moment later. */
 const PROOF_LIMIT_MS = 3_000;
 const PROOF_POLL_MS = 200;
-/** Below Envoy's default of 15 s for `initial_fetch_timeout`. */
+/** Below Envoy's default of 15 s for `initial_fetch_timeout`: what can't be reached by then won't come. */
 const FORESEE_MS = 12_000;
+/** Most Envoys are LIVE before the first look. */
 const FORESEE_POLL_MS = 500;
+/** Of the time between two looks, Envoy answers for one part in so many. */
+const FORESEE_SHARE = 20;
 const ASK_LIMIT_MS = 5_000;
 /** How long the connections of a generation that is given up get: it has served for a moment. */
 const RETIRE_LIMIT_MS = 10_000;
@@ -45,7 +48,7 @@ export async function endAbandoned(
       log.warn(`generation ${number} never took over, and its runner has died: ending it`);
       const admin = createAdminClient({ kind: 'unix', path: adminSocket }, ASK_LIMIT_MS);
       const state = await admin.state().catch(() => undefined);
-      if (state === 'LIVE') await retire({ number, pid: envoy.pid, admin }, clock);
+      if (state === 'LIVE') await retire({ number, pid: () => envoy.pid, admin }, clock);
       admin.close();
       await terminateEnvoy(envoy);
     }),
@@ -55,9 +58,9 @@ export async function endAbandoned(
 /** What a new generation must show before it takes over. */
 export interface Proof {
   /**
-   * Gives up on a generation that is not LIVE yet, where it can't be reached what the one in service has
-   * received: with Envoy's own `initial_fetch_timeout` (15 s) it would be LIVE a moment later, and answer
-   * wrongly until it is ended.
+   * Gives up on a generation that is not LIVE yet, where what came is rejected, or can't be reached for long,
+   * and the one in service has it: with Envoy's own `initial_fetch_timeout` (15 s) it would be LIVE a moment
+   * later, and answer wrongly until it is ended.
    *
    * @param waitedMs how long it has been starting
    * @throws Pm2EnvoyError `generation-incomplete`
@@ -76,7 +79,8 @@ export interface Proof {
 /** A LIVE generation that is to take over. */
 export interface Candidate {
   number: number;
-  pid: number;
+  /** Found out late: the first thing to be known is what it has received. */
+  pid: () => number;
   admin: AdminClient;
   /** What its Envoy complained of last. */
   complaint: () => string | undefined;
@@ -91,15 +95,19 @@ export async function prepareProof(
   { log, clock }: { log: Log; clock: Clock },
 ): Promise<Proof> {
   const served = before && (await askOld(before, log));
-  let foreseenAtMs = FORESEE_MS;
+  let lookAtMs = FORESEE_POLL_MS;
   return {
     foresee: async ({ number, admin, complaint }, waitedMs) => {
-      if (!before || !served || waitedMs < foreseenAtMs) return;
-      foreseenAtMs += FORESEE_POLL_MS;
+      if (!before || !served || waitedMs < lookAtMs) return;
+      const startedMs = clock.nowMs();
       const subscriptions = await askSubscriptions(admin).catch(() => undefined);
+      const tookMs = clock.nowMs() - startedMs;
+      lookAtMs = waitedMs + tookMs + Math.max(FORESEE_POLL_MS, tookMs * FORESEE_SHARE);
       if (!subscriptions) return;
+      const isLate = waitedMs >= FORESEE_MS;
       const gaps = subscriptionGaps({ subscriptions }, served).filter(
-        ({ what, mayCome, kind }) => kind === 'fault' && !mayCome && hasFailed(what, subscriptions),
+        ({ what, mayCome, kind }) =>
+          kind === 'fault' && !mayCome && hasFailed(what, { subscriptions, isLate }),
       );
       if (gaps.length > 0) throw incomplete(number, before, { gaps, said: complaint() });
     },
@@ -156,9 +164,14 @@ function warnOf({ number }: Candidate, gaps: readonly Gap[], log: Log): void {
   for (const gap of gaps) log.warn(`generation ${number} lacks ${describeGap(gap)}`);
 }
 
-/** Not only that nothing has come so far. */
-function hasFailed(what: string, subscriptions: Serving['subscriptions']): boolean {
-  return [...subscriptions.values()].some((one) => one.what === what && one.failed > 0);
+/** Not only that nothing has come so far. A source that can't be reached may be there a moment later. */
+function hasFailed(
+  what: string,
+  { subscriptions, isLate }: { subscriptions: Serving['subscriptions']; isLate: boolean },
+): boolean {
+  return [...subscriptions.values()].some(
+    (one) => one.what === what && (one.rejected > 0 || (isLate && one.failed > 0)),
+  );
 }
 
 async function askSubscriptions(admin: AdminClient): Promise<Serving['subscriptions']> {
@@ -171,7 +184,7 @@ async function lookAt({ admin, pid }: Pick<Candidate, 'admin' | 'pid'>): Promise
     subscriptions: await askSubscriptions(admin),
     listeners: await admin.listeners(),
     configs: await admin.listenerConfigs(),
-    bound: listeningSockets(pid),
+    bound: listeningSockets(pid()),
   };
 }
 
@@ -182,7 +195,7 @@ async function askOld(
 ): Promise<Serving | undefined> {
   const admin = createAdminClient({ kind: 'unix', path: adminSocket }, ASK_LIMIT_MS);
   try {
-    return await lookAt({ admin, pid: envoy.pid });
+    return await lookAt({ admin, pid: () => envoy.pid });
   } catch (error) {
     const what = isAlive(envoy) ? `does not say what it serves: ${messageOf(error)}` : 'has ended';
     log.warn(`generation ${number} ${what}; the new one is not compared with it`);
@@ -197,11 +210,11 @@ async function retire(
   { number, admin, pid }: Pick<Candidate, 'number' | 'admin' | 'pid'>,
   clock: Clock,
 ): Promise<void> {
-  const target = { name: `generation ${number}`, admin, process: identify(pid) };
-  const counter = createCounters({ ignoreListeners: [], clock }).of(target);
   try {
     await admin.closeListeners();
     await admin.failHealthCheck();
+    const target = { name: `generation ${number}`, admin, process: identify(pid()) };
+    const counter = createCounters({ ignoreListeners: [], clock }).of(target);
     const isEmpty = async (): Promise<true | undefined> => {
       const counted = await counter.count();
       return counted.kind === 'known' && counted.count.open === 0 ? true : undefined;

@@ -168,8 +168,13 @@ async function launch(
     const candidate = { number: slot.number, admin: asked, complaint };
     const foresee = (waitedMs: number): Promise<void> => proof.foresee(candidate, waitedMs);
     await untilLive({ ...options, envoy: started, admin, fault, killsBefore, foresee }, signal);
-    const envoy = behindWrapper(started, slot.adminSocket);
-    await proof.pass({ ...candidate, pid: envoy.identity.pid }, signal);
+    let found: EnvoyProcess | undefined;
+    const behind = (): EnvoyProcess => {
+      found ??= behindWrapper(started, slot.adminSocket);
+      return found;
+    };
+    await proof.pass({ ...candidate, pid: () => behind().identity.pid }, signal);
+    const envoy = behind();
     const { version } = await asked.serverInfo(signal);
     await steering?.takeOver({ ...generation, envoy: envoy.identity });
     const ready = { ...generation, envoy: envoy.identity, version, ready: true };
@@ -276,6 +281,7 @@ async function untilLive(
     ended = describeExit(exit) + outOfMemorySince(watched.killsBefore);
   });
   let last = 'its admin interface did not answer';
+  let hasAnswered = false;
   while (clock.nowMs() < deadlineMs) {
     if (signal.aborted) throw stoppedEarly();
     if (ended) {
@@ -293,10 +299,11 @@ async function untilLive(
       // DRAINING is LIVE with a failed health check: the host is being drained meanwhile.
       if (state === 'LIVE' || state === 'DRAINING') return;
       last = `its state is ${state}`;
+      hasAnswered = true;
     } catch (error) {
       if (!isPm2EnvoyError(error)) throw error;
     }
-    await foresee(clock.nowMs() - startedMs);
+    if (hasAnswered) await foresee(clock.nowMs() - startedMs);
     await clock.sleep(READY_POLL_MS, signal);
   }
   throw new Pm2EnvoyError(

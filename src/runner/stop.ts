@@ -6,6 +6,7 @@ import type { HostDrain } from '../drain/host-drain.js';
 import { appliesTo } from '../drain/host-now.js';
 import { openHandoverLedger, openHostLedger, targetOf } from '../drain/locate.js';
 import { terminateEnvoy } from '../envoy/process.js';
+import { messageOf } from '../errors.js';
 import {
   type Generation,
   type Generations,
@@ -78,6 +79,7 @@ export async function stopGeneration(
     const serves = generations.newest();
     if (serves)
       log.info(`pm2 restarts this app: generation ${serves.number} keeps running meanwhile`);
+    if (own) writeLeft(own, context);
     await context.leaveRelay();
     return;
   }
@@ -99,6 +101,15 @@ export async function stopGeneration(
     return;
   }
   await drainAndEnd(own, context);
+}
+
+/** For the manager: pm2 may end the next runner before that has heard of a signal. */
+function writeLeft(own: Generation, { generations, log }: StopContext): void {
+  try {
+    generations.write({ ...own, leftAt: new Date().toISOString() });
+  } catch (error) {
+    log.warn(`that can't be written down: ${messageOf(error)}`);
+  }
 }
 
 /** Drains the host and ends every generation: those without a runner too, and an older runner's. */

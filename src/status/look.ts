@@ -5,6 +5,7 @@ import type { Clock } from '../clock.js';
 import { createCadence } from '../drain/cadence.js';
 import type { EnvoyCounter } from '../drain/count.js';
 import type { EnvoyTarget } from '../drain/envoys.js';
+import type { Witness } from '../drain/witness.js';
 import { messageOf } from '../errors.js';
 import { listConnections } from '../host/sockets.js';
 import { shareInFlight } from '../share.js';
@@ -18,6 +19,8 @@ export interface Look {
   info?: ServerInfo;
   /** How many listeners are in effect; undefined: it does not say. */
   listeners?: number;
+  /** They are closed, no matter by which process. */
+  isClosed?: boolean;
   /** Undefined: its connections can't be counted. */
   count?: ConnectionCount;
   /** New connections in a second, between the last two looks; undefined: this is the first one. */
@@ -45,9 +48,9 @@ const LIMIT_MS = 2_000;
 /** Creates the looker of one Envoy. */
 export function createLooker(
   target: EnvoyTarget,
-  options: { counter: EnvoyCounter; clock: Clock },
+  options: { counter: EnvoyCounter; witness: Witness; clock: Clock },
 ): Looker {
-  const { counter, clock } = options;
+  const { counter, witness, clock } = options;
   const { admin } = target;
   const cadence = createCadence({ checkIntervalMs: OLDEST_LOOK_MS, checkIntervalMinMs: 0 });
   const askInfo = createInfo(admin, clock);
@@ -72,11 +75,13 @@ export function createLooker(
     const accepted = await counter.accepted(signal);
     const rate = rateOf(accepted.total, clock.nowMs());
     cadence.noteCost(counted.tookMs + accepted.tookMs);
+    const isClosed = await witness.isClosed(target);
     return {
       state,
       info,
       poll: { at, tookMs: Number(counted.tookMs.toFixed(3)) },
       peers: await readPeers(signal),
+      isClosed,
       ...(listeners ? { listeners: listeners.length } : {}),
       ...(counted.kind === 'known' ? { count: counted.count } : { error: counted.reason }),
       ...(rate === undefined ? {} : { acceptedPerSecond: rate }),

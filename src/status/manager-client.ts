@@ -47,6 +47,35 @@ const CONNECT_SLACK_MS = 30_000;
  * manager's answer).
  */
 export function createManagerClient(config: Config, runDir: string): ManagerClient {
+  const { url, call, hung } = createCall(config, runDir);
+  return {
+    url,
+    hung,
+    shutdown: async () => {
+      const body = await call(['POST', '/shutdown'], config.drainTimeoutMs + CONNECT_SLACK_MS);
+      if (!isDrainResult(body)) throw strange(url, body);
+      return body;
+    },
+    resume: async () => {
+      const body = await call(['DELETE', '/shutdown'], RESUME_LIMIT_MS);
+      const { resumed, drain, error } = (body ?? {}) as ResumeBody;
+      if (error?.code === 'not-resumable' || error?.code === 'admin-failed') {
+        throw new Pm2EnvoyError(error.code, String(error.message));
+      }
+      if (typeof resumed !== 'boolean') throw strange(url, body);
+      return { resumed, drain: drain ?? null };
+    },
+    status: async (signal) => {
+      const body = await call(['GET', '/status'], STATUS_LIMIT_MS, signal);
+      const status = readStatusAnswer(body);
+      if (!status) throw strange(url, body);
+      return status;
+    },
+  };
+}
+
+/** The call itself, and whether one has found that the manager hangs. */
+function createCall(config: Config, runDir: string) {
   const known = readEndpoint(runDir);
   const { address, port } = known ?? { address: config.serveAddress, port: config.servePort };
   const host = known ? undefined : ownHost(config, runDir);
@@ -106,30 +135,7 @@ export function createManagerClient(config: Config, runDir: string): ManagerClie
       over.abort();
     }
   };
-  return {
-    url,
-    hung: () => (isHung ? known?.process : undefined),
-    shutdown: async () => {
-      const body = await call(['POST', '/shutdown'], config.drainTimeoutMs + CONNECT_SLACK_MS);
-      if (!isDrainResult(body)) throw strange(url, body);
-      return body;
-    },
-    resume: async () => {
-      const body = await call(['DELETE', '/shutdown'], RESUME_LIMIT_MS);
-      const { resumed, drain, error } = (body ?? {}) as ResumeBody;
-      if (error?.code === 'not-resumable' || error?.code === 'admin-failed') {
-        throw new Pm2EnvoyError(error.code, String(error.message));
-      }
-      if (typeof resumed !== 'boolean') throw strange(url, body);
-      return { resumed, drain: drain ?? null };
-    },
-    status: async (signal) => {
-      const body = await call(['GET', '/status'], STATUS_LIMIT_MS, signal);
-      const status = readStatusAnswer(body);
-      if (!status) throw strange(url, body);
-      return status;
-    },
-  };
+  return { url, call, hung: () => (isHung ? known?.process : undefined) };
 }
 
 /**

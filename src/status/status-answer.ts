@@ -6,6 +6,7 @@ const UNSAID: Partial<Status> = {
   ...NO_DRAIN,
   timers: null,
   orphanedDrain: false,
+  listenersClosed: false,
   abandonedDrain: false,
   connections: null,
   activeRequests: null,

@@ -17,6 +17,7 @@ import type {
   DrainState,
   DrainStep,
 } from '../drain/state.js';
+import { createWitness, type Witness } from '../drain/witness.js';
 import type { FailedStart } from '../host/failed-start.js';
 import { type Generation, isAttended } from '../host/generations.js';
 import { silentLog } from '../log.js';
@@ -51,8 +52,10 @@ export interface Status {
   connectionsLeft: number | null;
   /** When a drain's connections are cut at the latest, and by which timer; null: not known. */
   timers: Timeline | null;
-  /** Envoy is DRAINING although no drain of pm2-envoy's runs. */
+  /** Envoy is DRAINING although no drain of pm2-envoy's runs, and could be resumed. */
   orphanedDrain: boolean;
+  /** Envoy's listeners are closed although no drain of pm2-envoy's has closed them; nothing opens them again. */
+  listenersClosed: boolean;
   /** A drain is under way, but no process leads it: nothing waits for its deadline. */
   abandonedDrain: boolean;
   /** Null: they can't be counted right now. */
@@ -115,7 +118,7 @@ export interface GenerationStatus {
   number: number;
   /**
    * `handing-over`: a newer one serves, and this one's connections are waited for. `draining`, `drained`: the
-   * host is, and it with it.
+   * host is, and it with it; or somebody else has closed its listeners, and connections are left, or none.
    */
   state: 'starting' | 'serving' | 'handing-over' | 'draining' | 'drained';
   /** Null until it has been LIVE. */
@@ -213,12 +216,15 @@ export function createStatusReader(options: {
   onLook?: (located: Located | undefined, drain: DrainState, open?: number) => void;
   /** Shared with all other code that counts in this process. */
   counters?: Counters;
+  /** Shared with everything else that looks in this process. */
+  witness?: Witness;
   /** pm2's, for the process that reads; left out: what follows from the configuration. */
   killTimeoutMs?: number | undefined;
   clock?: Clock;
 }): StatusReader {
   const { config, locator, hostDrain, readFailedStart, onLook, clock = systemClock } = options;
   const { counters = createCounters({ ignoreListeners: config.ignoreListeners, clock }) } = options;
+  const { witness = createWitness(clock) } = options;
   /** Of what the drain waits for, and of everything: with drain-until requests that is not the same. */
   const pace = createPace();
   const opened = createPace();
@@ -229,7 +235,7 @@ export function createStatusReader(options: {
 
   const lookersOf = (targets: readonly EnvoyTarget[]): Looker[] => {
     const make = (target: EnvoyTarget): Looker =>
-      createLooker(target, { counter: counters.of(target), clock });
+      createLooker(target, { counter: counters.of(target), witness, clock });
     lookers = new Map(targets.map((one) => [one.admin, lookers.get(one.admin) ?? make(one)]));
     return [...lookers.values()];
   };
@@ -263,7 +269,8 @@ export function createStatusReader(options: {
     return {
       ...drain,
       timers: timelineOf(config, options.killTimeoutMs),
-      orphanedDrain: drain.phase === 'idle' && newest?.state === 'DRAINING',
+      orphanedDrain: drain.phase === 'idle' && newest?.state === 'DRAINING' && !newest.isClosed,
+      listenersClosed: drain.phase === 'idle' && newest?.isClosed === true,
       abandonedDrain:
         drain.phase !== 'idle' && drain.outcome === null && !hostDrain.isUnderWay(located),
       connections: sum ? pickCount(sum) : null,
@@ -276,7 +283,7 @@ export function createStatusReader(options: {
         ? { ...describe(located, newest), silentSince: silence(located, newest) }
         : null,
       generations: targets.flatMap((target, index) =>
-        describeGeneration(target, { count: looks[index]?.count, hostState, paceOf, clock }),
+        describeGeneration(target, { look: looks[index], hostState, paceOf, clock }),
       ),
       failedStart: located?.generation?.ready === false || !located ? readFailure() : null,
       lastPoll: serving.at(-1)?.poll ?? null,
@@ -341,21 +348,22 @@ function hostStateOf(drain: DrainState): HostState {
 function describeGeneration(
   { generation }: EnvoyTarget,
   known: {
-    count: ConnectionCount | undefined;
+    look: Look | undefined;
     hostState: HostState;
     paceOf: Paces;
     clock: Clock;
   },
 ): GenerationStatus[] {
   if (!generation) return [];
-  const { count, hostState, paceOf, clock } = known;
+  const { look, hostState, paceOf, clock } = known;
+  const count = look?.count;
   const { number, ready, version, envoy, runner, startedAt, failedReload } = generation;
   const handover = openHandoverLedger(generation, silentLog).read();
   const leftMs = handover ? Math.max(0, handover.deadlineMs - clock.nowMs()) : undefined;
   return [
     {
       number,
-      state: !ready ? 'starting' : handover ? 'handing-over' : (hostState ?? 'serving'),
+      state: !ready ? 'starting' : handover ? 'handing-over' : (hostState ?? ownState(look)),
       version: version ?? null,
       pid: envoy.pid,
       runnerPid: isAttended(generation) ? runner.pid : null,
@@ -367,6 +375,12 @@ function describeGeneration(
       udp: describeUdp(generation, count),
     },
   ];
+}
+
+/** Without a drain of the host: Envoy tells. */
+function ownState(look: Look | undefined): GenerationStatus['state'] {
+  if (look?.isClosed !== true) return 'serving';
+  return look.count?.open === 0 ? 'drained' : 'draining';
 }
 
 function describeUdp(

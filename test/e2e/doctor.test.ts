@@ -30,6 +30,17 @@ describe('pm2-envoy doctor', { concurrency: 2 }, () => {
       }
     }));
 
+  it('finds a run directory whose path is too long, which no runner takes', () =>
+    withPm2(
+      {},
+      async (pm2) => {
+        const { code, stdout } = await pm2.cli('doctor', '--run-dir', `/tmp/${'long'.repeat(20)}`);
+        assert.equal(code, 1);
+        assert.match(stdout, /PROBLEM run-dir +\/tmp\/long.*: its path is longer than \d+ bytes/);
+      },
+      false,
+    ));
+
   it('says what a grace period cuts, and refuses one without a unit', () =>
     withPm2({ 'drain-timeout': '40s' }, async (pm2) => {
       assert.match((await pm2.cli('doctor', '--grace-period', '2m')).stdout, /2m covers/);

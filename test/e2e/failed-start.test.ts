@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { resolve } from 'node:path';
 import { describe, it } from 'node:test';
@@ -32,8 +33,30 @@ describe('an Envoy that does not start', () => {
         other.close();
         await pm2.untilReady();
         assert.equal((await request(http)).status, 200);
-        assert.equal((await statusOf(pm2)).failedStart, null);
+        // Its runner notes a moment later that it serves.
+        await eventually('no failed start', async () => !(await statusOf(pm2)).failedStart);
         assert.match((await pm2.http('GET', '/metrics')).body, /^pm2_envoy_failed_starts 0$/m);
+      },
+      false,
+    ));
+
+  it('for its bootstrap: `pm2 start` comes back, pm2 does not show it online, and doctor says why', () =>
+    withPm2(
+      {},
+      async (pm2) => {
+        writeFileSync(String(pm2.settings['envoy-config']), 'static_resources: {listeners: 5}');
+        // Its limit is below the time that pm2 waits for an app to be ready.
+        await pm2.pm2('start', ECOSYSTEM);
+        const statusNow = async (): Promise<string> => {
+          const list: { name: string; pm2_env: { status: string } }[] = JSON.parse(
+            await pm2.pm2('jlist'),
+          );
+          return list.find(({ name }) => name === 'envoy')?.pm2_env.status ?? '';
+        };
+        await eventually('pm2 to show it', async () => (await statusNow()) !== 'online');
+        const { code, stdout } = await pm2.cli('doctor');
+        assert.equal(code, 1);
+        assert.match(stdout, /PROBLEM envoy +no Envoy runs: its start failed at .*Envoy refuses/);
       },
       false,
     ));

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { writeFileSync } from 'node:fs';
+import { readdirSync, watch, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { pathToFileURL } from 'node:url';
@@ -8,7 +8,7 @@ import { identify, isAlive } from '../../src/host/process-identity.js';
 import { holdTcp, request } from '../support/clients.js';
 import { tableOf } from '../support/faults-page.js';
 import { type TestGeneration, type TestHost, type TestProcess, withHost } from '../support/host.js';
-import { eventually } from '../support/wait.js';
+import { eventually, letPass } from '../support/wait.js';
 
 const LONG_MS = 60_000;
 const HOUR_MS = 3_600_000;
@@ -139,6 +139,34 @@ describe('a run directory that can’t be written', { concurrency: 4 }, () => {
         assert.ok(envoy && !isAlive(envoy), 'Envoy has ended');
       }));
   }
+});
+
+describe('processes that follow a drain', () => {
+  it('write nothing while they do', () =>
+    withHost({ 'drain-timeout': '60s' }, async (host) => {
+      await host.startManager();
+      const { runner, ...target } = await host.startRunner();
+      const held = await holdTcp(target.ports.tcp);
+      const caller = host.http('POST', '/shutdown');
+      await waits(target);
+      runner.kill('SIGTERM');
+      await eventually('the runner to follow', () => /SIGTERM: stopping/.test(runner.output()));
+      await eventually('its word', () => /goes on in phase wait/.test(runner.output()), LONG_MS);
+      const changes: string[] = [];
+      const watched = watch(join(host.runDir, 'drains'), (_, name) => changes.push(`${name}`));
+      // It looks at the record 20 times a second.
+      await letPass(2_000);
+      watched.close();
+      assert.deepEqual(changes, []);
+      held.close();
+      assert.equal((await caller).status, 200);
+      assert.equal(await runner.exited, 0, runner.output());
+      const left = readdirSync(join(host.runDir, 'drains'));
+      assert.deepEqual(
+        left.filter((name) => name.endsWith('.draft')),
+        [],
+      );
+    }));
 });
 
 describe('wall clock set forward or back by an hour', { concurrency: 4 }, () => {

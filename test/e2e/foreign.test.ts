@@ -8,6 +8,17 @@ import { eventually } from '../support/wait.js';
 
 const ECOSYSTEM = resolve(import.meta.dirname, '../../ecosystem.config.js');
 
+/** All that is asked but /drain_listeners. */
+const ALLOWED = [
+  '/ready',
+  '/server_info',
+  '/stats',
+  '/listeners',
+  '/config_dump',
+  '/healthcheck/fail',
+  '/healthcheck/ok',
+];
+
 describe('an Envoy that pm2-envoy did not start (admin-address)', { concurrency: 2 }, () => {
   for (const name of ['ENVOY_BIN', 'OLDER_ENVOY_BIN'] as const) {
     it(`drains through the manager and stays up, for its owner to end (${name})`, () =>
@@ -46,6 +57,32 @@ describe('an Envoy that pm2-envoy did not start (admin-address)', { concurrency:
       assert.match(gone.stderr, /nothing listens there/);
     }));
 
+  it('forbids drain_listeners by allow_paths: its drain is not called drained, and says why', () =>
+    withForeign(
+      'ENVOY_BIN',
+      async (envoy, pm2) => {
+        await pm2.pm2('start', ECOSYSTEM);
+        await pm2.untilReady();
+        const held = await holdTcp(envoy.ports.tcp);
+        const answer = pm2.http('POST', '/shutdown');
+        await eventually('the drain to wait', async () => (await statusOf(pm2)).phase === 'wait');
+        assert.equal((await request(envoy.ports.http)).status, 200, 'it takes connections still');
+        held.close();
+        const { status: code, body } = await answer;
+        assert.deepEqual([code, JSON.parse(body).outcome], [502, 'admin-unreachable']);
+        const why =
+          /refused to close its listeners: .*answered 403.*allow it in admin\.allow_paths/;
+        assert.match((await statusOf(pm2)).lastError, why);
+        // One that takes over is refused as well; one that only looks is told the result.
+        const { code: exit, stderr } = await pm2.cli('shutdown');
+        assert.equal(exit, 5, stderr);
+        assert.match(stderr, why);
+        await pm2.pm2('stop', 'envoy-manager');
+        assert.equal((await pm2.cli('shutdown')).code, 5);
+      },
+      ALLOWED,
+    ));
+
   it('killed by its owner: envoy-gone', () =>
     withForeign('ENVOY_BIN', async (envoy, pm2) => {
       await pm2.pm2('start', ECOSYSTEM);
@@ -63,8 +100,12 @@ describe('an Envoy that pm2-envoy did not start (admin-address)', { concurrency:
 async function withForeign(
   name: 'ENVOY_BIN' | 'OLDER_ENVOY_BIN',
   use: (envoy: TestEnvoy, pm2: TestPm2) => Promise<void>,
+  allowed: readonly string[] = [],
 ): Promise<void> {
-  const envoy = await startTestEnvoy({ binary: envoyBinary(name) });
+  const envoy = await startTestEnvoy({
+    binary: envoyBinary(name),
+    ...(allowed.length > 0 ? { allowed } : {}),
+  });
   const pm2 = await preparePm2({ 'admin-address': envoy.adminUrl });
   // Admin calls and calls of the manager must not go through a proxy.
   pm2.env['HTTP_PROXY'] = 'http://127.0.0.1:9';

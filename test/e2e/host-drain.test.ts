@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { createAdminClient } from '../../src/admin/client.js';
 import { isAlive } from '../../src/host/process-identity.js';
+import { writeBootstrap } from '../support/bootstrap.js';
 import { holdTcp, request } from '../support/clients.js';
 import { envoyBinary } from '../support/envoy.js';
 import { statusOf, type TestPm2, withPm2 } from '../support/pm2.js';
@@ -213,13 +214,50 @@ describe('a drain that meets a reload', { concurrency: 2 }, () => {
     }));
 });
 
-describe('what Envoy shows', () => {
+describe('what Envoy shows', { concurrency: 2 }, () => {
+  for (const [what, more] of [
+    ['by its counter', {}],
+    [
+      'by its sockets, where a stats_matcher hides the counter',
+      { stats_config: { stats_matcher: { reject_all: true } } },
+    ],
+  ] as const) {
+    it(`is shown, ${what}: closed by somebody else, a generation is draining, then drained`, () =>
+      withPm2(
+        {},
+        async (pm2) => {
+          writeBootstrap(String(pm2.settings['envoy-config']), pm2.ports, pm2.backend, more);
+          await pm2.start();
+          const held = await holdTcp(pm2.ports.tcp);
+          const shown = async (state: string) => {
+            const { listenersClosed, generations } = await statusOf(pm2);
+            return listenersClosed === (state !== 'serving') && generations[0]?.state === state;
+          };
+          await soon('it to serve', () => shown('serving'));
+          await closeListeners(pm2);
+          await soon('it to be draining', () => shown('draining'));
+          const { body } = await pm2.http('GET', '/metrics');
+          assert.match(body, /^pm2_envoy_generations\{state="draining"\} 1$/m);
+          assert.match(body, /^pm2_envoy_generations\{state="serving"\} 0$/m);
+          await soon('no longer ready', async () =>
+            /listeners-closed/.test((await pm2.http('GET', '/readyz')).body),
+          );
+          const { code, stderr } = await pm2.cli('resume');
+          assert.deepEqual([code, /listeners are closed/.test(stderr)], [4, true], stderr);
+          held.close();
+          await soon('it to be drained', () => shown('drained'));
+          const { stdout } = await pm2.cli('status');
+          assert.match(stdout, /^phase +idle, but Envoy’s listeners are closed/m);
+          // A drain of the host is not in its way, and says what is so.
+          assert.deepEqual(await shutdown(pm2), { status: 200, outcome: 'drained' });
+        },
+        false,
+      ));
+  }
+
   it('comes before any record: closed listeners are not ready, and not resumed', () =>
     withPm2({}, async (pm2) => {
-      const [generation] = pm2.generations();
-      const admin = createAdminClient({ kind: 'unix', path: generation?.adminSocket ?? '' });
-      await admin.closeListeners();
-      admin.close();
+      await closeListeners(pm2);
       await soon('no longer ready', async () =>
         /listeners-closed/.test((await pm2.http('GET', '/readyz')).body),
       );
@@ -290,6 +328,14 @@ describe('pm2 in the middle of a reload', { concurrency: 2 }, () => {
       void reloading;
     }));
 });
+
+/** As somebody does who knows nothing of pm2-envoy. */
+async function closeListeners(pm2: TestPm2): Promise<void> {
+  const [generation] = pm2.generations();
+  const admin = createAdminClient({ kind: 'unix', path: generation?.adminSocket ?? '' });
+  await admin.closeListeners();
+  admin.close();
+}
 
 /** Validates as Envoy does, and then never comes up. */
 function stuckEnvoy(pm2: TestPm2): string {

@@ -35,7 +35,7 @@ describe('GET /metrics without an answer of Envoy', { concurrency: 2 }, () => {
       assert.equal(metrics.value('open_connections'), undefined);
       assert.equal(metrics.value('phase', { phase: 'delay' }), 1);
       assert.ok((metrics.value('drain_time_left_seconds', { command: 'shutdown' }) ?? 0) > 1);
-      assert.equal(metrics.value('generations', { state: 'serving' }), 1);
+      assert.equal(metrics.value('generations', { state: 'draining' }), 1);
       envoy.kill('SIGCONT');
       await eventually('Envoy', async () => (await scrape(host)).value('envoy_up') === 1);
       await answer;

@@ -25,7 +25,7 @@ describe('pm2-envoy shutdown on a terminal', { concurrency: 2 }, () => {
           /^Draining generation 1 \(Envoy 1\.40\.0\) since \d\d:\d\d:\d\d, for /,
         );
         assert.match(
-          rows.slice(1, 4).join(),
+          rows.slice(1, 5).join(),
           /✓ fail-health +<?1s,.*✓ delay +[678]s,.*✓ close +<?1s/,
         );
         const text = rows.join('\n');

@@ -83,18 +83,18 @@ describe('POST /shutdown', { concurrency: 2 }, () => {
       held.close();
     }));
 
-  it('with a quiet-period loses none of 100 requests/s that go on for 15 s', () =>
-    withPm2({ 'check-delay': '30s', 'quiet-period': '2s', 'drain-timeout': '60s' }, async (pm2) => {
+  it('with a quiet-period loses none of 100 requests/s that go on for 10 s', () =>
+    withPm2({ 'check-delay': '30s', 'quiet-period': '4s', 'drain-timeout': '60s' }, async (pm2) => {
       const startedAt = Date.now();
       const answer = pm2.http('POST', '/shutdown');
       const requests: Promise<number>[] = [];
-      while (Date.now() - startedAt < 15_000) {
+      while (Date.now() - startedAt < 10_000) {
         requests.push(request(pm2.ports.http).then((reply) => reply.status));
         await letPass(10);
       }
       const statuses = await Promise.all(requests);
       assert.deepEqual(new Set(statuses), new Set([200]));
-      assert.ok(statuses.length > 500, `${statuses.length} requests`);
+      assert.ok(statuses.length > 300, `${statuses.length} requests`);
       const { status: code, body } = await answer;
       assert.deepEqual([code, JSON.parse(body).outcome], [200, 'drained']);
       const tookMs = JSON.parse(body).durationMs;

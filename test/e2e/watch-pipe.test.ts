@@ -240,7 +240,10 @@ describe('pm2-envoy shutdown in a pipe', { concurrency: 2 }, () => {
         notes.join('\n'),
       );
       for (const line of notes.slice(0, -1)) assert.match(line, TIME);
-      assert.match(notes[0] ?? '', / delay: 1 of 1 open \(1 tcp\); at most \d+s left/);
+      assert.match(
+        notes[0] ?? '',
+        / delay: 1 of 1 open \(1 tcp\); listeners close in \ds, at most \d+s left/,
+      );
       assert.match(notes.at(-2) ?? '', / finish: drained, 0 of 1 open$/);
       assert.match(draining.lines().join('\n'), /^drained after [\d.]+s, 0 connections left$/);
     }));

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { isBuiltin } from 'node:module';
 import { dirname, join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
@@ -56,6 +56,20 @@ function outputOf(app: string): string {
   return stdout;
 }
 
+it('what is bundled asks for no package that an install does not bring', () => {
+  const manifest = JSON.parse(readFileSync(join(DIST, '../package.json'), 'utf8'));
+  const brought = Object.keys({ ...manifest.dependencies, ...manifest.optionalDependencies });
+  for (const folder of ['bundle', 'bundle/cli']) {
+    for (const file of readdirSync(join(DIST, folder)).filter((name) => name.endsWith('.js'))) {
+      const text = readFileSync(join(DIST, folder, file), 'utf8');
+      for (const [, name = ''] of text.matchAll(/import\("((?:@[^/"]+\/)?[^./"][^/"]*)[^"]*"\)/g)) {
+        assert.ok(isBuiltin(name) || brought.includes(name), `${file} imports ${name}`);
+      }
+      assert.doesNotMatch(text, /(?:require|import)\("pino-pretty"\)/, "yarn 1 can't install it");
+    }
+  }
+});
+
 describe('the bundled command line', () => {
   it('is one program: a command runs for a moment, and loading is most of it', () => {
     const { text, packages } = loadedBy([join(DIST, 'cli', 'main.js')]);
@@ -83,7 +97,7 @@ describe('the bundled apps', () => {
   it('are no larger than they were, by more than a library', () => {
     const kB = (app: string): number => Math.round(loadedAtStart(app).length / 1_000);
     assert.ok(kB('manager') < 680, `the manager loads ${kB('manager')} kB`);
-    assert.ok(kB('runner') < 345, `the runner loads ${kB('runner')} kB`);
+    assert.ok(kB('runner') < 355, `the runner loads ${kB('runner')} kB`);
   });
 
   it('do not have Node load its own fetch, which takes 5 MiB', () => {

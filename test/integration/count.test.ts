@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { systemClock } from '../../src/clock.js';
 import { type Counted, createCounters } from '../../src/drain/count.js';
+import { createWitness } from '../../src/drain/witness.js';
 import { identify } from '../../src/host/process-identity.js';
 import { createLooker } from '../../src/status/look.js';
 import { cluster, httpTo, listener, tcpTo } from '../support/bootstrap.js';
@@ -72,7 +73,11 @@ describe('what a real Envoy has open', { concurrency: 2 }, () => {
         const counter = counterOf(envoy);
         await eventually('both to be counted', async () => openOf(await counter.count()) === 2);
         const target = { name: 'Envoy', admin: envoy.admin, process: identify(envoy.pid) };
-        const look = await createLooker(target, { counter, clock: systemClock }).look();
+        const look = await createLooker(target, {
+          counter,
+          witness: createWitness(),
+          clock: systemClock,
+        }).look();
         assert.ok(look.peers.kind === 'known', JSON.stringify(look));
         assert.equal(look.peers.oldest.length, 1);
         assert.equal(look.count?.open, 2);

@@ -55,7 +55,7 @@ const ALL_COMMANDS: readonly (readonly string[])[] = helpOf([])
     return inside.length > 0 ? inside.map((word) => [name, word]) : [[name]];
   });
 /** Commands of the plugins that docs/plugins.md makes up. */
-const OF_PLUGINS = ['hello', 'cache'];
+const OF_PLUGINS = ['hello', 'cache', 'consul'];
 
 describe('docs/configuration.md', () => {
   it('is what scripts/configuration-page.js makes of the schema', async () => {

@@ -47,14 +47,16 @@ describe('the package', () => {
     symlinkSync(ROOT, join(folder, 'node_modules/pm2-envoy'));
     writeFileSync(
       join(folder, 'plugin.mts'),
-      `import { envoyApps, Pm2EnvoyError, type Config, type HookContext, type Plugin, type PluginHost, type Status } from 'pm2-envoy';
+      `import { envoyApps, Pm2EnvoyError, type Config, type HookContext, type Plugin, type PluginHost, type PluginSchema, type Status } from 'pm2-envoy';
       import * as command from 'pm2-envoy/command';
       import * as webhook from 'pm2-envoy/webhook';
+      import { createTestHost } from 'pm2-envoy/testing';
       export class Announce implements Plugin {
+        static schema: PluginSchema = { file: { format: 'path', doc: 'Where to.' } };
         hooks = { 'after:shutdown:finish': ({ drain, log }: HookContext) => log.info(String(drain?.connectionsLeft)) };
         constructor(readonly host: PluginHost, readonly options: Readonly<Record<string, unknown>>) {}
       }
-      export const all = [envoyApps, Pm2EnvoyError, command, webhook];
+      export const all = [envoyApps, Pm2EnvoyError, command, webhook, () => createTestHost(Announce, { file: '/a' }).run('shutdown')];
       export type Used = Config | Status;\n`,
     );
     execFileSync(

@@ -1,12 +1,9 @@
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
-import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { HostDrain } from '../../src/drain/host-drain.js';
 import { createApp } from '../../src/manager/http/app.js';
 import { createPage } from '../../src/manager/http/page.js';
 import { serve } from '../../src/manager/http/serve.js';
-import { PACKAGE_ROOT } from '../../src/package-root.js';
 import type { Status } from '../../src/status/status.js';
 import { type Answer, ask } from '../support/ask.js';
 import { createFakeClock, createFakeLog } from '../unit/fakes.js';
@@ -123,13 +120,13 @@ describe('GET /', () => {
       );
     }));
 
-  it('is small: page, script and style are under 36 kB', () =>
+  it('is small: page, script and style are under 38 kB', () =>
     withPage(makeStatus(), async (ask) => {
       const loaded = await loadAll(ask);
       loaded.delete('/page/icon.svg');
       const sizes = [...loaded.values()].map(({ body }) => Buffer.byteLength(body));
       const bytes = sizes.reduce((sum, size) => sum + size, 0);
-      assert.ok(bytes < 36_000, `${bytes} bytes`);
+      assert.ok(bytes < 38_000, `${bytes} bytes`);
       assert.doesNotMatch(loaded.get('/page/main.js')?.body ?? '', /\/\*\*|sourceMappingURL/);
     }));
 

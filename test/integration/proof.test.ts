@@ -131,6 +131,29 @@ describe('startGeneration, beside one in service', { concurrency: 2 }, () => {
           await load;
         }));
 
+      it('is given up before it is LIVE when what came is rejected, and another source is waited for: 0 lost', () =>
+        withGenerations(binary, async (stage) => {
+          stage.write('rds.json', { resources: [routes()] });
+          rds(stage);
+          await stage.start();
+          const { virtual_hosts: hosts, ...more } = routes();
+          // Two virtual hosts for the same domain.
+          const twice = { ...more, virtual_hosts: [...hosts, { ...hosts[0], name: 'again' }] };
+          stage.write('rds.json', { resources: [twice] });
+          const away = fromNobody('GRPC', { initial_fetch_timeout: '50s' });
+          rds(stage, [rdsListener('slow', port(stage, 1), { route: 'r2', source: away })]);
+          let isOver = false;
+          const load = (async () => {
+            while (!isOver) assert.equal((await request(port(stage))).status, 200);
+          })();
+          await rejects(
+            stage.start(),
+            /^generation 2 lacks .*: routes r1 \(RDS\): what came was rejected/,
+          );
+          isOver = true;
+          await load;
+        }));
+
       it('takes over when it serves the same, and when the bootstrap has other listeners', () =>
         withGenerations(binary, async (stage) => {
           lds(stage, [webListener('web', port(stage))], [webListener('static', port(stage, 1))]);
@@ -232,13 +255,18 @@ function routes() {
   };
 }
 
-function rds(stage: TestGenerations): void {
-  const path = join(stage.folder, 'rds.json');
-  const hcm = {
-    route_config: undefined,
-    rds: { route_config_name: 'r1', config_source: fromFile(path) },
-  };
-  stage.bootstrap([webListener('web', port(stage), {}, hcm)]);
+function rds(stage: TestGenerations, more: readonly object[] = []): void {
+  const source = fromFile(join(stage.folder, 'rds.json'));
+  stage.bootstrap([rdsListener('web', port(stage), { route: 'r1', source }), ...more]);
+}
+
+function rdsListener(
+  name: string,
+  at: number,
+  { route, source }: { route: string; source: object },
+): object {
+  const rds = { route_config_name: route, config_source: source };
+  return webListener(name, at, {}, { route_config: undefined, rds });
 }
 
 function secret({ folder }: TestGenerations) {

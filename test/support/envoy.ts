@@ -38,6 +38,8 @@ export interface TestEnvoyOptions {
   /** Root keys of the bootstrap to replace. */
   bootstrap?: Record<string, unknown>;
   args?: string[];
+  /** Paths that admin.allow_paths allows; unless given, all. */
+  allowed?: readonly string[];
   /** Words before the command; its admin interface is a unix socket then, which any namespace reaches. */
   within?: readonly string[];
 }
@@ -52,7 +54,11 @@ export async function startTestEnvoy(options: TestEnvoyOptions = {}): Promise<Te
   const file = join(folder.path, 'envoy.yaml');
   const { within } = options;
   const socket = within && join(folder.path, 'admin.sock');
-  const ownAdmin = socket && { admin: { address: { pipe: { path: socket } } } };
+  const address = socket
+    ? { pipe: { path: socket } }
+    : { socket_address: { address: '127.0.0.1', port_value: admin } };
+  const allow_paths = options.allowed?.map((prefix) => ({ prefix }));
+  const ownAdmin = { admin: { address, ...(allow_paths ? { allow_paths } : {}) } };
   writeBootstrap(file, ports, backend, { ...ownAdmin, ...options.bootstrap });
   const log = openSync(join(folder.path, 'envoy.log'), 'w');
   const [command = '', ...args] = [...(within ?? []), binary, '-c', file, '--disable-hot-restart'];

@@ -13,7 +13,8 @@ import { eventually } from './wait.js';
 
 const run = promisify(execFile);
 const require = createRequire(import.meta.url);
-const PM2 = require.resolve('pm2/bin/pm2');
+/** `PM2_BIN`: another version's. */
+const PM2 = process.env['PM2_BIN'] ?? require.resolve('pm2/bin/pm2');
 const PM2_RUNTIME = require.resolve('pm2/bin/pm2-runtime');
 const ROOT = resolve(import.meta.dirname, '../..');
 /** No pm2 command of a test takes this long; one that does is a fault. */

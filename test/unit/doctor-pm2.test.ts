@@ -45,6 +45,11 @@ describe('checkPm2', () => {
     );
   });
 
+  it('does not believe that an app is online that has no process', () => {
+    const [first = ''] = said({ ...RUNNER, status: 'online', pid: 0 });
+    assert.match(first, /^problem pm2 shows the app envoy as online, and it has no process/);
+  });
+
   it('has one advice for an app that is stopped', () => {
     assert.deepEqual(said({ ...RUNNER, status: 'stopped', pid: 0 }), [
       'problem the app envoy is stopped -> `pm2-envoy redeploy` starts it',

@@ -141,12 +141,16 @@ describe('createDrainer drain', () => {
     assert.ok(result.durationMs < 13_000);
   });
 
-  it('goes on to the end where Envoy forbids every path that drains', async () => {
+  it('waits, but is never drained, where Envoy forbids every path that drains', async () => {
     const { drainer, envoy, clock, startMs } = setUp();
     envoy.failFault = adminError('admin-refused');
     envoy.closeFault = adminError('admin-refused');
     clock.at(startMs + 20_000, () => setOpen(envoy, 0));
-    assert.equal((await drainer.drain()).outcome, 'drained');
+    const { outcome, durationMs, connectionsLeft } = await drainer.drain();
+    assert.deepEqual([outcome, connectionsLeft], ['admin-unreachable', 0]);
+    assert.ok(durationMs >= 20_000 && durationMs < 26_000, `${durationMs} ms`);
+    assert.equal(envoy.calls.filter((call) => call === 'close').length, 1, 'it is not asked again');
+    assert.match(drainer.current()?.lastError() ?? '', /refused to close its listeners/);
   });
 
   it('gives every caller the same promise, also after the end', async () => {

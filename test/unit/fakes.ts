@@ -289,7 +289,7 @@ export function makeResult(more: Partial<DrainResult> = {}): DrainResult {
 export const idleStatus: Status = {
   ...{ phase: 'idle', outcome: null, startedAt: null, deadline: null, timeLeftMs: null },
   ...{ connectionsAtStart: null, durationMs: null, connectionsLeft: null },
-  ...{ orphanedDrain: false, abandonedDrain: false },
+  ...{ orphanedDrain: false, listenersClosed: false, abandonedDrain: false },
   ...{ connections: null, activeRequests: null, newConnectionsPerSecond: null, paceLeftMs: null },
   ...{ oldestPeers: [], oldestPeersNote: null, lastPoll: null, lastError: null },
   ...{ envoy: null, generations: [], failedStart: null, holding: null, listenersCloseAt: null },
@@ -317,6 +317,7 @@ export function makePm2Process(more: Partial<Pm2Process> = {}): Pm2Process {
     script: '/app.js',
     cwd: '/',
     env: {},
+    givenEnv: {},
     args: [],
     settings: {
       execMode: 'cluster_mode',
@@ -336,9 +337,10 @@ export function makePm2Process(more: Partial<Pm2Process> = {}): Pm2Process {
 export const deadIdentity: ProcessIdentity = { pid: process.pid, startTime: 'another life' };
 
 /** No one cancels a drain. */
-export const undecided: Pick<DrainLedger, 'decide' | 'decision'> = {
+export const undecided: Pick<DrainLedger, 'decide' | 'decision' | 'hasLater'> = {
   decide: (decision) => decision,
   decision: () => undefined,
+  hasLater: () => false,
 };
 
 /** A folder that is removed when the tests of the file are over. */

@@ -11,6 +11,7 @@ const status: Status = {
   ...NO_DRAIN,
   timers: null,
   orphanedDrain: false,
+  listenersClosed: false,
   abandonedDrain: false,
   connections: {
     open: 2,

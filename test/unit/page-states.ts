@@ -13,6 +13,7 @@ export function makeStatus(changed: Partial<Status> = {}): Status {
     ...NO_DRAIN,
     timers: null,
     orphanedDrain: false,
+    listenersClosed: false,
     abandonedDrain: false,
     connections: {
       open: 12,

@@ -143,14 +143,19 @@ describe('openLedger claim', () => {
     assert.equal(open(base).claim(by(me), lateMs + 6_000).lead, true);
   });
 
-  it('leads on where this process leads already', () => {
+  it('leads on by the ledger that leads already; another one of this process follows', () => {
     const base = newBase();
     const ledger = open(base);
     ledger.claim(by(me), NOW_MS);
     ledger.update(by(me, { phase: 'delay' }));
-    const again = open(base).claim(by(me), NOW_MS + 5);
-    assert.equal(again.lead, true);
-    assert.equal(again.record.phase, 'delay');
+    for (const [one, lead] of [
+      [open(base), false],
+      [ledger, true],
+    ] as const) {
+      const again = one.claim(by(me), NOW_MS + 5);
+      assert.equal(again.lead, lead);
+      assert.equal(again.record.phase, 'delay');
+    }
   });
 
   it('does not run a drain again that has ended', () => {

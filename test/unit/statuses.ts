@@ -7,6 +7,7 @@ export function statusWith(part: Partial<Status> = {}): Status {
     ...NO_DRAIN,
     timers: null,
     orphanedDrain: false,
+    listenersClosed: false,
     abandonedDrain: false,
     connections: openOn({ '0.0.0.0_10000': 4 }),
     activeRequests: 3,

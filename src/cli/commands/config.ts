@@ -66,7 +66,9 @@ function foundEnvoy(env: NodeJS.ProcessEnv | undefined): Setting {
 }
 
 /** The running app's, which is what counts on this host; this shell's where it was given some, or there is no app. */
-async function whatCounts(cli: CliContext): Promise<LoadedConfig & { env?: NodeJS.ProcessEnv }> {
+export async function whatCounts(
+  cli: CliContext,
+): Promise<LoadedConfig & { env?: NodeJS.ProcessEnv }> {
   const own = cli.load();
   if (cli.isGivenSettings || own.config.adminAddress) return own;
   const app = await findApp(own).catch(() => undefined);

@@ -23,6 +23,7 @@ export async function runShutdown(cli: CliContext): Promise<number> {
   const { result, seen } = await drainSomehow(cli, config);
   if (cli.json) cli.io.out(JSON.stringify(result));
   else cli.io.say(describeResult(result, seen), 'stdout');
+  if (result.outcome === 'admin-unreachable' && seen?.lastError) cli.io.say(seen.lastError);
   if (result.outcome === 'drained' || result.outcome === 'timeout') {
     cli.io.say('Envoy accepts no more connections; `pm2-envoy redeploy` brings up a new one.');
   }
@@ -47,20 +48,21 @@ export function exitCodeOfOutcome(outcome: DrainOutcome): number {
 }
 
 /** `seen` is the last status of the drain; undefined: it was over before anyone looked. */
-async function drainSomehow(
-  cli: CliContext,
-  config: Config,
-): Promise<{ result: DrainResult; seen: Status | undefined }> {
+interface Drained {
+  result: DrainResult;
+  seen: Status | undefined;
+}
+
+async function drainSomehow(cli: CliContext, config: Config): Promise<Drained> {
   const progress = createDrainProgress(cli);
-  const withSeen = (result: DrainResult) => ({ result, seen: progress.latest() });
   const manager = createManagerClient(config, findRunDir(config.runDir));
   try {
-    return withSeen(await drainByManager(cli, manager, progress));
+    return await drainByManager(cli, manager, progress);
   } catch (error) {
     if (!isPm2EnvoyError(error, 'manager-unreachable')) throw error;
     cli.io.say(`${error.message}: draining Envoy directly`);
     const direct = await openDirectDrain(cli, config, manager.hung());
-    return withSeen(await drainDirectly(cli, { config, direct, progress }));
+    return await drainDirectly(cli, { config, direct, progress });
   } finally {
     progress.close();
   }
@@ -70,10 +72,11 @@ async function drainByManager(
   cli: CliContext,
   manager: ManagerClient,
   progress: DrainProgress,
-): Promise<DrainResult> {
+): Promise<Drained> {
   const forget = cli.io.onInterrupt(() => describeInterrupted(progress.latest()?.phase));
   try {
-    return await progress.follow(manager.shutdown(), manager.status);
+    const result = await progress.follow(manager.shutdown(), manager.status);
+    return withSeen(result, { progress, read: manager.status });
   } finally {
     forget();
   }
@@ -82,7 +85,7 @@ async function drainByManager(
 async function drainDirectly(
   cli: CliContext,
   parts: { config: Config; direct: DirectDrain; progress: DrainProgress },
-): Promise<DrainResult> {
+): Promise<Drained> {
   const { config, direct, progress } = parts;
   const { hostDrain, host, runDir, log } = direct;
   // A connection of its own: the drain must not queue behind the progress display.
@@ -102,10 +105,20 @@ async function drainDirectly(
     );
     progress.close();
     await host.settled();
-    return result;
+    return withSeen(result, { progress, read: status.read });
   } finally {
     forget();
   }
+}
+
+/** Why Envoy could not be drained is known only at the end. */
+async function withSeen(
+  result: DrainResult,
+  look: { progress: DrainProgress; read: () => Promise<Status> },
+): Promise<Drained> {
+  const seen = look.progress.latest();
+  if (result.outcome !== 'admin-unreachable') return { result, seen };
+  return { result, seen: await look.read().catch(() => seen) };
 }
 
 function phaseOf(hostDrain: HostDrain): DrainPhase | undefined {

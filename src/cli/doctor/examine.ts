@@ -8,7 +8,7 @@ import { checkLaunch } from '../../envoy/launch.js';
 import { isPm2EnvoyError, messageOf, systemCodeOf } from '../../errors.js';
 import { migratesAcceptQueues } from '../../host/accept-queue.js';
 import { openGenerations } from '../../host/generations.js';
-import { findRunDir } from '../../host/run-dir.js';
+import { findRunDir, pathFault } from '../../host/run-dir.js';
 import { silentLog } from '../../log.js';
 import { createDrainHost } from '../../plugins/drain-host.js';
 import { appConfig } from '../../pm2/app-config.js';
@@ -48,6 +48,7 @@ export async function examine(
       ? [...checkPm2(found), ...checkNeighbours(found, config)]
       : [notUnderPm2(app, loaded.config)]),
     ...findings,
+    ...checkRunDir(findRunDir(config.runDir)),
     ...checkTimers({
       config,
       killTimeoutMs,
@@ -115,6 +116,12 @@ async function checkBootstrap(
   }
   const version = await versionOf(binary);
   return ok('configuration', `valid, and Envoy ${version} (${binary}) takes ${config.envoyConfig}`);
+}
+
+function checkRunDir(runDir: string): Finding[] {
+  const fault = pathFault(runDir);
+  if (!fault) return [];
+  return [problem('run-dir', `${runDir}: ${fault}`, 'set run-dir to a folder with a shorter path')];
 }
 
 /** Nothing is said of a bootstrap without UDP. */

@@ -1,8 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { MODULE } from '../../config/module-settings.js';
+import { messageOf } from '../../errors.js';
+import { appConfig } from '../../pm2/app-config.js';
 import { LISTEN_TIMEOUT_MS } from '../../pm2/apps.js';
 import type { Pm2Process } from '../../pm2/daemon.js';
-import { type FoundApp, runDirOf } from '../../pm2/find-app.js';
+import { type FoundApp, isModule, runDirOf } from '../../pm2/find-app.js';
+import { openModuleState } from '../../pm2/module/state.js';
 import { scriptFault } from '../../pm2/script-fault.js';
 import { type Finding, ok, problem } from './finding.js';
 
@@ -18,6 +22,7 @@ export function checkPm2(found: FoundApp): Finding[] {
     ...checkSettings(app),
     ...checkManagerApp(found),
     ...[app, manager].flatMap(checkScript),
+    ...checkModule(found),
     ...checkKillSignal(home),
   ];
   return findings.length > 0 ? findings : [ok('pm2', describeApps(home, app, manager))];
@@ -40,7 +45,17 @@ function instancesOf(app: Pm2Process, all: readonly Pm2Process[]): Pm2Process[] 
 }
 
 /** An Envoy that does not start is another finding, with the reason. */
-function checkStatus({ name, status }: Pm2Process): Finding[] {
+function checkStatus({ name, status, pid }: Pm2Process): Finding[] {
+  if (status === 'online' && pid === 0) {
+    const message = `pm2 shows the app ${name} as online, and it has no process`;
+    return [
+      problem(
+        'pm2',
+        message,
+        `\`pm2 logs ${name}\` says why it has ended; correct it, and \`pm2 restart ${name}\``,
+      ),
+    ];
+  }
   if (status === 'online' || status === 'launching' || status === 'waiting restart') return [];
   const remedy =
     status === 'errored'
@@ -115,6 +130,29 @@ function checkManagerApp({ process: app, manager }: FoundApp): Finding[] {
       `set one run-dir where both apps read it, and \`pm2 restart ${name}\``,
     ),
   ];
+}
+
+/** What `pm2 set` has set, and the module has not taken over. */
+function checkModule({ home, manager }: FoundApp): Finding[] {
+  if (!manager || !isModule(manager)) return [];
+  const accepted = openModuleState(home).accepted()?.env[MODULE];
+  if (manager.givenEnv[MODULE] === accepted) return [];
+  return [
+    problem(
+      'pm2',
+      `what was set last is refused, and Envoy goes on with the settings before: ${refusalOf(manager)}`,
+      `\`pm2 set ${MODULE}:KEY VALUE\` with a right one, or \`pm2 unset ${MODULE}:KEY && pm2 restart ${MODULE}\``,
+    ),
+  ];
+}
+
+function refusalOf(manager: Pm2Process): string {
+  try {
+    appConfig(manager);
+    return `\`pm2 logs ${MODULE}\` says why`;
+  } catch (error) {
+    return messageOf(error).replaceAll('\n', '; ');
+  }
 }
 
 function describeApps(home: string, app: Pm2Process, manager: Pm2Process | undefined): string {

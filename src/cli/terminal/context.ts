@@ -15,6 +15,11 @@ export interface CliContext {
   load(env?: Readonly<Record<string, string>>): LoadedConfig;
   /** Whether this call has settings of its own: `--config`, or a flag. */
   readonly isGivenSettings: boolean;
+  /** Those, as they were typed. */
+  readonly given: {
+    readonly configFile: string | undefined;
+    readonly flags: Readonly<Record<string, string>>;
+  };
   /** The exit code of a command that ends well, but not with 0. */
   endWith(code: number): void;
 }

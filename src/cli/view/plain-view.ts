@@ -71,6 +71,7 @@ export function watchLine(status: Status): PlainLine {
     drain ? drain.text : `${outcome ?? phase}: ${open}`,
     `${says.replace(/ +/g, ' ')}${where}`,
     ...(envoy?.listeners === 0 ? ['no listener: it serves nothing'] : []),
+    ...(status.listenersClosed ? ['its listeners are closed'] : []),
     ...(orphanedDrain ? ['another program has failed its health check'] : []),
     ...(status.abandonedDrain ? ['no process continues the drain'] : []),
     ...generations

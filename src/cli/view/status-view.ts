@@ -173,6 +173,10 @@ const NEAR_MS = 30_000;
 /** Where the drain is. */
 export function phaseRow({ phase, outcome, startedAt, orphanedDrain, ...status }: Status): Row {
   const label = 'phase';
+  if (status.listenersClosed) {
+    const text = 'idle, but Envoy’s listeners are closed (`pm2-envoy redeploy`)';
+    return { label, text, ...BAD };
+  }
   if (orphanedDrain) {
     const text = 'idle, but another program has failed Envoy’s health check (`pm2-envoy resume`)';
     return { label, text, ...WARN };

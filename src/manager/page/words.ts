@@ -44,8 +44,8 @@ const OUTCOMES: Readonly<Record<DrainOutcome, readonly [tone: Tone, title: strin
     'envoy-gone': ['warn', 'Envoy is gone', `It ended during the drain. ${NEXT}`],
     'admin-unreachable': [
       'bad',
-      'Envoy could not be asked',
-      'It did not answer until drain-timeout was over: see `pm2 logs envoy`.',
+      'Envoy could not be drained',
+      'It did not answer until drain-timeout was over, or refused to close its listeners: the last error below says which.',
     ],
   };
 
@@ -92,9 +92,17 @@ function clockOf(iso: string): string {
   return Number.isNaN(Date.parse(iso)) ? iso : new Date(iso).toISOString().slice(11, 19);
 }
 
-function idleHeadline({ envoy, orphanedDrain, generations, failedStart }: Status): Headline {
+function idleHeadline(status: Status): Headline {
+  const { envoy, orphanedDrain, generations, failedStart } = status;
   if (!envoy && failedStart) return failedHeadline(failedStart);
   if (!envoy) return say('bad', 'There is no Envoy', NEXT);
+  if (status.listenersClosed) {
+    return say(
+      'bad',
+      'Out of service, without a drain',
+      'Envoy’s listeners are closed, and nothing opens them again: `pm2-envoy redeploy` brings up a new Envoy.',
+    );
+  }
   if (orphanedDrain) {
     return say(
       'bad',

@@ -69,10 +69,41 @@ export interface Plugin {
 }
 
 /** A plugin class, as in the Serverless framework: its constructor gets the host and the plugin's options. */
-export type PluginClass = new (
-  host: PluginHost,
-  options: Readonly<Record<string, unknown>>,
-) => Plugin;
+export interface PluginClass {
+  new (host: PluginHost, options: Readonly<Record<string, unknown>>): Plugin;
+  /** What its options may be: they are checked against it before the constructor gets them. */
+  readonly schema?: PluginSchema;
+}
+
+/** The options of a plugin by their names, in the words of pm2-envoy's own configuration. */
+export type PluginSchema = Readonly<Record<string, OptionSpec>>;
+
+/** One option of a plugin. */
+export interface OptionSpec {
+  format: OptionFormat;
+  /** Where it is left out; null: it is not set then. Without a default it has to be given. */
+  default?: unknown;
+  /** One line for `pm2-envoy plugin list`. */
+  doc: string;
+  /** Its value is never shown. */
+  secret?: true;
+}
+
+/**
+ * What an option may be: one of these texts, or of a kind. `duration` and `positive duration` come as milliseconds, `path`
+ * comes absolute. In a `text`, `url`, `path` or `list`, `${NAME}` stands for an environment variable.
+ */
+export type OptionFormat =
+  | readonly string[]
+  | 'text'
+  | 'url'
+  | 'flag'
+  | 'list'
+  | 'count'
+  | 'port'
+  | 'path'
+  | 'duration'
+  | 'positive duration';
 
 /** What runs the plugins. */
 export interface PluginHost {

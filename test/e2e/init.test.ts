@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import { preparePm2, type TestPm2 } from '../support/pm2.js';
+import { eventually } from '../support/wait.js';
+
+const ROOT = resolve(import.meta.dirname, '../..');
+const ENDS = { commonjs: 'js', esm: 'mjs', json: 'json', yaml: 'yaml' };
+
+/** In a folder from which Node does not find pm2-envoy, as after `npm install --global`. */
+describe('pm2-envoy init', () => {
+  let pm2: TestPm2;
+  before(async () => {
+    pm2 = await preparePm2();
+  });
+  after(() => pm2.stop());
+
+  /** What is printed is what stdout has: the rest is said on stderr. */
+  const init = async (...words: string[]): Promise<string> => {
+    const { code, stdout, stderr } = await pm2.cli('init', ...words);
+    assert.equal(code, 0, stderr);
+    return stdout;
+  };
+  const names = async (): Promise<string[]> => {
+    const list: { name: string }[] = JSON.parse(await pm2.pm2('jlist'));
+    return list.map(({ name }) => name).sort();
+  };
+
+  for (const [format, end] of Object.entries(ENDS)) {
+    it(`prints a file in ${format} that pm2 starts`, async () => {
+      const file = join(pm2.folder, `ecosystem.config.${end}`);
+      writeFileSync(file, await init('--format', format, '--check-delay', '1s'));
+      await pm2.pm2('start', file);
+      await pm2.untilReady();
+      assert.deepEqual(await names(), ['envoy', 'envoy-manager']);
+      const { stdout } = await pm2.cli('config');
+      assert.match(stdout, /check-delay +1s +PM2_ENVOY_CHECK_DELAY/);
+      await pm2.pm2('delete', 'all');
+    });
+  }
+
+  it('with --name: apps, run directory and port of their own', async () => {
+    const file = join(pm2.folder, 'edge.config.js');
+    const { PM2_ENVOY_CONFIG: _, ...env } = pm2.env;
+    const script = execFileSync(
+      process.execPath,
+      [pm2.cliPath, 'init', '--name', 'edge', '--envoy-config', 'envoy.yaml'],
+      { cwd: pm2.folder, env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] },
+    );
+    assert.match(script, /name: 'edge'/);
+    assert.match(script, /PM2_ENVOY_RUN_DIR: '\.edge'/);
+    const port = /PM2_ENVOY_SERVE_PORT: '(\d+)'/.exec(script)?.[1];
+    writeFileSync(file, script);
+    await pm2.pm2('start', file);
+    await eventually('/readyz', async () => (await fetch(`http://127.0.0.1:${port}/readyz`)).ok);
+    assert.deepEqual(await names(), ['edge', 'edge-manager']);
+    await pm2.pm2('delete', 'all');
+  });
+
+  it('imports by name where the folder has pm2-envoy, in the folder’s own kind of module', () => {
+    const folder = join(pm2.folder, 'project');
+    mkdirSync(join(folder, 'node_modules'), { recursive: true });
+    symlinkSync(ROOT, join(folder, 'node_modules/pm2-envoy'));
+    const print = (type: string): string => {
+      writeFileSync(join(folder, 'package.json'), JSON.stringify({ type }));
+      return execFileSync(process.execPath, [pm2.cliPath, 'init'], {
+        ...{ cwd: folder, env: pm2.env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] },
+      });
+    };
+    assert.match(print('module'), /^import \{ envoyApps \} from 'pm2-envoy';/);
+    assert.match(print('commonjs'), /^const \{ envoyApps \} = require\('pm2-envoy'\);/);
+  });
+
+  it('refuses another format with 2, and a bad setting with 78', async () => {
+    assert.equal((await pm2.cli('init', '--format', 'toml')).code, 2);
+    assert.equal((await pm2.cli('init', '--check-delay', '5')).code, 78);
+  });
+});
