@@ -21,7 +21,7 @@ export function exitCodeOf(error: unknown): number {
   return isPm2EnvoyError(error) ? exitCodeOfCode(error.code) : EXIT.unexpected;
 }
 
-/** The same of a code that was written down. */
+/** The same of a code that was recorded. */
 export function exitCodeOfCode(code: string): number {
   switch (code as ErrorCode) {
     case 'config-invalid':

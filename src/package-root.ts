@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
-/** Folder of pm2-envoy's own package.json, wherever below it this module has been built or bundled into. */
+/** Folder of pm2-envoy's package.json, no matter where below it this module was built or bundled. */
 export const PACKAGE_ROOT: string = findRoot(import.meta.dirname);
 
 /** pm2-envoy's own version. */

@@ -308,7 +308,7 @@ async function send(
     if (reply.status === 200 || reply.status === alsoStatus) return String(reply.data);
     throw new Pm2EnvoyError(
       codeOfStatus(reply.status),
-      `${what} was answered ${reply.status}${statusHint(reply.status)}`,
+      `${what} returned ${reply.status}${statusHint(reply.status)}`,
     );
   } catch (error) {
     if (error instanceof Pm2EnvoyError) throw error;

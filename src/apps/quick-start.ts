@@ -26,7 +26,7 @@ const READY_LIMIT_MS = 120_000;
 const LONGEST_HOME = 107 - '/interactor.sock'.length;
 
 const io = createIo();
-/** `npm start`: fetches Envoy once, runs the ecosystem in the foreground, says what to try. */
+/** `npm start`: downloads Envoy once, runs the ecosystem in the foreground, says what to try. */
 try {
   // Never the user's own pm2: Ctrl-C here ends everything that it runs.
   const home = join(PACKAGE_ROOT, '.pm2');

@@ -80,7 +80,7 @@ interface Call extends GivenOptions {
   loaded?: LoadedConfig;
 }
 
-/** Runs the command; gives what is wrong with how it was called, if that is why it did not. */
+/** Runs the command; returns what is wrong with how it was called, if that is why it did not. */
 async function parse(program: Command, argv: readonly string[]): Promise<Mistake | undefined> {
   try {
     await program.parseAsync([...argv], { from: 'user' });

@@ -198,7 +198,7 @@ export function createDrainer(options: {
       return triesLeft > 0 ? resume(triesLeft - 1) : tooLate('drains begin again and again');
     }
     if (before.includes('DRAINING')) {
-      // A drain that could not be written down would go on.
+      // A drain that could not be recorded would go on.
       if (!stopped && !ledger.isWritable()) return unreachable(UNWRITABLE);
       const record = { ...newRecord(), number };
       const run = createDrainRun({ command, record, ledger, targets, config, clock, log });
@@ -214,7 +214,7 @@ export function createDrainer(options: {
   };
 
   const end = (result: DrainResult): DrainResult => {
-    // Who followed knows the course from what was written down last.
+    // Who followed knows the course from what was recorded last.
     known = ledger.read() ?? (known && { ...known, result });
     state = { kind: 'ended', result, ...(known ? courseOf(known) : {}) };
     return result;

@@ -118,7 +118,7 @@ export function createGenerationLocator(options: {
 }): Required<EnvoyLocator> {
   const { generations, targetAt, ...place } = options;
   const now = (record: DrainRecord): HostNow => {
-    // In this order: one that is written down in between is then seen as live.
+    // In this order: one that is recorded in between is then seen as live.
     const isReserved = generations.isAnyReserved();
     const live = generations.live();
     const own = live.filter((generation) => appliesTo(record, generation));

@@ -241,7 +241,7 @@ export function openLedger(options: {
         if (made === false) continue;
         if (claimed) decided = undefined;
         if (made === undefined) {
-          // Not written down: no number is its own.
+          // Not recorded: no number is its own.
           claimed = undefined;
           term = undefined;
           return { record: first, lead: true };
@@ -280,7 +280,7 @@ export function openLedger(options: {
     },
     decide: (decision) => {
       const number = claimed?.number ?? newest()?.number;
-      // This process leads a drain that could not be written down, or no one leads one.
+      // This process leads a drain that could not be recorded, or no one leads one.
       const isAlone = claimed === undefined && (warned || number === undefined);
       if (!isAlone && number !== undefined) {
         const file = fileOf(number, '.decision.json');
@@ -343,7 +343,7 @@ export function pruneRecords(base: string): void {
   }
 }
 
-/** Where the latest term of a drain is written down. */
+/** Where the latest term of a drain is recorded. */
 interface Place {
   number: number;
   term: number;

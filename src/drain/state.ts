@@ -109,9 +109,9 @@ export const CALLER_HEADER = 'pm2-envoy-caller';
 export interface DrainCourse {
   /** The phases so far, in order. */
   steps: readonly DrainStep[];
-  /** `check-delay` of the one that began it; null: not written down. */
+  /** `check-delay` of the one that began it; null: not recorded. */
   checkDelayMs: number | null;
-  /** Null: not written down. */
+  /** Null: not recorded. */
   startedBy: DrainOrigin | null;
 }
 

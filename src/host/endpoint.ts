@@ -10,7 +10,7 @@ export interface ManagerEndpoint {
   port: number;
 }
 
-/** Writes down where this manager serves. */
+/** Records where this manager serves. */
 export function writeEndpoint(runDir: string, at: { address: string; port: number }): void {
   writeJson(fileOf(runDir), { process: ownIdentity(), ...at });
 }

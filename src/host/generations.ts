@@ -37,13 +37,13 @@ export interface GenerationLaunch {
 /** One Envoy process and its folder in the run directory. */
 export interface Generation extends GenerationSlot {
   readonly envoy: ProcessIdentity;
-  /** The runner that answers for it. */
+  /** The runner that is responsible for it. */
   readonly runner: ProcessIdentity;
-  /** Which pm2 and app the runner belongs to; undefined when that was not written down any more. */
+  /** Which pm2 and app the runner belongs to; undefined when that was not recorded any more. */
   readonly supervisor: Supervisor | undefined;
   /** `1.40.0`; undefined until it has been LIVE. */
   readonly version: string | undefined;
-  /** What it was started with; undefined when that was not written down any more. */
+  /** What it was started with; undefined when that was not recorded any more. */
   readonly launch: GenerationLaunch | undefined;
   /** What its bootstrap says of the admin interface, which has another address here; undefined: not known. */
   readonly admin?: BootstrapAdmin | undefined;
@@ -70,13 +70,13 @@ export interface Generations {
   live(): Generation[];
   /** The newest of {@link live} that has been LIVE; the newest of all when none has. */
   newest(): Generation | undefined;
-  /** Whether a runner is about to start an Envoy: it has a folder, and is not written down yet. */
+  /** Whether a runner is about to start an Envoy: it has a folder, and is not recorded yet. */
   isAnyReserved(): boolean;
-  /** The highest {@link Generation.afterDrain} of any generation that is written down, ended or not. */
+  /** The highest {@link Generation.afterDrain} of any generation that is recorded, ended or not. */
   lastAfterDrain(): number;
   /** Makes the folder of the next generation. */
   reserve(): GenerationSlot;
-  /** Writes down who runs in a folder; also used to change the runner. */
+  /** Records who runs in a folder; also used to change the runner. */
   write(generation: Generation): void;
   /** Removes folders of ended generations but the newest: others may still read how its drain ended. */
   prune(): void;
@@ -88,7 +88,7 @@ export function generationFolders(runDir: string): { number: number; directory: 
   return readNumbers(root).map((number) => ({ number, directory: join(root, String(number)) }));
 }
 
-/** Whether an Envoy of this boot and this container has been written down: alive or not. */
+/** Whether an Envoy of this boot and this container has been recorded: alive or not. */
 export function hasHadEnvoy(runDir: string): boolean {
   return generationFolders(runDir).some(({ directory }) => {
     const { envoy } = (readJson(join(directory, 'generation.json')) ?? {}) as Partial<Generation>;
@@ -126,7 +126,7 @@ export function openGenerations(runDir: string): Generations {
   };
 }
 
-/** One that can't be looked at holds its admin socket as long as it lives, unlike a later process with its pid. */
+/** One that can't be inspected holds its admin socket as long as it lives, unlike a later process with its pid. */
 function isThere({ envoy, adminSocket }: Generation): boolean {
   return isAlive(envoy) && !(isHidden(envoy) && isBound(adminSocket) === false);
 }
@@ -136,7 +136,7 @@ export function newestOf(live: readonly Generation[]): Generation | undefined {
   return live.findLast(({ ready }) => ready) ?? live.at(-1);
 }
 
-/** Whether a live runner answers for this generation, and pm2 still answers for that runner. */
+/** Whether a live runner is responsible for this generation, and pm2 still runs that runner. */
 export function isAttended(generation: Generation): boolean {
   return !generation.orphaned && isAlive(generation.runner);
 }
@@ -147,7 +147,7 @@ export function predecessorsOf(own: GenerationSlot, generations: Generations): G
 }
 
 /**
- * The later generations that a live runner answers for, LIVE or still starting. One whose runner has lost
+ * The later generations that a live runner is responsible for, LIVE or still starting. One whose runner has lost
  * pm2 serves all the same.
  */
 export function successorsOf(own: Generation, generations: Generations): Generation[] {
@@ -156,7 +156,7 @@ export function successorsOf(own: Generation, generations: Generations): Generat
     .filter((generation) => generation.number > own.number && isAlive(generation.runner));
 }
 
-/** Whether `runner` is the one that answers for this generation, as the run directory has it now. */
+/** Whether `runner` is the one that is responsible for this generation, as the run directory has it now. */
 export function isRunBy(generation: Generation, runner: ProcessIdentity): boolean {
   const json = readJson(join(generation.directory, 'generation.json')) as Generation | undefined;
   return !isIdentity(json?.runner) || sameProcess(json.runner, runner);
@@ -226,7 +226,7 @@ function readGeneration(root: string, number: number): Generation | undefined {
 }
 
 /**
- * An Envoy that is not written down: its runner is just about to, or has died in between. Envoy's
+ * An Envoy that is not recorded: its runner is just about to, or has died in between. Envoy's
  * command line names the socket.
  */
 function recover(number: number, directory: string): Generation | undefined {

@@ -5,7 +5,7 @@ export const HOST_HEADER = 'pm2-envoy-host';
 
 /**
  * Names that tell this host from another project on the same machine: its run directory, the same by
- * whatever path and in whatever mount namespace it is looked at, and the Envoy at admin-address.
+ * whatever path and in whatever mount namespace it is accessed, and the Envoy at admin-address.
  *
  * @param adminAddress as it is shown, if pm2-envoy did not start Envoy
  */

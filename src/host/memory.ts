@@ -60,7 +60,7 @@ export function outOfMemorySince(before: number | undefined, root = '/'): string
 }
 
 /**
- * Has the kernel end this process first when memory runs out, and not what serves beside it. Gives what undoes
+ * Makes the kernel kill this process first when memory runs out, and not what serves next to it. Returns what undoes
  * that, for the process and for one that it has started, which may have it from there. Where the kernel does not
  * let us, nothing happens.
  */

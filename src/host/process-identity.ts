@@ -15,7 +15,7 @@ export interface ProcessIdentity {
 export type ProcessCondition = 'running' | 'stopped' | 'dead';
 
 /**
- * The start time of a process that exists and can't be looked at: /proc is mounted with hidepid, and the
+ * The start time of a process that exists and can't be inspected: /proc is mounted with hidepid, and the
  * program has file capabilities or may not be read. Only its pid tells it apart then.
  */
 const HIDDEN = 'hidden';
@@ -50,7 +50,7 @@ export function ownIdentity(): ProcessIdentity {
 
 /**
  * The condition of exactly this process; one that took over its pid does not count. One that exists
- * but can't be looked at (no file descriptor is left, say) counts as running: taking an Envoy for
+ * but can't be inspected (no file descriptor is left, say) counts as running: taking an Envoy for
  * dead would end its drain with connections open.
  */
 export function conditionOf(identity: ProcessIdentity): ProcessCondition {

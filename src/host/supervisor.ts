@@ -11,7 +11,7 @@ export interface Supervisor {
 }
 
 /**
- * Whether both are the same. One app of one pm2 is the same wherever its folder is by now. An earlier version did not
+ * Whether both are the same. One app of one pm2 is the same even if its folder has moved. An earlier version did not
  * write its number down.
  */
 export function sameSupervisor(a: Supervisor | undefined, b: Supervisor | undefined): boolean {

@@ -7,7 +7,7 @@ import { closest } from '../text.js';
 import type { PluginClass } from './api/types.js';
 import type { LoadedPlugin } from './host.js';
 
-/** Those that pm2-envoy brings along: found by name wherever it is installed, and loaded only then. */
+/** The plugins included in pm2-envoy: found by name, and loaded only when configured. */
 const READY_MADE = new Map<string, () => Promise<Record<string, unknown>>>([
   ['pm2-envoy/command', () => import('./ready-made/command.js')],
   ['pm2-envoy/webhook', () => import('./ready-made/webhook.js')],

@@ -9,16 +9,16 @@ import { PACKAGE_ROOT } from '../package-root.js';
 import { PROJECT_VARIABLE } from './project.js';
 import { keepRuntimeExitCode } from './runtime-exit.js';
 
-/** What can be set of the two apps; everything else follows from pm2-envoy's configuration. */
+/** Options of the two apps; everything else is derived from pm2-envoy's configuration. */
 export interface EnvoyAppsOptions {
   /**
    * Name of the app that runs Envoy, `envoy` by default; the manager's is `NAME-manager`. A second Envoy under one
-   * pm2 needs another one, and a run directory and a `serve-port` of its own.
+   * pm2 needs another name, another run directory and another `serve-port`.
    */
   name?: string;
   /**
-   * Working directory of the apps, and where relative paths of the configuration start. The shell's by default. A
-   * link stays one: an app goes by what it points to when it is started.
+   * Working directory of the apps, to which relative paths in the configuration are relative. The shell's by default. A
+   * link is not resolved: an app uses what it points to when the app is started.
    */
   cwd?: string;
   /** Environment variables for both apps; `PM2_ENVOY_…` among them configure pm2-envoy. */
@@ -48,7 +48,7 @@ export interface Pm2App {
 /** pm2 signals the old runner at the latest after this time, whether or not the new one is ready. */
 export const LISTEN_TIMEOUT_MS = 90_000;
 
-/** A generation must be LIVE within this time; below {@link LISTEN_TIMEOUT_MS} with time to tell. */
+/** A generation must be LIVE within this time; below {@link LISTEN_TIMEOUT_MS} with time to report it. */
 export const LIVE_LIMIT_MS = 60_000;
 
 /**
@@ -56,9 +56,9 @@ export const LIVE_LIMIT_MS = 60_000;
  * `admin-address` set, pm2-envoy does not start Envoy, and there is only the manager.
  *
  * Reads the configuration as the apps will (environment, profile, file), so that `kill_timeout`
- * follows `drain-timeout`.
+ * is derived from `drain-timeout`.
  *
- * Under pm2-runtime, which reads the file in its own process, it also sees to it that a stop ends with 0.
+ * Under pm2-runtime, which reads the file in its own process, it also makes a stop exit with 0.
  *
  * @throws Pm2EnvoyError `config-invalid`
  */
@@ -148,8 +148,8 @@ function shellFolder(): string {
 }
 
 /**
- * The script of an app. Where it lies below the working directory it is named by way of that: when a link was
- * switched to another release, so was the script.
+ * The script of an app. If it is below the working directory, its path goes through that directory: when a link is
+ * switched to another release, so is the script.
  */
 function scriptOf(app: 'runner' | 'manager', cwd: string): string {
   const inside = relative(realPathOf(cwd) ?? cwd, PACKAGE_ROOT);

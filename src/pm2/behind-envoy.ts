@@ -6,7 +6,7 @@ import { PACKAGE_ROOT } from '../package-root.js';
 import { type EnvoyAppsOptions, loadForApps } from './apps.js';
 import { HOLD_VARIABLE, type Hold, PM2_KILL_TIMEOUT_MS } from './hold-stop.js';
 
-/** An entry of a pm2 ecosystem file, as far as it is read here. */
+/** An entry of a pm2 ecosystem file, as far as it is used here. */
 export interface BackendApp {
   name?: string;
   script?: string;
@@ -17,7 +17,7 @@ export interface BackendApp {
   env?: Readonly<Record<string, unknown>>;
 }
 
-/** What {@link behindEnvoy} sets of an app. */
+/** What {@link behindEnvoy} sets in an app. */
 export interface HeldApp {
   kill_timeout: number;
   node_args: string[];
@@ -27,12 +27,12 @@ export interface HeldApp {
 /**
  * An app that Envoy sends requests to, for the same ecosystem file as {@link envoyApps}. pm2 stops all apps at the
  * same instant (`docker stop`, `pm2 kill`, `systemctl stop`), but Envoy needs this one until its own drain has
- * ended. So the app hears of a stop (SIGINT, SIGTERM, the message `shutdown`) only once Envoy has ended; its own
- * `kill_timeout` begins then. A stop, restart or reload of the app alone is not held.
+ * ended. So the app gets a stop (SIGINT, SIGTERM, the message `shutdown`) only once Envoy has exited; its own
+ * `kill_timeout` starts then. A stop, restart or reload of only this app is not delayed.
  *
- * List it after the apps of `envoyApps`: `pm2 stop all` goes by that order.
+ * List it after the apps of `envoyApps`: `pm2 stop all` uses that order.
  *
- * @param options as `envoyApps` got them: `kill_timeout` follows from the same configuration
+ * @param options the same as for `envoyApps`: `kill_timeout` is derived from the same configuration
  * @throws Pm2EnvoyError `config-invalid`, also for an app that Node does not run
  */
 export function behindEnvoy<App extends BackendApp>(

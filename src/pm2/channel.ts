@@ -11,8 +11,8 @@ export interface Pm2Channel {
   /** `wait_ready`: pm2 may now signal the old instance. */
   sayReady(): void;
   /**
-   * Makes `pm2 ls` show CPU and memory of another process for this app. pm2 does not heed
-   * `max_memory_restart` any more then (pm2's lib/Worker.js).
+   * Makes `pm2 ls` show CPU and memory of another process for this app. pm2 then ignores
+   * `max_memory_restart` (pm2's lib/Worker.js).
    */
   showMemoryOf(pid: number): void;
   /**

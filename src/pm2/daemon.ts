@@ -16,7 +16,7 @@ export interface Pm2Process {
   restarts: number;
   /** When this process was started; epoch milliseconds. */
   startedAtMs: number;
-  /** Working directory of the app, as it was given: perhaps by way of a link. */
+  /** Working directory of the app, as it was given: it may be a link. */
   cwd: string;
   /** Path of what it runs, as pm2 was first given it. */
   script: string;

@@ -16,7 +16,7 @@ const ASK_LIMIT_MS = 1_000;
 
 /**
  * Takes over the generation in service when this runner can't bring up one of its own: a reload that
- * fails must leave it serving. Its old runner then finds that it no longer answers for the
+ * fails must leave it serving. Its old runner then finds that it is no longer responsible for the
  * generation, and ends without touching Envoy (docs/facts/pm2.md, reload with a bad new Envoy).
  *
  * @param reason why there is no new generation; kept for later requests

@@ -4,7 +4,7 @@ import type { DrainRecord } from '../drain/record.js';
 import type { Generation, Generations } from '../host/generations.js';
 import { silentLog } from '../log.js';
 
-/** The drains of the host, as a runner has to heed them that brings up a generation. */
+/** The drains of the host that a runner has to respect before it starts a generation. */
 export interface HostHold {
   /**
    * The drain that keeps the host out of service: one after which no start was requested, or any that has started

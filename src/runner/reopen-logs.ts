@@ -4,7 +4,7 @@ import type { Generations } from '../host/generations.js';
 import type { Log } from '../log.js';
 
 /**
- * Has every generation open the files of its access logs again: during a reload the old one writes to them
+ * Makes every generation open the files of its access logs again: during a reload the old one writes to them
  * too, and its runner may be gone. Never rejects; bounded by the time limit of a call.
  */
 export async function reopenLogs(generations: Generations, log: Log): Promise<void> {

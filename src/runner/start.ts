@@ -33,7 +33,7 @@ import type { Steering } from '../steering/steering.js';
 import type { HostHold } from './drain-meanwhile.js';
 import { endAbandoned, generationInService, prepareProof } from './proof.js';
 
-/** A generation that this runner answers for. */
+/** A generation that this runner is responsible for. */
 export interface RunningGeneration {
   generation: Generation;
   envoy: EnvoyProcess;
@@ -207,7 +207,7 @@ async function launch(
   }
 }
 
-/** No one would find an Envoy that is not written down. */
+/** No one would find an Envoy that is not recorded. */
 function writeDown(generation: Generation, generations: Generations): void {
   try {
     generations.write(generation);

@@ -27,7 +27,7 @@ export interface Journal {
   note(located: Located | undefined, drain: DrainState, open?: number): void;
   /** The latest entries, oldest first: those after `id`, or all where that is not among them. */
   entries(afterId?: string): readonly JournalEntry[];
-  /** Calls `listener` with each new entry; gives what ends that. */
+  /** Calls `listener` with each new entry; returns what ends that. */
   onEntry(listener: (entry: JournalEntry) => void): () => void;
 }
 

@@ -139,7 +139,7 @@ function createCall(config: Config, runDir: string) {
 }
 
 /**
- * The host that this command means, where no live manager is written down: undefined where that may be any,
+ * The host that this command means, where no live manager is recorded: undefined where that may be any,
  * as for root who drains what another user runs.
  */
 function ownHost({ adminAddress, runDir: configured }: Config, runDir: string): string | undefined {

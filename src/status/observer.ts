@@ -5,7 +5,7 @@ import type { Status } from './status.js';
 export interface Observer {
   /**
    * Calls `listener` with the status as soon as it is known, and then whenever it differs in more than the
-   * passing of time; gives what ends that. Polls only while a client watches.
+   * passing of time; returns what ends that. Polls only while a client watches.
    */
   watch(listener: (status: Status) => void): () => void;
 }

@@ -2,7 +2,7 @@ import axios from 'axios';
 import { type Clock, systemClock } from '../clock.js';
 import { conditionOf, type ProcessIdentity } from '../host/process-identity.js';
 
-/** A manager that answers nothing for so long is taken for hung; its probes give up sooner. */
+/** A manager that answers nothing for so long counts as hung; its probes give up sooner. */
 const SILENT_MS = 5_000;
 const LOOK_MS = 500;
 /** It may be stopped for a moment. */

@@ -16,7 +16,7 @@ export type SteeringState =
   /** Envoy is starting. */
   | 'starting';
 
-/** What is written down of a generation with UDP listeners: steering.json in its folder. */
+/** What is recorded of a generation with UDP listeners: steering.json in its folder. */
 export interface SteeringRecord {
   readonly state: SteeringState;
   /** Why it is unsteered. */
@@ -44,7 +44,7 @@ export function writeSteering(
   writeJson(join(generation.directory, 'steering.json'), record);
 }
 
-/** What the hand-over from one generation to a newer one has to mind of UDP. */
+/** What a hand-over to a newer generation has to consider about UDP. */
 export function udpHandover(
   from: Pick<GenerationSlot, 'directory'>,
   to: Pick<GenerationSlot, 'directory'> | undefined,

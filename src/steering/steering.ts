@@ -32,7 +32,7 @@ export interface Steering {
   ): Promise<Prepared | undefined>;
   /** Once it is LIVE: from now on it gets what is new, and the older ones what is theirs. */
   takeOver(generation: Generation): Promise<void>;
-  /** This runner answers for a generation that it did not start. */
+  /** This runner is responsible for a generation that it did not start. */
   adopt(generation: Generation): Promise<void>;
   /** Stops looking after it; what has been set stays. */
   close(): void;

@@ -237,7 +237,7 @@ describe('a command line that is mistyped', { concurrency: 2 }, () => {
     withPrepared({}, async (pm2) => {
       const { code, stderr } = await pm2.cli('envoy', 'install', '1.2.3');
       assert.equal(code, 2);
-      assert.match(stderr, /^pm2-envoy: Envoy "1\.2\.3" is not pinned; there are 1\.40\.0, /);
+      assert.match(stderr, /^pm2-envoy: Envoy "1\.2\.3" is not pinned; pinned are 1\.40\.0, /);
     }));
 
   it('a configuration file that is not there is named once', () =>

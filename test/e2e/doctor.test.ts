@@ -139,7 +139,7 @@ describe('pm2-envoy doctor', { concurrency: 2 }, () => {
         assert.match(
           stdout,
           new RegExp(
-            `PROBLEM envoy +another program \\(pid ${other.pid}\\) listens on port ${pm2.ports.http} as well`,
+            `PROBLEM envoy +another program \\(pid ${other.pid}\\) also listens on port ${pm2.ports.http}`,
           ),
         );
       } finally {

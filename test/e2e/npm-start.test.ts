@@ -24,7 +24,7 @@ describe('npm start', { concurrency: 2 }, () => {
       const slow = request(ports.http, '/slow?ms=2000');
       await eventually('a later request', async () => (await request(ports.http)).status === 200);
       terminal.stdin?.write('\u0003');
-      await eventually('the drain', () => output().includes('draining, then ending'));
+      await eventually('the drain', () => output().includes('draining, then stopping'));
       assert.equal((await slow).body, 'slow and whole');
       await held.echo('still here');
       held.close();

@@ -154,7 +154,7 @@ describe('ready-made hooks that fail or hang', () => {
           /hook shutdown:fail-health of plugin pm2-envoy\/command did not end within 800 ms/,
           /before:shutdown:close of plugin pm2-envoy\/command failed: echo no luck >&2; exit 3 exited with code 3 after \d+ ms \| no luck/,
           /after:shutdown:wait of plugin pm2-envoy\/command failed: \/no\/such\/program can't be started: ENOENT/,
-          /before:shutdown:delay of plugin pm2-envoy\/webhook failed: POST \S+ was answered 500 \(2 tries\)/,
+          /before:shutdown:delay of plugin pm2-envoy\/webhook failed: POST \S+ returned 500 \(2 tries\)/,
           /before:shutdown:wait of plugin pm2-envoy\/webhook failed: POST http:\/\/127.0.0.1:1\/ failed: ECONNREFUSED/,
         ]) {
           assert.match(log, said);

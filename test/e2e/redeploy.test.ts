@@ -116,7 +116,7 @@ describe('pm2-envoy redeploy', { concurrency: 3 }, () => {
         what: 'a version that is not pinned',
         args: ['--envoy', '1.2.3'],
         code: 2,
-        says: /Envoy "1\.2\.3" is not pinned; there are 1\.40\.0, /,
+        says: /Envoy "1\.2\.3" is not pinned; pinned are 1\.40\.0, /,
       },
       {
         what: '--envoy with --envoy-bin',
@@ -199,7 +199,7 @@ describe('pm2-envoy redeploy', { concurrency: 3 }, () => {
       assert.match(stdout, /^the redeploy failed after .*: Envoy exited with code 3 before it was/);
       assert.match(stdout, new RegExp(`generation ${number} \\(Envoy 1\\.39\\.3\\) keeps serving`));
       // pm2 has taken the variable all the same, and would start this Envoy after a crash.
-      assert.match(stderr, new RegExp(`pm2 keeps PM2_ENVOY_ENVOY_BIN=${crashing}`));
+      assert.match(stderr, new RegExp(`pm2 still keeps PM2_ENVOY_ENVOY_BIN=${crashing}`));
       assert.match(stderr, new RegExp(`pm2-envoy redeploy --envoy-bin ${launch?.binary}`));
       assert.equal((await request(pm2.ports.http, '/text')).body, 'v2');
       assert.equal(serving().number, number);

@@ -162,7 +162,7 @@ describe('pm2-envoy status with another manager', { concurrency: 3 }, () => {
       'a manager that wants another token',
       () => ({ status: 403, body: { error: { code: 'refused', message: 'wrong token' } } }),
       77,
-      /^pm2-envoy: the manager at \S+ refused \(403\): wrong token; set PM2_ENVOY_SHUTDOWN_TOKEN .*\n$/,
+      /^pm2-envoy: the manager at \S+ refused \(403\): wrong token; set the same PM2_ENVOY_SHUTDOWN_TOKEN .*\n$/,
     ],
   ];
   for (const [what, answer, code, says] of REFUSED) {

@@ -308,7 +308,7 @@ describe('pm2-envoy/webhook', () => {
       },
     });
     assert.equal(host.failures.size, 0);
-    assert.deepEqual(fakeLog.of('info'), [`POST ${server.url}/hosts/web-1 was answered 200`]);
+    assert.deepEqual(fakeLog.of('info'), [`POST ${server.url}/hosts/web-1 returned 200`]);
   });
 
   it('has no drain to speak of when a generation starts', async (t) => {
@@ -346,7 +346,7 @@ describe('pm2-envoy/webhook', () => {
     assert.deepEqual(body, [SECRET]);
     assert.equal(host.failures.size, 0);
     assert.ok(!said().includes(SECRET), said());
-    assert.ok(said().includes(`POST ${server.url}/\${READY_MADE_SECRET} was`), said());
+    assert.ok(said().includes(`POST ${server.url}/\${READY_MADE_SECRET} returned`), said());
   });
 
   it('sends user and password, and tells no one of them, nor of the query', async (t) => {
@@ -359,7 +359,7 @@ describe('pm2-envoy/webhook', () => {
     await drain();
     const basic = Buffer.from(`me:${SECRET}`).toString('base64');
     assert.equal(server.calls[0]?.headers['authorization'], `Basic ${basic}`);
-    assert.ok(said().includes(`failed: POST ${server.url}/a was answered 404"`), said());
+    assert.ok(said().includes(`failed: POST ${server.url}/a returned 404"`), said());
     assert.ok(!said().includes(SECRET), said());
   });
 
@@ -375,7 +375,7 @@ describe('pm2-envoy/webhook', () => {
       assert.ok(tookMs >= 750, `250 ms and 500 ms, not ${tookMs}`);
       assert.match(
         fakeLog.of('warn')[0] ?? '',
-        new RegExp(`answered ${status}: retrying in 250ms`),
+        new RegExp(`returned ${status}: retrying in 250ms`),
       );
     });
   }
@@ -400,10 +400,7 @@ describe('pm2-envoy/webhook', () => {
       );
       assert.equal(server.calls.length, 1);
       assert.deepEqual([...host.failures], [[EVENT, 1]]);
-      assert.match(
-        fakeLog.of('error')[0] ?? '',
-        new RegExp(`POST http:\\S+ was answered ${status}`),
-      );
+      assert.match(fakeLog.of('error')[0] ?? '', new RegExp(`POST http:\\S+ returned ${status}`));
     });
   }
 
@@ -412,7 +409,7 @@ describe('pm2-envoy/webhook', () => {
       response.writeHead(503).end(),
     );
     assert.equal(server.calls.length, 2);
-    assert.match(fakeLog.of('error')[0] ?? '', /was answered 503 \(2 tries\)$/);
+    assert.match(fakeLog.of('error')[0] ?? '', /returned 503 \(2 tries\)$/);
   });
 
   it('is over at its time limit, in the middle of a request or between two', async (t) => {

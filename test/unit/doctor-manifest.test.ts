@@ -199,7 +199,7 @@ describe('checkContainers', () => {
     const { text, levels } = await look({
       container: { env: [{ name: 'PM2_ENVOY_PROFILE', value: 'edge' }] },
     });
-    assert.match(text, /"edge" is not a profile.* -> call the doctor in the directory/);
+    assert.match(text, /"edge" is not a profile.* -> run the doctor in the directory/);
     assert.deepEqual(levels, ['problem']);
   });
 
@@ -330,12 +330,12 @@ describe('checkContainers of probes', () => {
     [
       'a liveness probe on a port of Envoy',
       { container: { livenessProbe: { tcpSocket: { port: 10_000 } } } },
-      /^problem probes .*livenessProbe: port 10000 says no during a drain/m,
+      /^problem probes .*livenessProbe: port 10000 fails during a drain/m,
     ],
     [
       'a liveness probe on /readyz',
       { container: { livenessProbe: probe({ path: '/readyz', port: 8090 }) } },
-      /^problem probes .*livenessProbe: \/readyz says no during a drain/m,
+      /^problem probes .*livenessProbe: \/readyz fails during a drain/m,
     ],
     [
       'a second for /readyz',

@@ -114,7 +114,7 @@ const CHANGES: readonly (readonly [string, string, string | RegExp, string, RegE
     'compose/swarm.yaml',
     'test: [CMD, node, /opt/pm2-envoy/healthcheck.js]',
     'test: curl -f localhost:8090/readyz',
-    /^problem probes .*healthcheck: \/readyz says no during a drain/m,
+    /^problem probes .*healthcheck: \/readyz fails during a drain/m,
   ],
   [
     'npx in place of pm2-runtime',
@@ -177,7 +177,7 @@ const CHANGES: readonly (readonly [string, string, string | RegExp, string, RegE
     'nomad/pm2-envoy.nomad.hcl',
     'timeout  = "4s"\n',
     'timeout  = "4s"\n check_restart {\n limit = 3\n }\n',
-    /^problem probes .*check ready: \/readyz says no during a drain: Nomad restarts/m,
+    /^problem probes .*check ready: \/readyz fails during a drain: Nomad restarts/m,
   ],
   [
     'a check of a port that the group does not have',
@@ -240,7 +240,7 @@ const CHANGES: readonly (readonly [string, string, string | RegExp, string, RegE
     'azure/containerapp.yaml',
     '              path: /healthz\n              port: 8090',
     '              path: /\n              port: 10000',
-    /^problem probes .*livenessProbe: port 10000 says no during a drain: Container Apps restarts/m,
+    /^problem probes .*livenessProbe: port 10000 fails during a drain: Container Apps restarts/m,
   ],
   [
     'a unit that systemd kills first',

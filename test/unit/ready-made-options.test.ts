@@ -90,7 +90,7 @@ describe('the options of pm2-envoy/command', () => {
     [at({ run: 'x', required: 'yes' }), `hook ${EVENT}: "required" "yes" must be true or false`],
     [
       { hooks: { 'after:resume:pass-health': { run: 'x', required: true } } },
-      'hook after:resume:pass-health: "required" true is for hooks before an event: nothing waits for another one',
+      'hook after:resume:pass-health: "required" true is only for hooks before an event',
     ],
     [
       { hooks: { 'before:shutdown:fail-helth': 'x' } },

@@ -64,7 +64,7 @@ const MARKS: Readonly<Record<Finding['level'], string>> = {
   problem: 'PROBLEM ',
 };
 
-/** Prints them; gives the exit code. */
+/** Prints them; returns the exit code. */
 function report(cli: CliContext, findings: readonly Finding[]): number {
   const count = (level: Finding['level']): number =>
     findings.filter((finding) => finding.level === level).length;

@@ -27,7 +27,7 @@ import { checkUnit, findUnit } from './unit.js';
 
 /**
  * Looks at everything that a drain and a redeploy depend on. Nothing is changed, and nothing is
- * thrown: what can't be looked at is a finding too.
+ * thrown: what can't be inspected is a finding too.
  *
  * @param options `gracePeriodMs`: what Kubernetes, Docker or systemd allow, if the caller knows; `validate`: have
  *   Envoy itself check the bootstrap
@@ -143,7 +143,7 @@ function notUnderPm2(error: unknown, { adminAddress }: Config): Finding {
     : problem(
         'pm2',
         messageOf(error),
-        '`pm2 start ecosystem.config.js`, or call the doctor with its PM2_HOME and run-dir',
+        '`pm2 start ecosystem.config.js`, or run the doctor with its PM2_HOME and run-dir',
       );
 }
 

@@ -1,7 +1,7 @@
-/** One thing that the doctor looked at. */
+/** One thing that the doctor inspected. */
 export interface Finding {
   level: 'ok' | 'warning' | 'problem';
-  /** What was looked at: `timers`, `pm2`, `envoy`, … */
+  /** What was inspected: `timers`, `pm2`, `envoy`, … */
   topic: string;
   message: string;
   /** What to do; every warning and problem has one. */

@@ -122,7 +122,7 @@ function checkProbe(described: Described, { role, action, timeoutSeconds }: Prob
   if (action.kind === 'exec' && isAlive && /\/readyz\b/.test(action.command.join(' '))) {
     return problem(
       'probes',
-      `/readyz says no during a drain: ${container.platform} ends the container in the middle of it`,
+      `/readyz fails during a drain: ${container.platform} kills the container during the drain`,
       `ask /healthz on port ${servePort}`,
     );
   }
@@ -144,7 +144,7 @@ function checkProbe(described: Described, { role, action, timeoutSeconds }: Prob
     const asked = isManager ? action.path : `port ${action.port}`;
     return problem(
       'probes',
-      `${asked} says no during a drain: ${container.platform} restarts the container in the middle of it`,
+      `${asked} fails during a drain: ${container.platform} restarts the container during the drain`,
       `httpGet /healthz on port ${servePort}`,
     );
   }
@@ -180,7 +180,7 @@ function checkPatience({ role, patienceMs }: Probe): Finding | undefined {
 function checkOwnGrace({ config, container }: Described, probe: Probe): Finding | undefined {
   const { gracePeriodMs, role } = probe;
   if (gracePeriodMs === undefined) return undefined;
-  const remedy = 'leave it out: the grace period of the pod is for all';
+  const remedy = 'leave it out: the grace period of the pod applies';
   if (role === 'ready') {
     return problem('probes', 'Kubernetes refuses terminationGracePeriodSeconds here', remedy);
   }

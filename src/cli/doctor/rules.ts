@@ -94,7 +94,7 @@ function checkSettings(container: StoppedContainer, load: Load): Finding[] {
 /** The profile may be a file of the image's. */
 function remedyOf(line: string): string {
   return line.startsWith(`${PROFILE}: `)
-    ? 'call the doctor in the directory of the project, which has that file in config/'
+    ? 'run the doctor in the directory of the project, which has that file in config/'
     : 'fix it: the container exits at its start';
 }
 
@@ -144,7 +144,7 @@ function checkUnseen(container: StoppedContainer, { config, settings }: LoadedCo
   ];
 }
 
-/** All times are written down in a manifest, so a grace period that is too short is a mistake here. */
+/** A manifest contains all times, so a grace period that is too short is an error here. */
 function checkTimersOf({ container, config }: Described): Finding[] {
   const drainTime = config.adminAddress ? [] : checkDrainTime(config);
   return [...checkGrace(container, config), ...drainTime.filter(({ level }) => level !== 'ok')];
@@ -226,7 +226,7 @@ function checkCommand({ command }: StoppedContainer): Finding[] {
       problem(
         'command',
         `${program} exits on SIGTERM and takes pm2 down with it: everything is cut`,
-        'call pm2-runtime itself, with node_modules/.bin on PATH',
+        'run pm2-runtime directly, with node_modules/.bin on PATH',
       ),
     ];
   }

@@ -76,7 +76,7 @@ export async function findIdleApp(loaded: LoadedConfig): Promise<FoundApp> {
 }
 
 /**
- * During a reload pm2 lists the new instance only, while the old one still answers for its
+ * During a reload pm2 lists the new instance only, while the old one is still responsible for its
  * generation. pm2 refuses a second reload by itself, but only once everything has been checked.
  */
 function refuseSecondReload({ runDir, home, process: { name, pid } }: FoundApp): void {

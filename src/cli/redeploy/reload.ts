@@ -56,7 +56,7 @@ const LOOK_MS = 250;
 const OLDEST_COUNT_MS = 5_000;
 
 /**
- * Has pm2 reload the app and follows it to its end in the run directory. Never rejects: a reload that
+ * Makes pm2 reload the app and follows it to its end in the run directory. Never rejects: a reload that
  * fails leaves the old generation serving, and the result says why.
  */
 export async function runReload(

@@ -90,7 +90,7 @@ function elapsedOf({ startedAt, deadline, timeLeftMs, durationMs }: Status): num
   return Number.isFinite(elapsedMs) ? Math.max(0, elapsedMs) : undefined;
 }
 
-/** What the drain has written down is exact, also of what no one saw. */
+/** What the drain has recorded is exact, also of what no one saw. */
 function stepsOf({ steps, startedAt }: Status): DrainSeen['enteredMs'] | undefined {
   if (steps.length === 0 || startedAt === null) return undefined;
   const startMs = Date.parse(startedAt);

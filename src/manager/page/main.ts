@@ -39,7 +39,7 @@ function start(main: HTMLElement): void {
   }, TICK_MS);
 }
 
-/** Gives what shows a state, in the parts of the page that it changes. */
+/** Returns what shows a state, in the parts of the page that it changes. */
 function createScreen(main: HTMLElement): (state: PageState) => void {
   const shown = new Map<string, string>();
   return (state) => {

@@ -8,7 +8,7 @@ export interface CommandSpec {
   /** One line for `--help`. */
   usage: string;
   /**
-   * Events in order; hooks are named `before:COMMAND:EVENT`, `COMMAND:EVENT` and
+   * Events, in order; hooks are named `before:COMMAND:EVENT`, `COMMAND:EVENT` and
    * `after:COMMAND:EVENT`.
    */
   lifecycleEvents: readonly string[];
@@ -19,13 +19,13 @@ export interface CommandSpec {
   /** Not offered on the command line. */
   internal?: true;
   /**
-   * What the command line does instead of going through the events right away: `shutdown` asks the
-   * manager first. Resolves to the exit code, or to undefined to go through the events after all.
+   * What the command line does before it runs the events: `shutdown` first asks the
+   * manager. Resolves to the exit code, or to undefined to run the events.
    */
   main?: CommandMain;
 }
 
-/** What a command does on the command line; resolves to the exit code, undefined: it is for the events. */
+/** What a command does on the command line; resolves to the exit code, or to undefined to run its events. */
 export type CommandMain = (invocation: Invocation) => Promise<number | undefined>;
 
 /** A command as it was called. */
@@ -36,7 +36,7 @@ export interface Invocation {
   readonly options: Readonly<Record<string, unknown>>;
 }
 
-/** What a hook is called with. */
+/** The argument of a hook. */
 export interface HookContext {
   /** `shutdown` */
   readonly command: string;
@@ -53,12 +53,12 @@ export interface HookContext {
 /** What runs at a lifecycle event. */
 export type HookFunction = (context: HookContext) => void | Promise<void>;
 
-/** A hook with settings of its own. */
+/** A hook with settings. */
 export interface HookSpec {
   run: HookFunction;
   /** Time limit in milliseconds; 10,000 if left out. */
   timeoutMs?: number;
-  /** A drain waits for it, up to its time limit; only `before:` hooks can be. */
+  /** Whether a drain waits for it, up to its time limit; only allowed for `before:` hooks. */
   required?: boolean;
 }
 
@@ -68,7 +68,7 @@ export interface Plugin {
   hooks?: Readonly<Record<string, HookFunction | HookSpec>>;
 }
 
-/** A plugin as Serverless users know it: a class that gets the host and its own options. */
+/** A plugin class, as in the Serverless framework: its constructor gets the host and the plugin's options. */
 export interface PluginClass {
   new (host: PluginHost, options: Readonly<Record<string, unknown>>): Plugin;
   /** What its options may be: they are checked against it before the constructor gets them. */
@@ -105,25 +105,25 @@ export type OptionFormat =
   | 'duration'
   | 'positive duration';
 
-/** What plugins are run by. */
+/** What runs the plugins. */
 export interface PluginHost {
   readonly config: Config;
   readonly log: Log;
-  /** Environment variables of the process that the plugins work in: the app's, also where another process checks them. */
+  /** Environment variables of the app for which the plugins run, also if another process checks them. */
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Every command of every plugin, by name; `envoy:install` is typed `envoy install`. */
   readonly commands: ReadonlyMap<string, CommandSpec>;
   /**
    * Takes a command through its lifecycle events, from `from` on, with all hooks.
    *
-   * In a drain, and where the call `goesOn`, a hook of a user's plugin never blocks: it is started and its
-   * failure is logged and counted; only a `required` one is waited for, at most until its time limit. In
-   * any other command hooks run one after another and the first failure ends the command.
+   * In a drain, and if the call `goesOn`, a hook of a user's plugin never blocks: it is started, and its
+   * failure is logged and counted; the call waits only for a `required` hook, at most until its time limit. In
+   * any other command, hooks run one after another, and the first failure ends the command.
    */
   run(command: string, call?: HostCall): Promise<void>;
-  /** Resolves when hooks that are still under way have ended, at the latest after 10 s. */
+  /** Resolves when all running hooks have ended, at the latest after 10 s. */
   settled(): Promise<void>;
-  /** Names of the hooks that plugins have. */
+  /** Names of the hooks of all plugins. */
   readonly hookNames: readonly string[];
   /** How many hooks failed or hung, by hook name. */
   readonly failures: ReadonlyMap<string, number>;
@@ -132,6 +132,6 @@ export interface PluginHost {
 /** One call of {@link PluginHost.run}. */
 export interface HostCall extends Partial<DrainCall> {
   invocation?: Invocation;
-  /** Whatever its hooks do, as in a drain; never rejects then. */
+  /** Continues after failures of its hooks, as in a drain; then it never rejects. */
   goesOn?: true;
 }

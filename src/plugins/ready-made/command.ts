@@ -12,7 +12,7 @@ const LONGEST_NAME = 200;
 
 /**
  * `pm2-envoy/command`: runs a command at each lifecycle event that its option `hooks` names
- * (docs/plugins.md). A text is run by /bin/sh, a list directly.
+ * (docs/plugins.md). /bin/sh runs a string; a list runs directly.
  */
 export class CommandPlugin implements Plugin {
   readonly hooks: Readonly<Record<string, HookSpec>>;

@@ -99,7 +99,7 @@ function parseTimeout(value: unknown): number | undefined {
 function parseRequired(value: unknown, hook: string): boolean {
   if (value !== undefined && typeof value !== 'boolean') throw new Error('must be true or false');
   if (value === true && !hook.startsWith('before:')) {
-    throw new Error('is for hooks before an event: nothing waits for another one');
+    throw new Error('is only for hooks before an event');
   }
   return value === true;
 }

@@ -159,7 +159,7 @@ function reportOf(hook: string, { command, event, drain }: HookContext): object 
 }
 
 interface Answer {
-  /** `was answered 200` */
+  /** `returned 200` */
   what: string;
   isFine: boolean;
   mayPass: boolean;
@@ -194,7 +194,7 @@ async function send(
     await discard(reply.data);
     const { status } = reply;
     return {
-      what: `was answered ${status}${status >= 300 && status < 400 ? ', a redirect: set its url to where that leads' : ''}`,
+      what: `returned ${status}${status >= 300 && status < 400 ? ', a redirect: set its url to where that leads' : ''}`,
       isFine: status >= 200 && status < 300,
       mayPass: status >= 500 || PASSING.includes(status),
     };

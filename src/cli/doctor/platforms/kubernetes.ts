@@ -41,7 +41,7 @@ export function readPod(
   where: string,
   rules: PodRules = KUBERNETES,
 ): StoppedContainer[] {
-  // An init container that is always restarted is a sidecar: it runs beside the others, and ends after them.
+  // An init container that is always restarted is a sidecar: it runs next to the others, and ends after them.
   const sidecars = listOf(pod['initContainers'])
     .map(objectOf)
     .filter((container) => container['restartPolicy'] === 'Always');

@@ -117,7 +117,7 @@ function mountsOf(unit: Unit, readOnlyTmpfs: string | undefined, readOnly: strin
       isPart: false,
     }),
   );
-  // Podman has a tmpfs at these places of its own accord.
+  // Podman has a tmpfs at these places on its own.
   const own = readOnly === 'true' && readOnlyTmpfs !== 'false' ? ['/tmp', '/run', '/var/tmp'] : [];
   return [
     ...volumes,
