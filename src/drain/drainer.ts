@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Clock } from '../clock.js';
 import { systemClock } from '../clock.js';
 import { messageOf } from '../errors.js';
-import { isAlive, ownIdentity } from '../host/process-identity.js';
+import { isAlive, ownIdentity, sameProcess } from '../host/process-identity.js';
 import type { Log } from '../log.js';
 import type { Counters } from './count.js';
 import type { EnvoyTarget } from './envoys.js';
@@ -36,6 +36,8 @@ export interface Drainer {
   makeFinal(): boolean;
   /** Cancels the drain while that can be done, and has Envoy pass its health check again. */
   resume(): Promise<ResumeResult>;
+  /** Records a drain that has ended here and could not be recorded, if that is possible now. */
+  recordLate(): void;
   /** The drain's own view, while this process leads it. */
   current(): DrainRun | undefined;
 }
@@ -215,13 +217,27 @@ export function createDrainer(options: {
 
   const end = (result: DrainResult): DrainResult => {
     // Who followed knows the course from what was recorded last.
-    known = ledger.read() ?? (known && { ...known, result });
+    const written = ledger.read();
+    // Where it could not be recorded, the newest record is of another drain.
+    const isWritten = written !== undefined && written.startedAtMs === known?.startedAtMs;
+    known = isWritten ? written : known && { ...known, result };
     state = { kind: 'ended', result, ...(known ? courseOf(known) : {}) };
     return result;
   };
 
+  const recordLate = (): void => {
+    if (state.kind !== 'ended' || !known || !sameProcess(known.leader, ownIdentity())) return;
+    const written = ledger.read();
+    if (written?.startedAtMs === known.startedAtMs && written.result) return;
+    if (!ledger.isWritable()) return;
+    ledger.update(known);
+    ledger.finish(known, state.result);
+    log.info(`${command}: the drain of ${known.startedAt} is recorded now`);
+  };
+
   return {
     drain,
+    recordLate,
     resume: () => resume(),
     record: () => known,
     makeFinal: () => ledger.decide('close') === 'close',

@@ -40,6 +40,11 @@ export interface HostDrain {
    * good. Does not wait for its end.
    */
   resumeAbandoned(): Promise<void>;
+  /**
+   * Records a drain that has ended in this process while nothing could be recorded, if it still is that of the
+   * host: without a record, nothing keeps the host out of service when Envoy crashes.
+   */
+  recordLate(): Promise<void>;
   /** The drain that this process leads, while it does. */
   current(): DrainRun | undefined;
 }
@@ -160,6 +165,10 @@ export function createHostDrain(options: {
       if (!found.covers(record)) return;
       log.warn(`continuing the drain of ${record.startedAt}: its leader is gone`);
       void begin(drainerFor(found));
+    },
+    recordLate: async () => {
+      const found = await locateHost();
+      if (last && found && isStill(last, found)) last.drainer.recordLate();
     },
     current: () => last?.drainer.current(),
   };

@@ -4,6 +4,7 @@ import {
   lstatSync,
   mkdirSync,
   readdirSync,
+  rmSync,
   unlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -117,6 +118,22 @@ function probeWrite(directory: string): void {
   const probe = join(directory, `.probe-${process.pid}`);
   writeFileSync(probe, '');
   unlinkSync(probe);
+}
+
+/** What a new generation writes before it is LIVE, beside a copy of the bootstrap. */
+const ROOM_BYTES = 64 * 1024;
+
+/** Why a runner could write nothing more into a run directory; undefined: it could. */
+export function faultOfRoom(directory: string, moreBytes = 0): string | undefined {
+  const probe = join(directory, `.probe-${process.pid}`);
+  try {
+    writeFileSync(probe, Buffer.alloc(ROOM_BYTES + moreBytes));
+    return undefined;
+  } catch (error) {
+    return messageOf(error);
+  } finally {
+    if (existsSync(probe)) rmSync(probe, { force: true });
+  }
 }
 
 /** Whether it is a folder, no link to one, that belongs to this user. */

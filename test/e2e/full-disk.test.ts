@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { execFile, execFileSync } from 'node:child_process';
+import { type ExecFileException, execFile, execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -14,6 +14,7 @@ import { pidsWith, statusOf, type TestPm2, withPm2 } from '../support/pm2.js';
 import { patiently } from '../support/wait.js';
 
 const PM2 = createRequire(import.meta.url).resolve('pm2/bin/pm2');
+const CLI = join(import.meta.dirname, '../../bin/pm2-envoy.js');
 const AS_ROOT = process.getuid?.() === 0;
 
 describe('a disk of the run directory that is really full', { concurrency: 2 }, () => {
@@ -42,7 +43,7 @@ describe('a disk of the run directory that is really full', { concurrency: 2 }, 
       assert.equal(await runner.exited, 1, runner.output());
       assert.match(
         runner.output(),
-        /generation 1 can't be written down \(ENOSPC.*\), so its Envoy is not kept: is there room/,
+        /generation 1 can't be recorded \(ENOSPC.*\), so its Envoy is not kept: is there room/,
       );
       assert.deepEqual(pidsWith(`${host.runDir}/generations`), []);
     }));
@@ -80,12 +81,28 @@ describe('a disk of the run directory that is really full', { concurrency: 2 }, 
         assert.deepEqual(await load.stop(), []);
 
         disk.fill();
+        const { code, stderr } = await disk.cli('redeploy');
+        assert.equal(code, 1);
+        assert.match(stderr, /can't take a new generation \(ENOSPC.*make room there/);
+        assert.match((await disk.cli('doctor')).stdout, /PROBLEM run-dir .*ENOSPC/);
         const { status, body } = await pm2.http('POST', '/shutdown');
         assert.deepEqual([status, JSON.parse(body).outcome], [200, 'drained'], body);
         await assert.rejects(request(pm2.ports.http), /ECONNREFUSED/);
         assert.equal((await pm2.http('GET', '/readyz')).status, 503);
         assert.equal((await pm2.http('DELETE', '/shutdown')).status, 409);
         disk.free();
+        await patiently('the drain to be recorded', () =>
+          /the drain of \S+ is recorded now/.test(pm2.log('envoy-manager')),
+        );
+        const drained = disk.generations()[0] ?? assert.fail('no generation');
+        process.kill(drained.envoy.pid, 'SIGKILL');
+        await patiently('the next runner', async () => {
+          const pid = await pm2.pidOf('envoy');
+          return pid > 0 && pid !== drained.runner.pid;
+        });
+        const after = await pm2.http('GET', '/readyz');
+        assert.deepEqual([after.status, JSON.parse(after.body).error.code], [503, 'drained']);
+        await assert.rejects(request(pm2.ports.http), /ECONNREFUSED/);
         await pm2.pm2('restart', 'envoy');
         await pm2.untilReady();
         assert.equal((await request(pm2.ports.http)).status, 200);
@@ -110,8 +127,16 @@ function onSmallDisk(folder: string, before: string): string[] {
 interface SmallDisk {
   fill(): void;
   free(): void;
+  /** Runs the command line where the apps run. */
+  cli(command: string): Promise<{ code: number; stdout: string; stderr: string }>;
   /** As the apps see them. */
   generations(): ReturnType<ReturnType<typeof openGenerations>['live']>;
+}
+
+interface Ran {
+  error: ExecFileException | null;
+  stdout: string;
+  stderr: string;
 }
 
 /** Starts pm2's daemon, and all that it starts, where the run directory is on a small disk. */
@@ -126,13 +151,24 @@ async function startOnSmallDisk(pm2: TestPm2): Promise<SmallDisk> {
   await promisify(execFile)(command, args, { env: pm2.env, cwd: pm2.folder, timeout: 60_000 });
   await pm2.untilReady();
   const daemon = pm2.daemonPid();
+  const asUser = AS_ROOT ? [] : ['--user', '--preserve-credentials'];
+  const nsenter = ['--target', String(daemon), ...asUser];
   const inside = (script: string): void => {
-    const asUser = AS_ROOT ? [] : ['--user', '--preserve-credentials'];
-    execFileSync('nsenter', ['--target', String(daemon), ...asUser, '--mount', 'sh', '-c', script]);
+    execFileSync('nsenter', [...nsenter, '--mount', 'sh', '-c', script]);
   };
   const seen = openGenerations(`/proc/${daemon}/root${runDir}`);
   return {
     fill: () => inside(fill(runDir)),
+    cli: async (command) => {
+      const words = [...nsenter, '--mount', process.execPath, CLI, command];
+      const { error, stdout, stderr } = await new Promise<Ran>((resolve) => {
+        const options = { env: pm2.env, cwd: pm2.folder, timeout: 60_000 };
+        execFile('nsenter', words, options, (error, stdout, stderr) =>
+          resolve({ error, stdout, stderr }),
+        );
+      });
+      return { code: error ? Number(error.code) : 0, stdout, stderr };
+    },
     free: () => inside(`rm -f '${runDir}/fill'`),
     generations: seen.live,
   };

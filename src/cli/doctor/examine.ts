@@ -8,7 +8,7 @@ import { checkLaunch } from '../../envoy/launch.js';
 import { isPm2EnvoyError, messageOf, systemCodeOf } from '../../errors.js';
 import { migratesAcceptQueues } from '../../host/accept-queue.js';
 import { openGenerations } from '../../host/generations.js';
-import { findRunDir, pathFault } from '../../host/run-dir.js';
+import { faultOfRoom, findRunDir, pathFault } from '../../host/run-dir.js';
 import { silentLog } from '../../log.js';
 import { createDrainHost } from '../../plugins/drain-host.js';
 import { appConfig } from '../../pm2/app-config.js';
@@ -120,8 +120,16 @@ async function checkBootstrap(
 
 function checkRunDir(runDir: string): Finding[] {
   const fault = pathFault(runDir);
-  if (!fault) return [];
-  return [problem('run-dir', `${runDir}: ${fault}`, 'set run-dir to a folder with a shorter path')];
+  if (fault) {
+    return [
+      problem('run-dir', `${runDir}: ${fault}`, 'set run-dir to a folder with a shorter path'),
+    ];
+  }
+  const roomFault = existsSync(runDir) ? faultOfRoom(runDir) : undefined;
+  // What another user may write is not asked here.
+  if (!roomFault || !/^(ENOSPC|EDQUOT|EROFS)/.test(roomFault)) return [];
+  const remedy = 'make room there, or make it writable: no reload or restart works without';
+  return [problem('run-dir', `${runDir} can't take a new generation (${roomFault})`, remedy)];
 }
 
 /** Nothing is said of a bootstrap without UDP. */

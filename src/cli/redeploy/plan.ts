@@ -1,5 +1,5 @@
 import { isUtf8 } from 'node:buffer';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import type { Config } from '../../config/config.js';
 import type { LoadedConfig } from '../../config/load.js';
 import { isKey, variableOf } from '../../config/schema.js';
@@ -16,7 +16,7 @@ import {
   isAttended,
   openGenerations,
 } from '../../host/generations.js';
-import { findRunDir, prepareRunDir } from '../../host/run-dir.js';
+import { faultOfRoom, findRunDir, prepareRunDir } from '../../host/run-dir.js';
 import { silentLog } from '../../log.js';
 import { createDrainHost } from '../../plugins/drain-host.js';
 import { appConfig } from '../../pm2/app-config.js';
@@ -119,6 +119,11 @@ export async function planRedeploy(
   await createDrainHost(config, silentLog, appEnv);
   const runDir = findRunDir(config.runDir);
   if (!existsSync(runDir)) prepareRunDir(config.runDir);
+  const roomFault = faultOfRoom(
+    runDir,
+    statSync(config.envoyConfig, { throwIfNoEntry: false })?.size,
+  );
+  if (roomFault) throw noRoom(runDir, roomFault);
   const newest = openGenerations(runDir).newest();
   const servingPid = newest?.envoy.pid;
   const { binary, check } = await checkLaunch(config, runDir, { env: appEnv, cwd, servingPid });
@@ -138,6 +143,13 @@ export async function planRedeploy(
   if (handover?.removed[0]) changes.removed = handover.removed;
   const warnings = from ? await warningsOf(config.envoyConfig, binary) : [];
   return { app: { ...app, runDir }, config, from, version, changes, handover, warnings, env };
+}
+
+function noRoom(runDir: string, fault: string): Pm2EnvoyError {
+  return new Pm2EnvoyError(
+    'redeploy-failed',
+    `the run directory ${runDir} can't take a new generation (${fault}): make room there, or make it writable`,
+  );
 }
 
 function uncheckedBootstrap(reason: string): Pm2EnvoyError {
