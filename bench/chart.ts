@@ -50,9 +50,7 @@ export function toChart(groups: readonly Group[]): string {
 }
 
 function said(values: Row['values'], names: readonly string[]): string {
-  return names
-    .map((name, index) => `${name} ${short(median(values[index] ?? []))}`)
-    .join(', ');
+  return names.map((name, index) => `${name} ${short(median(values[index] ?? []))}`).join(', ');
 }
 
 function short(value: number): string {
