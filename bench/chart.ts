@@ -34,7 +34,7 @@ export function toChart(groups: readonly Group[]): string {
       parts.push(
         `<text x="${LEFT - 10}" y="${y + 16}" text-anchor="end">${escaped(names[index] ?? '')}</text>`,
         `<rect class="${own}" x="${LEFT}" y="${y + 3}" width="${width.toFixed(1)}" height="${BAR - 6}" rx="2"/>`,
-        `<text x="${(LEFT + width + 8).toFixed(1)}" y="${y + 16}">${Number(value.toPrecision(2))}</text>`,
+        `<text x="${(LEFT + width + 8).toFixed(1)}" y="${y + 16}">${short(value)}</text>`,
       );
       y += BAR;
     }
@@ -50,9 +50,11 @@ export function toChart(groups: readonly Group[]): string {
 }
 
 function said(values: Row['values'], names: readonly string[]): string {
-  return names
-    .map((name, index) => `${name} ${Number(median(values[index] ?? []).toPrecision(2))}`)
-    .join(', ');
+  return names.map((name, index) => `${name} ${short(median(values[index] ?? []))}`).join(', ');
+}
+
+function short(value: number): string {
+  return String(value < 100 ? Number(value.toPrecision(2)) : Math.round(value));
 }
 
 function escaped(text: string): string {

@@ -145,12 +145,13 @@ export function prepareOurs(backend: Backend, options: OursOptions = {}): Prepar
     writeBootstrap(at('envoy.yaml'), { http, tcp }, backend);
     forget(folder);
     const [command = '', ...args] = (options.command ?? imageCommand()).map((word) =>
-      word.replace('/opt/pm2-envoy', at('opt')),
+      word.replace('/opt/pm2-envoy', at('opt')).replace('/usr/local/bin', at('bin')),
     );
     const group = makeGroup();
     const child = startIn(group, at('bin', command), args, {
-      ...{ PATH: `${at('bin')}:/usr/bin:/bin`, NODE_ENV: 'production', HOME: folder },
-      ...{ PM2_HOME: at('pm2'), PM2_ENVOY_RUN_DIR: at('run'), PM2_ENVOY_PROFILE: 'container' },
+      ...imageVariables(),
+      ...{ PATH: `${at('bin')}:/usr/bin:/bin`, HOME: folder },
+      ...{ PM2_HOME: at('pm2'), PM2_ENVOY_RUN_DIR: at('run') },
       ...{ PM2_ENVOY_ENVOY_CONFIG: at('envoy.yaml'), PM2_ENVOY_SERVE_PORT: String(serve) },
       ...{ PM2_ENVOY_SERVE_ADDRESS: '127.0.0.1', PM2_ENVOY_CHECK_DELAY: '0s' },
       ...options.env,
@@ -226,14 +227,35 @@ function copyProgram(from: string, to: string): void {
 
 /** Has the kernel drop what it keeps of these files: the group whose process reads one first is charged for it. */
 function forget(folder: string): void {
-  const drop = ['dd', 'of={}', 'oflag=nocache', 'conv=notrunc,fdatasync', 'count=0', 'status=none'];
-  execFileSync('find', [folder, '-type', 'f', '-exec', ...drop, ';']);
+  execFileSync('python3', ['-c', FORGET, folder]);
 }
+
+const FORGET = `
+import os, sys
+for folder, _, names in os.walk(sys.argv[1]):
+    for name in names:
+        path = os.path.join(folder, name)
+        if os.path.isfile(path) and not os.path.islink(path):
+            file = os.open(path, os.O_RDONLY)
+            os.fsync(file)
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(file)
+`;
 
 /** The CMD of the image. */
 function imageCommand(): string[] {
-  const file = readFileSync(join(ROOT, 'deploy/container/Dockerfile'), 'utf8');
-  return JSON.parse(/^CMD (.*)$/m.exec(file)?.[1] ?? '[]');
+  return JSON.parse(/^CMD (.*)$/m.exec(dockerfile())?.[1] ?? '[]');
+}
+
+/** The ENV of the image. */
+function imageVariables(): Record<string, string> {
+  const [, lines = ''] = /^ENV ((?:.*\\\n)*.*)$/m.exec(dockerfile()) ?? [];
+  const pairs = [...lines.matchAll(/(\w+)=(\S+)/g)];
+  return Object.fromEntries(pairs.map(([, name = '', value = '']) => [name, value]));
+}
+
+function dockerfile(): string {
+  return readFileSync(join(ROOT, 'deploy/container/Dockerfile'), 'utf8');
 }
 
 function makeGroup(): MemoryGroup {
@@ -242,15 +264,15 @@ function makeGroup(): MemoryGroup {
   return group;
 }
 
-/** Its output is read, as a container runtime does. */
+/** Its output goes nowhere: Envoy can't write its access log to what Node takes for a pipe. */
 function startIn(
   group: MemoryGroup,
   command: string,
   args: readonly string[],
   env: NodeJS.ProcessEnv = process.env,
 ): ChildProcess {
-  const child = spawn('sh', ['-c', 'read go; exec "$0" "$@"', command, ...args], { env });
-  for (const stream of [child.stdout, child.stderr]) stream.resume();
+  const stdio: ['pipe', 'ignore', 'ignore'] = ['pipe', 'ignore', 'ignore'];
+  const child = spawn('sh', ['-c', 'read go; exec "$0" "$@"', command, ...args], { env, stdio });
   group.take(child.pid ?? 0);
   child.stdin.end('go\n');
   return child;

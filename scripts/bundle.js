@@ -26,6 +26,28 @@ const axiosWithoutFetch = {
   },
 };
 
+/** What the manager answers with: express has a table of 2,500 types, 150 kB, made into two more at the start. */
+const SERVED = [
+  'application/json',
+  'image/svg+xml',
+  'text/css',
+  'text/html',
+  'text/javascript',
+  'text/plain',
+];
+const servedTypesAlone = {
+  name: 'served-types-alone',
+  setup({ onLoad }) {
+    onLoad({ filter: /[\\/]mime-db[\\/]db\.json$/ }, async ({ path }) => {
+      const all = JSON.parse(await readFile(path, 'utf8'));
+      const entries = SERVED.map((type) => [type, all[type]]);
+      const missing = entries.find(([, known]) => known === undefined);
+      if (missing) throw new Error(`${path} does not know ${missing[0]}`);
+      return { contents: JSON.stringify(Object.fromEntries(entries)), loader: 'json' };
+    });
+  },
+};
+
 function isOfAxios(path) {
   return /[\\/]axios[\\/]lib[\\/]adapters[\\/]/.test(path);
 }
@@ -49,7 +71,7 @@ const programs = {
   external: ['pm2/*', '@cdktn/hcl2json', 'smol-toml', 'koffi'],
   // No endpoint takes a body, and no request of ours is a form: these two bring 300 kB of tables along.
   alias: { 'body-parser': './scripts/not-used.cjs', 'form-data': './scripts/not-used.cjs' },
-  plugins: [axiosWithoutFetch],
+  plugins: [axiosWithoutFetch, servedTypesAlone],
   // Bundled CommonJS modules ask for Node's own; short names are taken by minified ones.
   banner: {
     js: "import{createRequire as $createRequire}from'node:module';const require=$createRequire(import.meta.url);",

@@ -80,12 +80,12 @@ function renderRun(run: readonly Span[], { x, y }: Scale): Html {
 <path class="line" fill="none" stroke="#1f5fbf" d="M${x(fromMs)} ${y(open)}${steps}"/>`;
 }
 
-/** One below the other: two marks may be close together. */
+/** One below the other: two marks may be close together. On a phone a name takes 40 percent. */
 function renderName(
   { atMs, text }: Mark,
   { index, scale: { x } }: { index: number; scale: Scale },
 ): Html {
-  const [dx, anchor] = x(atMs) > 70 ? [-5, 'end'] : [5, 'start'];
+  const [dx, anchor] = x(atMs) > 55 ? [-5, 'end'] : [5, 'start'];
   return html`<text x="${x(atMs)}%" y="${12 + index * 15}" dx="${dx}" text-anchor="${anchor}">${text}</text>`;
 }
 
