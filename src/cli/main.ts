@@ -1,5 +1,5 @@
 import { Command, CommanderError } from 'commander';
-import { type LoadedConfig, loadConfig } from '../config/load.js';
+import { type ConfigSources, type LoadedConfig, loadConfig } from '../config/load.js';
 import { messageOf } from '../errors.js';
 import { EXIT, exitCodeOf } from '../exit-codes.js';
 import { createLog, silentLog } from '../log.js';
@@ -8,6 +8,7 @@ import type { PluginClass, PluginHost } from '../plugins/api/types.js';
 import { DrainPlugin } from '../plugins/drain-plugin.js';
 import { createPluginHost, type LoadedPlugin } from '../plugins/host.js';
 import { loadPlugins } from '../plugins/load.js';
+import { sourcesOfApp } from '../pm2/find-app.js';
 import { withModuleSettings } from '../pm2/module/state.js';
 import { ConfigPlugin } from './commands/config.js';
 import { DoctorPlugin } from './commands/doctor.js';
@@ -26,7 +27,7 @@ import { createIo } from './terminal/io.js';
 /** The command line: runs one command and sets the exit code (docs/commands.md). */
 export async function main(argv: readonly string[]): Promise<void> {
   const io = createIo();
-  const call: Call = { flags: {}, configFile: undefined, json: false };
+  const call: Call = { flags: {}, configFile: undefined, json: false, app: undefined };
   const cli: CliContext = {
     io,
     get json() {
@@ -38,7 +39,7 @@ export async function main(argv: readonly string[]): Promise<void> {
     given: call,
     load: (env) => {
       if (env) return loadConfig({ ...call, env });
-      call.loaded ??= loadConfig({ ...call, env: withModuleSettings() });
+      call.loaded ??= loadConfig(sourcesOf(call));
       return call.loaded;
     },
     endWith: (code) => {
@@ -78,6 +79,17 @@ const NEED_NO_PLUGINS: readonly string[] = ['shutdown', 'resume', '--version'];
 /** What one call of the command line was given. */
 interface Call extends GivenOptions {
   loaded?: LoadedConfig;
+  /** What the app of `--app` has. */
+  ofApp?: ConfigSources;
+}
+
+function sourcesOf({ flags, configFile, ofApp }: Call): ConfigSources {
+  if (!ofApp) return { flags, configFile, env: withModuleSettings() };
+  return {
+    ...ofApp,
+    flags: { ...ofApp.flags, ...flags },
+    configFile: configFile ?? ofApp.configFile,
+  };
 }
 
 /** Runs the command; returns what is wrong with how it was called, if that is why it did not. */
@@ -162,6 +174,7 @@ function createProgram(
     command.action(async (...args: unknown[]) => {
       const options = command.opts();
       Object.assign(call, takeOptions(spec, options));
+      if (call.app !== undefined) call.ofApp = await sourcesOfApp(call.app);
       const invocation = {
         args: args.slice(0, -2).filter((arg) => typeof arg === 'string'),
         options,

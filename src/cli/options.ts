@@ -8,9 +8,22 @@ import { helpAfter } from './help.js';
 export interface GivenOptions {
   json: boolean;
   configFile: string | undefined;
+  /** Name or number of the pm2 app whose settings count in place of the shell's. */
+  app: string | undefined;
   /** Settings by their key. */
   flags: Record<string, string>;
 }
+
+/** Commands about an Envoy that pm2 runs. */
+const ABOUT_AN_APP = [
+  'shutdown',
+  'resume',
+  'status',
+  'redeploy',
+  'doctor',
+  'config',
+  'plugin:list',
+];
 
 /** Adds a command; `envoy:install` becomes the command `install` of the command `envoy`. */
 export function addCommand(program: Command, name: string, spec: CommandSpec): Command {
@@ -25,6 +38,9 @@ export function addCommand(program: Command, name: string, spec: CommandSpec): C
   const command = parent.command(spec.arguments ? `${last} ${spec.arguments}` : last);
   command.description(spec.usage);
   for (const [flags, usage] of Object.entries(spec.options ?? {})) command.option(flags, usage);
+  if (ABOUT_AN_APP.includes(name)) {
+    command.option('--app <name>', 'the Envoy of this app of pm2, with its settings');
+  }
   command.option('--json', 'print one JSON document');
   command.helpOption('-h, --help', 'show this help');
   // The same of every command: one shows them.
@@ -52,7 +68,7 @@ export function takeOptions(
   spec: CommandSpec,
   options: Readonly<Record<string, unknown>>,
 ): GivenOptions {
-  const { config } = options;
+  const { config, app } = options;
   const flags: Record<string, string> = {};
   for (const key of settingsOf(spec)) {
     const value = options[camelCase(key)];
@@ -61,6 +77,7 @@ export function takeOptions(
   return {
     json: options['json'] === true,
     configFile: typeof config === 'string' ? config : undefined,
+    app: typeof app === 'string' ? app : undefined,
     flags,
   };
 }

@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
-import type { LoadedConfig } from '../config/load.js';
+import { readFlags } from '../config/flags.js';
+import type { ConfigSources, LoadedConfig } from '../config/load.js';
 import { Pm2EnvoyError } from '../errors.js';
 import { type Generation, openGenerations } from '../host/generations.js';
 import { findRunDir } from '../host/run-dir.js';
@@ -53,6 +54,30 @@ export async function findApp({ config }: LoadedConfig): Promise<FoundApp> {
     // Of what it has been set to, something may be wrong.
     all.find(isModule);
   return { home, daemon, process: found, manager, all, runDir };
+}
+
+/**
+ * What an app of the shell's pm2 reads its configuration from.
+ *
+ * @param name its name or number; that of the app that runs Envoy, or of its manager
+ * @throws Pm2EnvoyError `pm2-unreachable` when that pm2 has no such app of ours
+ */
+export async function sourcesOfApp(name: string): Promise<ConfigSources> {
+  const home = pm2Home();
+  const apps = (await openPm2Daemon(home).processes()).filter(
+    (app) => isOf(app, 'runner') || isOf(app, 'manager'),
+  );
+  const app =
+    apps.find((one) => one.name === name || String(one.pmId) === name) ??
+    apps.find((one) => one.name === `${name}-manager`);
+  if (!app) {
+    const names = apps.map((one) => one.name).join(', ') || 'none';
+    throw new Pm2EnvoyError(
+      'pm2-unreachable',
+      `pm2 in ${home} runs no Envoy as the app ${name}; the apps of pm2-envoy there: ${names}`,
+    );
+  }
+  return { ...readFlags(app.args), env: app.env, cwd: app.cwd };
 }
 
 /** By what is surest: the process, the number that pm2 gave the app, its name with the run directory. Pure but for that. */

@@ -56,6 +56,13 @@ describe('pm2-envoy init', () => {
     await pm2.pm2('start', file);
     await eventually('/readyz', async () => (await fetch(`http://127.0.0.1:${port}/readyz`)).ok);
     assert.deepEqual(await names(), ['edge', 'edge-manager']);
+    const status = await pm2.cli('status', '--app', 'edge');
+    assert.match(status.stdout, /LIVE, generation 1/, status.stderr);
+    const { stdout: settings } = await pm2.cli('config', '--app', 'edge');
+    assert.match(settings, /run-dir +\.edge +PM2_ENVOY_RUN_DIR/);
+    const other = await pm2.cli('doctor', '--app', 'inner');
+    assert.equal(other.code, 5);
+    assert.match(other.stderr, /no Envoy as the app inner; .* there: edge, edge-manager/);
     await pm2.pm2('delete', 'all');
   });
 

@@ -58,8 +58,13 @@ describe('pm2 install pm2-envoy', () => {
 
   it('takes over a value under load: envoy is reloaded, and commands go by it', async () => {
     const { number } = newest();
-    await pm2.pm2('set', 'pm2-envoy:check-delay', '1s');
+    await pm2.pm2('multiset', 'pm2-envoy:check-delay 1s pm2-envoy:drain-timeout 50s');
     await untilReplaced(number);
+    const list: { name: string; pm2_env: { kill_timeout: number } }[] = JSON.parse(
+      await pm2.pm2('jlist'),
+    );
+    const envoy = list.find(({ name }) => name === 'envoy');
+    assert.equal(envoy?.pm2_env.kill_timeout, 80_000, 'it follows drain-timeout');
     const { stdout } = await pm2.cli('config');
     assert.match(stdout, /check-delay +1s +pm2 set pm2-envoy:check-delay/);
     const { stdout: said } = await pm2.cli('doctor');

@@ -63,10 +63,7 @@ async function print(
       'kill_timeout follows from drain-timeout and grace-period: after a change of those print it again',
     );
   }
-  const variables = Object.entries(place).map(([variable, value]) => `${variable}=${value}`);
-  if (variables.length > 0) {
-    io.note(`commands about ${named}, in this folder, need these too: ${variables.join(' ')}`);
-  }
+  if (named !== undefined) io.note(`commands about it: \`pm2-envoy status --app ${named}\`, …`);
 }
 
 function isFormat(value: unknown): value is EcosystemFormat {
