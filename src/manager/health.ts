@@ -26,7 +26,7 @@ export function watchHealth(options: {
   config: Pick<Config, 'envoyLostAfterMs' | 'orphanedDrain'>;
   locator: EnvoyLocator;
   hostDrain: HostDrain;
-  /** Shared with whoever else looks in this process. */
+  /** Shared by all that look in this process. */
   witness: Witness;
   log: Log;
   readFailedStart?: () => FailedStart | undefined;

@@ -11,7 +11,7 @@ export interface HostHold {
    * back from, or any that has begun since this runner did. Undefined: the host may serve.
    */
   drain(): DrainRecord | undefined;
-  /** The newest drain of a generation, under way or ended, whoever began it; undefined: it serves. */
+  /** The newest drain of a generation, under way or ended; undefined: it serves. */
   drainOf(generation: Generation): DrainRecord | undefined;
   /** The newest drain that a generation which comes up now is not about: {@link Generation.afterDrain}. */
   afterDrain(): number;

@@ -19,7 +19,7 @@ export interface Look {
   info?: ServerInfo;
   /** How many listeners are in effect; undefined: it does not say. */
   listeners?: number;
-  /** They are closed, whoever had it do so. */
+  /** They are closed: by a drain, or by another tool. */
   isClosed?: boolean;
   /** Undefined: its connections can't be counted. */
   count?: ConnectionCount;

@@ -118,7 +118,7 @@ export interface GenerationStatus {
   number: number;
   /**
    * `handing-over`: a newer one serves, and this one's connections are waited for. `draining`, `drained`: the
-   * host is, and it with it; or somebody else has closed its listeners, and connections are left, or none.
+   * host is, and it with it; or another tool has closed its listeners, and connections are left, or none.
    */
   state: 'starting' | 'serving' | 'handing-over' | 'draining' | 'drained';
   /** Null until it has been LIVE. */
@@ -216,7 +216,7 @@ export function createStatusReader(options: {
   onLook?: (located: Located | undefined, drain: DrainState, open?: number) => void;
   /** Shared with whoever else counts in this process. */
   counters?: Counters;
-  /** Shared with whoever else looks in this process. */
+  /** Shared by all that look in this process. */
   witness?: Witness;
   /** pm2's, for the process that reads; left out: what follows from the configuration. */
   killTimeoutMs?: number | undefined;

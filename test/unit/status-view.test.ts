@@ -114,5 +114,10 @@ describe('statusRows', () => {
     assert.match(alone ?? '', /^phase +wait .*nobody goes on with it: `pm2-envoy shutdown` does/);
     const [first] = shown(statusWith({ orphanedDrain: true }));
     assert.match(first ?? '', /^phase {8}idle, but somebody has failed .*`pm2-envoy resume`/);
+    const [closed] = shown(statusWith({ listenersClosed: true }));
+    assert.match(
+      closed ?? '',
+      /^phase {8}idle, but Envoy’s listeners are closed .*`pm2-envoy redeploy`/,
+    );
   });
 });
