@@ -118,7 +118,7 @@ export interface GenerationStatus {
   number: number;
   /**
    * `handing-over`: a newer one serves, and this one's connections are waited for. `draining`, `drained`: the
-   * host is, and it with it; or somebody else has closed its listeners, and connections are left, or none.
+   * host is, and it with it; or another tool has closed its listeners, and connections are left, or none.
    */
   state: 'starting' | 'serving' | 'handing-over' | 'draining' | 'drained';
   /** Null until it has been LIVE. */

@@ -222,7 +222,7 @@ describe('what Envoy shows', { concurrency: 2 }, () => {
       { stats_config: { stats_matcher: { reject_all: true } } },
     ],
   ] as const) {
-    it(`is shown, ${what}: closed by somebody else, a generation is draining, then drained`, () =>
+    it(`is shown, ${what}: closed by another tool, a generation is draining, then drained`, () =>
       withPm2(
         {},
         async (pm2) => {
@@ -329,7 +329,7 @@ describe('pm2 in the middle of a reload', { concurrency: 2 }, () => {
     }));
 });
 
-/** As somebody does who knows nothing of pm2-envoy. */
+/** As a tool does that knows nothing of pm2-envoy. */
 async function closeListeners(pm2: TestPm2): Promise<void> {
   const [generation] = pm2.generations();
   const admin = createAdminClient({ kind: 'unix', path: generation?.adminSocket ?? '' });

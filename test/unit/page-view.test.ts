@@ -37,6 +37,7 @@ describe('the headline', () => {
       /^There is no Envoy: it does not start$/,
     ],
     [{ orphanedDrain: true }, /^Out of service, without a drain$/],
+    [{ listenersClosed: true }, /^Out of service, without a drain$/],
     [
       { generations: [makeGeneration({ state: 'handing-over' }), makeGeneration()] },
       /handing over to generation 3$/,

@@ -117,5 +117,10 @@ describe('statusRows', () => {
       first ?? '',
       /^phase {8}idle, but another program has failed .*`pm2-envoy resume`/,
     );
+    const [closed] = shown(statusWith({ listenersClosed: true }));
+    assert.match(
+      closed ?? '',
+      /^phase {8}idle, but Envoy’s listeners are closed .*`pm2-envoy redeploy`/,
+    );
   });
 });
