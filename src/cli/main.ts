@@ -163,7 +163,7 @@ function createProgram(
     .description('Drains, stops and redeploys an Envoy proxy under pm2 without losing a request')
     .version(packageVersion(), '--version', 'show the version')
     .helpOption('-h, --help', 'show this help')
-    .helpCommand('help [command]', 'show the help of a command')
+    .helpCommand('help [command]', 'Show the help of a command')
     .configureOutput({ outputError: () => undefined })
     .exitOverride();
   const builtIn = commandsOf(plugins.filter((plugin) => plugin.builtIn));

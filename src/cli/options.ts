@@ -25,6 +25,12 @@ const ABOUT_AN_APP = [
   'plugin:list',
 ];
 
+/** Groups of our own; those of a plugin have a general text. */
+const GROUPS: Readonly<Record<string, string>> = {
+  envoy: 'Install an Envoy, or show which one would run',
+  plugin: 'List the plugins in use, or create one',
+};
+
 /** Adds a command; `envoy:install` becomes the command `install` of the command `envoy`. */
 export function addCommand(program: Command, name: string, spec: CommandSpec): Command {
   const words = name.split(':');
@@ -33,7 +39,7 @@ export function addCommand(program: Command, name: string, spec: CommandSpec): C
   for (const word of words) {
     parent =
       parent.commands.find((command) => command.name() === word) ??
-      parent.command(word).description(`Commands for ${word}`);
+      parent.command(word).description(GROUPS[word] ?? `Commands of ${word}`);
   }
   const command = parent.command(spec.arguments ? `${last} ${spec.arguments}` : last);
   command.description(spec.usage);
