@@ -39,7 +39,7 @@ export function addCommand(program: Command, name: string, spec: CommandSpec): C
   for (const word of words) {
     parent =
       parent.commands.find((command) => command.name() === word) ??
-      parent.command(word).description(GROUPS[word] ?? `Commands of ${word}`);
+      parent.command(word).description(GROUPS[word] ?? `Commands for ${word}`);
   }
   const command = parent.command(spec.arguments ? `${last} ${spec.arguments}` : last);
   command.description(spec.usage);
