@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { pm2Home } from './supervisor.js';
 
 /**
@@ -22,5 +22,16 @@ function readPid(file: string): number | undefined {
     return Number(readFileSync(file, 'utf8'));
   } catch {
     return undefined;
+  }
+}
+
+/** Major version of the pm2 that runs this process, whose main module is pm2's own; the newest where it can't be told. */
+export function daemonVersion(container: string = process.mainModule?.filename ?? ''): number {
+  try {
+    const manifest = readFileSync(join(dirname(dirname(container)), 'package.json'), 'utf8');
+    const { name, version } = JSON.parse(manifest);
+    return name === 'pm2' ? Number.parseInt(version, 10) : Number.POSITIVE_INFINITY;
+  } catch {
+    return Number.POSITIVE_INFINITY;
   }
 }

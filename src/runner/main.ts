@@ -27,7 +27,7 @@ import { createHostOrBareOne } from '../plugins/drain-host.js';
 import { drainLimitMs, LIVE_LIMIT_MS } from '../pm2/apps.js';
 import { type App, boot } from '../pm2/boot.js';
 import { loadPm2Client } from '../pm2/daemon.js';
-import { watchDaemonEnd } from '../pm2/daemon-end.js';
+import { daemonVersion, watchDaemonEnd } from '../pm2/daemon-end.js';
 import { onReopenLogs } from '../pm2/log-signals.js';
 import { openOwnApp } from '../pm2/own-app.js';
 import { namesMeet } from '../pm2/project.js';
@@ -56,8 +56,8 @@ async function runOrEnd(app: App): Promise<void> {
   try {
     await run(app);
   } catch (error) {
-    // Before version 7 pm2 waits for one that has ended, for the whole listen_timeout, and shows it as online then.
-    app.channel.sayReady();
+    // Before version 7 pm2 waits for one that has exited, for the whole listen_timeout, and shows it as online then.
+    if (daemonVersion() < 7) app.channel.sayReady();
     throw error;
   }
 }

@@ -8,7 +8,7 @@ import { ownIdentity } from '../../src/host/process-identity.js';
 import { silentLog } from '../../src/log.js';
 import { endWhatRestartLeft } from '../../src/manager/left.js';
 import type { Pm2Process } from '../../src/pm2/daemon.js';
-import { watchDaemonEnd } from '../../src/pm2/daemon-end.js';
+import { daemonVersion, watchDaemonEnd } from '../../src/pm2/daemon-end.js';
 import { makeFolder } from '../support/folder.js';
 import { makePm2Process } from './fakes.js';
 
@@ -92,5 +92,16 @@ describe('watchDaemonEnd', () => {
     rmSync(join(folder, 'pm2.pid'));
     assert.equal(hasEnded(), false);
     assert.equal(watchDaemonEnd(home(t), 5)(), false);
+  });
+});
+
+describe('daemonVersion', () => {
+  it('is that of the pm2 whose container runs the app', (t) => {
+    const { path, remove } = makeFolder();
+    t.after(remove);
+    const container = join(path, 'lib/ProcessContainer.js');
+    assert.equal(daemonVersion(container), Number.POSITIVE_INFINITY);
+    writeFileSync(join(path, 'package.json'), JSON.stringify({ name: 'pm2', version: '6.0.14' }));
+    assert.equal(daemonVersion(container), 6);
   });
 });
