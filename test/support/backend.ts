@@ -20,9 +20,14 @@ export interface Backend {
 /**
  * Starts the servers behind Envoy: HTTP (`/` and `/again` immediately, `/slow?ms=` after a while (with `early` the headers come immediately), `/stream?ms=`
  * a byte each 50 ms), WebSocket echo on the same port, and TCP echo.
+ *
+ * @param onRequest told the path and query of each HTTP request
  */
-export async function startBackend(): Promise<Backend> {
+export async function startBackend(
+  onRequest: (path: string) => void = () => undefined,
+): Promise<Backend> {
   const http = createHttpServer((request, response) => {
+    onRequest(request.url ?? '');
     const url = new URL(request.url ?? '/', 'http://backend');
     const ms = Number(url.searchParams.get('ms') ?? 0);
     if (url.pathname === '/slow') {

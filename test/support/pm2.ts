@@ -61,7 +61,7 @@ export interface TestPm2 {
 /** Prepares a pm2 of the test's own; `settings` is pm2-envoy's configuration file. */
 export async function preparePm2(
   settings: Record<string, unknown> = {},
-  makeBackend: () => Promise<Backend> = startBackend,
+  makeBackend: () => Promise<Backend> = () => startBackend(),
 ): Promise<TestPm2> {
   const envoy = envoyBinary();
   const folder = makeFolder();

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import { startBackend } from './backend.js';
 import { request } from './clients.js';
 import { preparePm2, type TestPm2 } from './pm2.js';
 import { eventually } from './wait.js';
@@ -12,6 +13,8 @@ export interface RandomRun {
   /** Broken rules; none: all is well. */
   wrongs: readonly string[];
   requests: number;
+  /** Requests that were reset as they waited to be accepted when the only Envoy closed its listeners. */
+  unaccepted: number;
 }
 
 type Act = (host: Host) => Promise<void>;
@@ -33,7 +36,9 @@ const POLL_MS = 60;
 
 /** Does as many operations at random as an operator, pm2 and bad luck may; the same ones for the same seed. */
 export async function runAtRandom(seed: number, count: number): Promise<RandomRun> {
-  const pm2 = await preparePm2({ 'check-delay': '200ms', 'drain-timeout': '15s' });
+  const reached = new Set<string>();
+  const settings = { 'check-delay': '200ms', 'drain-timeout': '15s' };
+  const pm2 = await preparePm2(settings, () => startBackend((path) => reached.add(path)));
   const random = mulberry(seed);
   const wrongs: string[] = [];
   const operations: string[] = [];
@@ -44,7 +49,7 @@ export async function runAtRandom(seed: number, count: number): Promise<RandomRu
   try {
     await pm2.start();
     await pm2.pm2('save');
-    const checker = startChecker(host);
+    const checker = startChecker(host, reached);
     for (let done = 0; done < count && wrongs.length === 0; done += 1) {
       const names = Object.keys(ACTS);
       const name = names[Math.floor(random() * names.length)] ?? '';
@@ -56,8 +61,7 @@ export async function runAtRandom(seed: number, count: number): Promise<RandomRu
       await new Promise((resolve) => setTimeout(resolve, 5 * POLL_MS));
     }
     host.isSettled = false;
-    const requests = await checker.stop();
-    return { seed, operations, wrongs, requests };
+    return { seed, operations, wrongs, ...(await checker.stop()) };
   } finally {
     await pm2.stop();
   }
@@ -168,10 +172,21 @@ async function settle(host: Host): Promise<void> {
 }
 
 /** Looks by itself, all the time, whether the rules hold. */
-function startChecker(host: Host): { stop(): Promise<number> } {
+function startChecker(
+  host: Host,
+  reached: ReadonlySet<string>,
+): { stop(): Promise<Pick<RandomRun, 'requests' | 'unaccepted'>> } {
   const { pm2 } = host;
   let isOver = false;
   let requests = 0;
+  let unaccepted = 0;
+  let sent = 0;
+  /**
+   * A socket that closes resets what waits in its accept queue (envoy-facts.md), and there is no other Envoy to
+   * take it: no backend has seen that request, and the next one is refused.
+   */
+  const wasUnaccepted = async (path: string, error: NodeJS.ErrnoException): Promise<boolean> =>
+    error.code === 'ECONNRESET' && !reached.has(path) && !(await takesConnections(pm2));
   const watch = async (): Promise<void> => {
     while (!isOver) {
       const isCertain = host.isSettled;
@@ -189,13 +204,16 @@ function startChecker(host: Host): { stop(): Promise<number> } {
   const load = async (): Promise<void> => {
     while (!isOver) {
       const sentAtMs = Date.now();
-      await request(pm2.ports.http).then(
+      sent += 1;
+      const path = `/?${sent}`;
+      await request(pm2.ports.http, path).then(
         () => {
           requests += 1;
         },
-        (error: NodeJS.ErrnoException) => {
-          const isRefused = error.code === 'ECONNREFUSED';
-          if (!isRefused && sentAtMs > host.cutsUntilMs) host.wrong(`a request was lost: ${error}`);
+        async (error: NodeJS.ErrnoException) => {
+          if (error.code === 'ECONNREFUSED' || sentAtMs <= host.cutsUntilMs) return;
+          if (await wasUnaccepted(path, error)) unaccepted += 1;
+          else host.wrong(`a request was lost: ${error}`);
         },
       );
       await pause(20);
@@ -206,7 +224,7 @@ function startChecker(host: Host): { stop(): Promise<number> } {
     stop: async () => {
       isOver = true;
       await both;
-      return requests;
+      return { requests, unaccepted };
     },
   };
 }
