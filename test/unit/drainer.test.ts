@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { createDrainer } from '../../src/drain/drainer.js';
@@ -9,6 +9,7 @@ import {
   type DrainLedger,
   type DrainRecord,
   openLedger,
+  readAll,
   readNewest,
 } from '../../src/drain/record.js';
 import type { DrainConfig } from '../../src/drain/run.js';
@@ -363,5 +364,46 @@ describe('createDrainer with a record that is there already', () => {
     assert.equal((await drainer.drain()).outcome, 'drained');
     assert.ok(envoy.calls.includes('close'));
     assert.equal(fakeLog.of('warn').length, 1);
+  });
+
+  it('records a drain late that could not be recorded, once', async () => {
+    const parent = join(makeTempFolder(), 'parent');
+    const { drainer, base, record } = setUp({
+      base: join(parent, 'drains', 'host'),
+      envoy: createFakeEnvoy(0),
+    });
+    const result = await drainer.drain();
+    drainer.recordLate();
+    assert.equal(record().result, undefined);
+    mkdirSync(parent);
+    for (let time = 0; time < 2; time += 1) drainer.recordLate();
+    assert.deepEqual(record().result, result);
+    assert.equal(readAll(base).length, 1);
+  });
+});
+
+describe('createDrainer resume', () => {
+  it('leaves the failed health check of a drain that has begun since the cancelled one', async () => {
+    const envoy = createFakeEnvoy(3);
+    const base = join(makeTempFolder(), 'drain');
+    const ledger = openLedger({ base, log: createFakeLog().log });
+    let hasLater = false;
+    const { admin } = envoy;
+    envoy.admin = { ...admin, state: async () => (hasLater ? 'DRAINING' : admin.state()) };
+    const { drainer } = setUp({
+      envoy,
+      config: { checkDelayMs: 60_000 },
+      ledger: {
+        ...ledger,
+        hasLater: () => hasLater,
+        finish: (record, result) => {
+          hasLater = true;
+          return ledger.finish(record, result);
+        },
+      },
+    });
+    void drainer.drain();
+    assert.equal((await drainer.resume()).kind, 'resumed');
+    assert.equal(envoy.calls.filter((call) => call === 'pass').length, 1);
   });
 });
