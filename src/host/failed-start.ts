@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { messageOf } from '../errors.js';
+import { isPm2EnvoyError, messageOf } from '../errors.js';
 import { readJson, writeJson } from './files.js';
 
 /** Why the latest Envoy did not come up. */
@@ -13,6 +13,8 @@ export interface FailedStart {
   count: number;
   /** One line or several, with Envoy's own last error. */
   reason: string;
+  /** Which error it was, if it is one of pm2-envoy's own (docs/errors.md). */
+  code?: string;
 }
 
 /**
@@ -27,6 +29,7 @@ export function noteFailedStart(runDir: string, error: unknown): void {
     since: before?.since ?? at,
     count: (before?.count ?? 0) + 1,
     reason: messageOf(error),
+    ...(isPm2EnvoyError(error) ? { code: error.code } : {}),
   };
   try {
     writeJson(fileIn(runDir), failed);
@@ -37,13 +40,14 @@ export function noteFailedStart(runDir: string, error: unknown): void {
 
 /** The latest failed start; undefined: an Envoy has served since, or none was started yet. */
 export function readFailedStart(runDir: string): FailedStart | undefined {
-  const { at, since, count, reason } = readJson(fileIn(runDir)) ?? {};
+  const { at, since, count, reason, code } = readJson(fileIn(runDir)) ?? {};
   const isWhole =
     typeof at === 'string' &&
     typeof since === 'string' &&
     typeof count === 'number' &&
     typeof reason === 'string';
-  return isWhole ? { at, since, count, reason } : undefined;
+  if (!isWhole) return undefined;
+  return { at, since, count, reason, ...(typeof code === 'string' ? { code } : {}) };
 }
 
 /** An Envoy serves: earlier failures are over. */

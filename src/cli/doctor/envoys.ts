@@ -12,6 +12,7 @@ import { describeGap, gapsOf } from '../../envoy/proof.js';
 import { type BootstrapFacts, readBootstrap } from '../../envoy/read-bootstrap.js';
 import { readServing } from '../../envoy/serving.js';
 import { messageOf } from '../../errors.js';
+import { EXIT, exitCodeOfCode } from '../../exit-codes.js';
 import { generationsElsewhere, runDirOf } from '../../host/elsewhere.js';
 import { describeFailedStart, type FailedStart, readFailedStart } from '../../host/failed-start.js';
 import { type Generation, isAttended, openGenerations } from '../../host/generations.js';
@@ -70,8 +71,10 @@ function checkNone(runDir: string, app: Pm2Process | undefined): Finding[] {
     const message = `no Envoy runs (looked in ${runDir})`;
     return app?.status === 'online' ? [problem('envoy', message, '`pm2 logs envoy`')] : [];
   }
+  // pm2 calls its back-off `waiting restart`, and a stop for good as well.
+  const isRefused = exitCodeOfCode(failed.code ?? '') === EXIT.configuration;
   const again =
-    app && /waiting restart|stopped|errored/.test(app.status)
+    isRefused || (app && /stopped|errored/.test(app.status))
       ? ', then `pm2-envoy redeploy`'
       : '; pm2 retries by itself';
   return [
