@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import type { Generation } from '../../src/host/generations.js';
 import { startBackend } from './backend.js';
 import { request } from './clients.js';
 import { preparePm2, type TestPm2 } from './pm2.js';
@@ -108,7 +109,7 @@ const ACTS: Readonly<Record<string, Act>> = {
     writeFileSync(file, good);
   },
   'kill -9 of Envoy': async (host) => {
-    const [generation] = host.pm2.generations();
+    const { generation } = await onlyOne(host);
     if (!generation) return;
     host.cutsUntilMs = Number.POSITIVE_INFINITY;
     const before = await host.pm2.pidOf('envoy');
@@ -128,7 +129,7 @@ const ACTS: Readonly<Record<string, Act>> = {
     end(pid, 'SIGCONT');
   },
   'crash in a drain': async (host) => {
-    const [generation] = host.pm2.generations();
+    const { generation } = await onlyOne(host);
     host.cutsUntilMs = Number.POSITIVE_INFINITY;
     const before = await host.pm2.pidOf('envoy');
     const caller = shutdown(host);
@@ -249,6 +250,19 @@ async function killApp(host: Host, app: string): Promise<void> {
   const pid = await host.pm2.pidOf(app);
   end(pid, 'SIGKILL');
   await another(host, app, pid);
+}
+
+/** Once nothing is handed over any more: the end of an older Envoy ends no runner. */
+function onlyOne({ pm2 }: Host): Promise<{ generation: Generation | undefined }> {
+  return eventually(
+    'at most one generation, under its runner',
+    async () => {
+      const [generation, ...more] = pm2.generations();
+      const isAttended = generation?.runner.pid === (await pm2.pidOf('envoy'));
+      return more.length === 0 && (!generation || isAttended) && { generation };
+    },
+    PATIENCE_MS,
+  );
 }
 
 async function another({ pm2 }: Host, app: string, before: number): Promise<void> {
