@@ -11,12 +11,13 @@ import { eventually } from '../support/wait.js';
 const ECOSYSTEM = resolve(import.meta.dirname, '../../ecosystem.config.js');
 
 describe('an Envoy that does not start', () => {
-  it('is shown with its own last error and how often, until one serves', () =>
+  it('is shown with its own last error and how often, until one serves', (t) =>
     withPm2(
       {},
       async (pm2) => {
         const { http } = pm2.ports;
         const other = createServer().listen(http, '127.0.0.1');
+        t.after(() => other.close());
         await once(other, 'listening');
         void pm2.pm2('start', ECOSYSTEM).catch(() => undefined);
         const failed = await eventually(

@@ -151,7 +151,7 @@ describe('processes that follow a drain', () => {
       await waits(target);
       runner.kill('SIGTERM');
       await eventually('the runner to follow', () => /SIGTERM: stopping/.test(runner.output()));
-      await eventually('its word', () => /goes on in phase wait/.test(runner.output()), LONG_MS);
+      await eventually('its word', () => /continues in phase wait/.test(runner.output()), LONG_MS);
       const changes: string[] = [];
       const watched = watch(join(host.runDir, 'drains'), (_, name) => changes.push(`${name}`));
       // It looks at the record 20 times a second.

@@ -71,7 +71,7 @@ describe('an Envoy that pm2-envoy did not start (admin-address)', { concurrency:
         const { status: code, body } = await answer;
         assert.deepEqual([code, JSON.parse(body).outcome], [502, 'admin-unreachable']);
         const why =
-          /refused to close its listeners: .*answered 403.*allow it in admin\.allow_paths/;
+          /refused to close its listeners: .*returned 403.*allow it in admin\.allow_paths/;
         assert.match((await statusOf(pm2)).lastError, why);
         // One that takes over is refused as well; one that only looks is told the result.
         const { code: exit, stderr } = await pm2.cli('shutdown');
