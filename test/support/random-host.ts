@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import type { Generation } from '../../src/host/generations.js';
@@ -140,22 +140,50 @@ const ACTS: Readonly<Record<string, Act>> = {
   },
   'cancelled where nothing can be written': async (host) => {
     if (host.state === 'out') return;
-    const folder = join(host.pm2.folder, 'run/drains');
-    const aside = `${folder}-aside`;
-    const { renameSync } = await import('node:fs');
-    if (existsSync(folder)) renameSync(folder, aside);
-    writeFileSync(folder, '');
+    const writable = makeUnwritable(host);
     const caller = shutdown(host);
     await pause(50);
     const { status } = await host.pm2.http('DELETE', '/shutdown');
     const answer = await caller;
-    rmSync(folder);
-    if (existsSync(aside)) renameSync(aside, folder);
+    writable();
     if (status === 200 && answer === 'drained') host.wrong('resumed, and drained all the same');
     // Nothing was written down, so nothing keeps the host out but Envoy's listeners.
     if (answer === 'drained') await ask(host, 'restart', 'envoy');
   },
+  'drained where nothing can be written for a while': async (host) => {
+    if (host.state === 'out') return;
+    const writable = makeUnwritable(host);
+    const answer = await shutdown(host);
+    writable();
+    takeAnswer(host, answer);
+    if (answer !== 'drained') return;
+    const { startedAt } = JSON.parse((await host.pm2.http('GET', '/status')).body);
+    await eventually('its record', () => isRecorded(host, startedAt), PATIENCE_MS);
+  },
 };
+
+/** Until the function that it returns is called. */
+function makeUnwritable({ pm2 }: Host): () => void {
+  const folder = drainsOf(pm2);
+  const aside = `${folder}-aside`;
+  if (existsSync(folder)) renameSync(folder, aside);
+  writeFileSync(folder, '');
+  return () => {
+    rmSync(folder);
+    if (existsSync(aside)) renameSync(aside, folder);
+  };
+}
+
+function isRecorded({ pm2 }: Host, startedAt: string): boolean {
+  const folder = drainsOf(pm2);
+  return readdirSync(folder)
+    .filter((name) => /^host-\d+-\d+\.json$/.test(name))
+    .some((name) => readFileSync(join(folder, name), 'utf8').includes(startedAt));
+}
+
+function drainsOf({ folder }: TestPm2): string {
+  return join(folder, 'run/drains');
+}
 
 /** Waits until the host is as it has to be. */
 async function settle(host: Host): Promise<void> {
