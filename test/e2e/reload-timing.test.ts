@@ -30,7 +30,7 @@ describe('a listen_timeout that is shorter than the start of an Envoy', { concur
         const second = await pm2.pidOf('envoy');
         const third = pm2.pm2('reload', 'envoy', '--force').catch(() => undefined);
         await patiently('the second runner to have left the host to the third', () =>
-          /pm2 has put another runner in this one’s place/.test(pm2.log('envoy')),
+          /pm2 has replaced this runner: leaving the host to the new one/.test(pm2.log('envoy')),
         );
         assert.notEqual(await pm2.pidOf('envoy'), second);
         assert.equal((await request(pm2.ports.http)).status, 200);
