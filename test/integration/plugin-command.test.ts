@@ -17,7 +17,9 @@ function project(t: TestContext, isInstalled: boolean) {
     symlinkSync(ROOT, join(folder, 'node_modules/pm2-envoy'));
   }
   const run = (program: string, words: readonly string[], cwd = folder, plugins = '') => {
-    const env = { ...process.env, PM2_HOME: join(folder, 'pm2'), NO_COLOR: '1' };
+    // Not those of an app that this machine may run.
+    const own = { PM2_HOME: join(folder, 'pm2'), PM2_ENVOY_RUN_DIR: join(folder, 'run') };
+    const env = { ...process.env, ...own, NO_COLOR: '1' };
     const done = spawnSync(program, words, {
       ...{ cwd, encoding: 'utf8', env: { ...env, PM2_ENVOY_PLUGINS: plugins } },
     });
