@@ -16,7 +16,7 @@ import {
   type Wanted,
 } from './contents.js';
 import {
-  type ConfiguredListener,
+  type DumpedListener,
   parseListenerDump,
   parseRunningListeners,
   type RunningListener,
@@ -64,7 +64,7 @@ export interface AdminClient {
   /** The listeners in effect, with every address of each. */
   listeners(signal?: AbortSignal): Promise<RunningListener[]>;
   /** The listeners as they are configured, those that Envoy refused too. With 500 of them it takes 0.1 s. */
-  listenerConfigs(signal?: AbortSignal): Promise<ConfiguredListener[]>;
+  listenerConfigs(signal?: AbortSignal): Promise<DumpedListener[]>;
   /**
    * What it has of what its listeners refer to, and its clusters with endpoints by EDS. Builds dumps of all
    * clusters: not to be polled.
@@ -180,7 +180,7 @@ export function createAdminClient(
     listeners: (signal) => get(LISTENERS, parseRunningListeners, signal),
     listenerConfigs: async (signal) => {
       const path = '/config_dump';
-      const ask = (resource: string): Promise<ConfiguredListener[]> =>
+      const ask = (resource: string): Promise<DumpedListener[]> =>
         get({ path, query: `?resource=${resource}` }, parseListenerDump, signal);
       return [...(await ask('static_listeners')), ...(await ask('dynamic_listeners'))];
     },

@@ -30,10 +30,14 @@ export interface ConfiguredListener {
   isInbound: boolean;
   /** How its stats are called: `web` in `listener.web.downstream_cx_active`. */
   statName: string;
-  /** What it refers to that comes from elsewhere. */
-  wants: Wanted;
   /** Envoy's latest complaint about it. */
   error?: string;
+}
+
+/** A listener in a `/config_dump`. */
+export interface DumpedListener extends ConfiguredListener {
+  /** What it refers to that comes from elsewhere. */
+  wants: Wanted;
 }
 
 /** Reads the JSON of `/listeners`; throws a TypeError when it is something else. */
@@ -47,12 +51,13 @@ export function parseRunningListeners(json: unknown): RunningListener[] {
 }
 
 /** Reads the listeners of a `/config_dump`; throws a TypeError when it is something else. */
-export function parseListenerDump(json: unknown): ConfiguredListener[] {
+export function parseListenerDump(json: unknown): DumpedListener[] {
   return listOf(recordOf(json)['configs'], 'configs').map((entry) => {
     const { listener, active_state, warming_state, error_state, name } = recordOf(entry);
     const isDynamic = listener === undefined;
     const state = recordOf(active_state ?? warming_state);
-    const configured = readListener(listener ?? state['listener'] ?? { name }, isDynamic);
+    const given = listener ?? state['listener'] ?? { name };
+    const configured = { ...readListener(given, isDynamic), wants: wantedBy(given) };
     const error = recordOf(error_state)['details'];
     return { ...configured, ...(typeof error === 'string' && error !== '' ? { error } : {}) };
   });
@@ -82,7 +87,6 @@ function readListener(listener: unknown, isDynamic: boolean): ConfiguredListener
     takesAnyPort: all.some((one) => Number(portOf(keyOf(one, 'socket_address'))) === 0),
     reusesPort: keyOf(listener, 'enable_reuse_port') !== false,
     isInbound: [1, 'INBOUND'].includes(keyOf(listener, 'traffic_direction') as string),
-    wants: wantedBy(listener),
     statName: prefix === '' ? (addresses[0]?.text.replaceAll(':', '_') ?? '') : prefix,
   };
 }

@@ -1,11 +1,11 @@
 import { type Contents, WANTED_KINDS, type Wanted } from '../admin/contents.js';
-import type { ConfiguredListener, ListenAddress, RunningListener } from '../admin/listeners.js';
+import type { DumpedListener, ListenAddress, RunningListener } from '../admin/listeners.js';
 import type { Subscription } from '../admin/subscriptions.js';
 
 /** What an Envoy serves, as it shows it. */
 export interface Serving {
   listeners: readonly RunningListener[];
-  configs: readonly ConfiguredListener[];
+  configs: readonly DumpedListener[];
   /** By stat name. */
   subscriptions: ReadonlyMap<string, Subscription>;
   contents: Contents;
@@ -122,7 +122,7 @@ function missing({ listener, address, now, before }: Sought, isSame: boolean): G
 
 const LDS = 'listener_manager.lds';
 
-function configOf({ configs }: Serving, name: string): ConfiguredListener | undefined {
+function configOf({ configs }: Serving, name: string): DumpedListener | undefined {
   return configs.find((one) => one.name === name);
 }
 

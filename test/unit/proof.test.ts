@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import type { Contents } from '../../src/admin/contents.js';
 import {
   bootstrapListeners,
-  type ConfiguredListener,
+  type DumpedListener,
   parseListenerDump,
   parseRunningListeners,
 } from '../../src/admin/listeners.js';
@@ -20,7 +20,7 @@ function running(...texts: string[]): Serving['listeners'] {
   });
 }
 
-function configured(name: string, part: Partial<ConfiguredListener> = {}): ConfiguredListener {
+function configured(name: string, part: Partial<DumpedListener> = {}): DumpedListener {
   return {
     name,
     isDynamic: false,
@@ -146,7 +146,7 @@ describe('compareListeners', () => {
     const facts = { number: 1, running: running('web 127.0.0.1:80') };
     const closed = configured('web', { addresses: [web], reusesPort: false });
     const open = configured('web', { addresses: [web] });
-    const found = (old: ConfiguredListener, wanted: ConfiguredListener[] | undefined): number =>
+    const found = (old: DumpedListener, wanted: DumpedListener[] | undefined): number =>
       compareListeners({ ...facts, configs: [old], wanted }).obstacles.length;
     assert.deepEqual(
       [found(closed, [open]), found(open, [closed]), found(open, [open]), found(closed, [])],
