@@ -1,5 +1,5 @@
-// What a release still lacks: npm run release:check -- v1.2.3. With --notes before the tag: the changelog's
-// section of that version.
+// What a release still lacks: npm run release:check -- v1.2.3, after a build. With --notes before the tag: the
+// changelog's section of that version.
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
@@ -28,16 +28,21 @@ export function notesOf(tag, changelog) {
   return /\] - \d{4}-\d{2}-\d{2}$/.test(headline) && hasEntry ? lines.join('\n').trim() : undefined;
 }
 
-function main([first = '', second = '']) {
+async function main([first = '', second = '']) {
   const read = (name) => readFileSync(new URL(`../${name}`, import.meta.url), 'utf8');
   const changelog = read('CHANGELOG.md');
   if (first === '--notes') {
     console.log(notesOf(second, changelog) ?? '');
     return;
   }
-  const problems = releaseProblems(first, JSON.parse(read('package.json')), changelog);
+  // Not at the top: `--notes` needs no packages.
+  const { ownProblems } = await import('./package-check.js');
+  const problems = [
+    ...releaseProblems(first, JSON.parse(read('package.json')), changelog),
+    ...(await ownProblems()),
+  ];
   for (const problem of problems) console.error(problem);
   if (problems.length > 0) process.exitCode = 1;
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) main(process.argv.slice(2));
+if (process.argv[1] === fileURLToPath(import.meta.url)) await main(process.argv.slice(2));
