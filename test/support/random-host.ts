@@ -211,7 +211,7 @@ function startChecker(
   let unaccepted = 0;
   let sent = 0;
   /**
-   * A socket that closes resets what waits in its accept queue (envoy-facts.md), and there is no other Envoy to
+   * A socket that closes resets what waits in its accept queue (docs/facts/envoy.md), and there is no other Envoy to
    * take it: no backend has seen that request, and the next one is refused.
    */
   const wasUnaccepted = async (path: string, error: NodeJS.ErrnoException): Promise<boolean> =>
