@@ -174,5 +174,5 @@ export function eventsOf(command: DrainCommand): readonly DrainPhase[] {
 
 /** The message for a drain that can't be cancelled. */
 export function describeTooLate(reason: string): string {
-  return `${reason}: it can't be cancelled; \`pm2-envoy redeploy\` brings up a new Envoy`;
+  return `${reason}: the drain can't be cancelled; \`pm2-envoy redeploy\` brings up a new Envoy`;
 }

@@ -1,3 +1,6 @@
+import { existsSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { Pm2EnvoyError } from '../errors.js';
 import type { GenerationLaunch } from '../host/generations.js';
 import { inMebibytes, memoryRoom, ownMemoryBytes } from '../host/memory.js';
 import { findEnvoy } from './binary.js';
@@ -33,6 +36,10 @@ export async function checkLaunch(
   from: { env?: NodeJS.ProcessEnv; cwd?: string; servingPid?: number | undefined } = {},
 ): Promise<CheckedLaunch> {
   const { path: binary } = findEnvoy(config.envoyBin, from.env);
+  if (!existsSync(resolve(from.cwd ?? '.', config.envoyConfig))) {
+    const what = `the bootstrap file ${config.envoyConfig} (envoy-config) can't be read: there is no such file`;
+    throw new Pm2EnvoyError('bootstrap-invalid', what);
+  }
   const noRoom = from.servingPid === undefined ? undefined : whyNoRoom(from.servingPid);
   if (noRoom !== undefined) return { binary, check: { kind: 'unchecked', reason: noRoom } };
   const launch = { bootstrap: config.envoyConfig, args: config.envoyArgs, cwd: from.cwd };

@@ -43,9 +43,10 @@ const READY_POLL_MS = 5;
 const READY_TIMEOUT_MS = 1_000;
 /**
  * What Envoy takes for a fault of its configuration at its start, but not in a validation: a file of LDS that is
- * not there. Beside an Envoy in service that is no reason to try again; a first start may be early.
+ * not there. Beside an Envoy in service that is no reason to try again; a first start may be early. A port that
+ * another program has is no fault of the configuration.
  */
-const IS_CONFIGURATION = /initializing config/;
+const IS_CONFIGURATION = /^(?!.*cannot bind).*initializing config/s;
 
 /**
  * Starts a generation and waits until it is LIVE and serves what the one in service serves

@@ -60,7 +60,10 @@ async function drainSomehow(cli: CliContext, config: Config): Promise<Drained> {
     return await drainByManager(cli, manager, progress);
   } catch (error) {
     if (!isPm2EnvoyError(error, 'manager-unreachable')) throw error;
-    cli.io.say(`${error.message}: draining Envoy directly`);
+    const [delay, timeout] = [config.checkDelayMs, config.drainTimeoutMs].map(formatDuration);
+    cli.io.say(
+      `${error.message}: draining Envoy directly, with check-delay ${delay} and drain-timeout ${timeout} of this shell`,
+    );
     const direct = await openDirectDrain(cli, config, manager.hung());
     return await drainDirectly(cli, { config, direct, progress });
   } finally {

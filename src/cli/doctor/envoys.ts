@@ -8,6 +8,7 @@ import { openHandoverLedger, targetOf } from '../../drain/locate.js';
 import { drainTimeSeconds } from '../../envoy/arguments.js';
 import { findEnvoy } from '../../envoy/binary.js';
 import { planHandover } from '../../envoy/handover.js';
+import { freePort, portInUse } from '../../envoy/port-in-use.js';
 import { describeGap, gapsOf } from '../../envoy/proof.js';
 import { type BootstrapFacts, readBootstrap } from '../../envoy/read-bootstrap.js';
 import { readServing } from '../../envoy/serving.js';
@@ -86,12 +87,9 @@ function checkNone(runDir: string, app: Pm2Process | undefined): Finding[] {
   ];
 }
 
-function remedyFor({ reason }: FailedStart): string {
-  if (/Address already in use/.test(reason)) {
-    const port = /:(\d+)'/.exec(reason)?.[1];
-    const filter = port ? ` 'sport = :${port}'` : '';
-    return `end the program that has the port (\`ss -ltnp${filter}\`), or change the port in the bootstrap (envoy-config)`;
-  }
+function remedyFor({ reason }: Pick<FailedStart, 'reason'>): string {
+  const port = portInUse(reason);
+  if (port !== undefined) return freePort(port);
   return 'correct what it names (`pm2 logs envoy` has more)';
 }
 
@@ -111,6 +109,16 @@ async function checkGeneration(generation: Generation, config: Config): Promise<
   const admin = createAdminClient({ kind: 'unix', path: generation.adminSocket });
   const findings = await checkEnvoy(targetOf(generation, admin), config);
   admin.close();
+  const failed = generation.failedReload;
+  if (failed) {
+    findings.push(
+      problem(
+        'redeploy',
+        `the last reload failed (${failed.at}), and ${name} keeps serving: ${failed.reason}`,
+        `${remedyFor(failed)}, then \`pm2-envoy redeploy\``,
+      ),
+    );
+  }
   const isEnding = openHandoverLedger(generation, silentLog).read() !== undefined;
   if (!isAttended(generation) && !isEnding) {
     findings.push(

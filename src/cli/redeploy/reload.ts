@@ -6,6 +6,7 @@ import { appliesTo, isAbout } from '../../drain/host-now.js';
 import { openHandoverLedger, openHostLedger, targetOf } from '../../drain/locate.js';
 import type { DrainRecord } from '../../drain/record.js';
 import type { DrainResult } from '../../drain/state.js';
+import { freePort, portInUse } from '../../envoy/port-in-use.js';
 import { messageOf } from '../../errors.js';
 import { type Generation, openGenerations } from '../../host/generations.js';
 import { isAlive } from '../../host/process-identity.js';
@@ -176,8 +177,13 @@ function failureOf(seen: {
     Date.parse(failed.at) >= seen.startedAtMs &&
     !seen.refusal?.includes(ALREADY);
   return isOfThisReload
-    ? { reason: failed.reason, code: failed.code ?? null }
+    ? { reason: `${failed.reason}${remedyOf(failed.reason)}`, code: failed.code ?? null }
     : { reason: whyFailed(seen), code: null };
+}
+
+function remedyOf(reason: string): string {
+  const port = portInUse(reason);
+  return port === undefined ? '' : `; ${freePort(port)}`;
 }
 
 /** pm2's own words. */
