@@ -39,7 +39,7 @@ export interface ConfigSources {
 }
 
 /** Variables with our prefix that are no keys. */
-const OTHER_VARIABLES = /^PM2_ENVOY_(CONFIG|PROFILE|PROJECT|RUNS)$/;
+const OTHER_VARIABLES = /^PM2_ENVOY_(CONFIG|PROFILE|RUNS)$/;
 /** What Kubernetes adds to every container for a Service named pm2-envoy, or pm2-envoy-SOMETHING. */
 const SERVICE_LINK = /_SERVICE_HOST$|_SERVICE_PORT(_\w+)?$|_PORT_\d+_(TCP|UDP|SCTP)(_\w+)?$/;
 

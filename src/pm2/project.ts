@@ -2,8 +2,11 @@ import { realpathSync } from 'node:fs';
 import { Pm2EnvoyError } from '../errors.js';
 import type { Generation } from '../host/generations.js';
 
-/** Tells an app the folder of the ecosystem file that its settings are from. */
-export const PROJECT_VARIABLE = 'PM2_ENVOY_PROJECT';
+/**
+ * Tells an app the folder of the ecosystem file that its settings are from. Without `PM2_ENVOY_` at its start: pm2 keeps
+ * it when an earlier version is put back, which refuses such a variable that it does not know.
+ */
+export const PROJECT_VARIABLE = 'PM2ENVOY_PROJECT';
 
 /**
  * pm2 knows an app by its name: where two projects use the same, starting the second one restarts the first

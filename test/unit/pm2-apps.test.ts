@@ -148,7 +148,7 @@ describe('envoyApps', () => {
         PM2_ENVOY_CONFIG: file,
         PM2_ENVOY_SERVE_PORT: '0',
         A: 'b',
-        PM2_ENVOY_PROJECT: cwd,
+        PM2ENVOY_PROJECT: cwd,
       });
     }
   });
@@ -173,7 +173,7 @@ describe('envoyApps', () => {
 
   it('do not copy the whole environment of the shell into pm2', () => {
     for (const app of appsWith({ A: 'b' })) {
-      assert.deepEqual(app.env, { A: 'b', PM2_ENVOY_PROJECT: cwd });
+      assert.deepEqual(app.env, { A: 'b', PM2ENVOY_PROJECT: cwd });
     }
   });
 
