@@ -99,6 +99,8 @@ describe('pm2-envoy shutdown on a terminal', { concurrency: 2 }, () => {
         ]) {
           terminal.resize(size);
           await letPass(1_200);
+          // What was on its way at that moment is as wide as the terminal was.
+          terminal.hasWrapped();
           const rows = await terminal.shows(/▸ wait/);
           assert.ok(rows.length < size.height, rows.join('\n'));
           assert.ok(

@@ -5,7 +5,7 @@ export interface ScreenReader {
   resize(width: number, height: number): void;
   /** The rows that are not empty at the end, without blanks at their ends. */
   rows(): string[];
-  /** Whether a line was longer than the terminal is wide. */
+  /** Whether a line was longer than the terminal is wide, since it was asked last. */
   hasWrapped(): boolean;
 }
 
@@ -91,7 +91,11 @@ export function createScreenReader(columns: number, rows: number): ScreenReader 
       while (shown.at(-1) === '') shown.pop();
       return shown;
     },
-    hasWrapped: () => wrapped,
+    hasWrapped: () => {
+      const has = wrapped;
+      wrapped = false;
+      return has;
+    },
   };
 }
 

@@ -17,7 +17,7 @@ export interface TestTerminal {
   shows(pattern: RegExp): Promise<string[]>;
   /** Everything that was written, escape sequences included. */
   written(): string;
-  /** Whether a line was wider than the terminal. */
+  /** Whether a line was wider than the terminal, since it was asked last. */
   hasWrapped(): boolean;
   /** Presses Ctrl-C. */
   interrupt(): void;
