@@ -161,7 +161,7 @@ describe('the page in a real browser', () => {
           /connection to the manager lost[\s\S]*connected to the manager again, after \d+s$/,
         );
         assert.equal(await opened.isPressable('shutdown'), true);
-        assert.equal(await page.locator('#chart .gap').count(), 1);
+        assert.equal(await page.locator('#chart .gap[x]').count(), 1);
         held.close();
         await reads('#facts', /Open connections\s+0 now/);
       }),
