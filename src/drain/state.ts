@@ -102,7 +102,15 @@ export type DrainOriginKind =
   /** Another version of pm2-envoy, or a process that does not say. */
   | 'unknown';
 
-/** The header with which the command line tells the manager who runs it: `cli USER`. */
+/**
+ * Who a drain of the command line is begun by. A systemd unit that runs it after its stop (ExecStopPost has
+ * SERVICE_RESULT) drains as a stop does: the next start brings the host back.
+ */
+export function originOfCommand(user: string, env: NodeJS.ProcessEnv = process.env): DrainOrigin {
+  return env['SERVICE_RESULT'] === undefined ? { kind: 'cli', detail: user } : { kind: 'stop' };
+}
+
+/** The header with which the command line tells the manager who runs it: `cli USER`, or `stop`. */
 export const CALLER_HEADER = 'pm2-envoy-caller';
 
 /** What lasts of a drain's course. */

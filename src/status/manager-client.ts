@@ -2,7 +2,7 @@ import axios, { isAxiosError } from 'axios';
 import { formatAdminAddress } from '../admin/address.js';
 import type { Config } from '../config/config.js';
 import { createTokenSource } from '../config/token.js';
-import { CALLER_HEADER, type DrainResult } from '../drain/state.js';
+import { CALLER_HEADER, type DrainResult, originOfCommand } from '../drain/state.js';
 import { messageOf, Pm2EnvoyError } from '../errors.js';
 import { readEndpoint } from '../host/endpoint.js';
 import { openGenerations } from '../host/generations.js';
@@ -87,6 +87,7 @@ function createCall(config: Config, runDir: string) {
     limitMs: number,
     signal?: AbortSignal,
   ): Promise<unknown> => {
+    const { kind, detail = '' } = originOfCommand(userName());
     const limit = AbortSignal.timeout(limitMs);
     const token = readToken();
     const over = new AbortController();
@@ -105,7 +106,7 @@ function createCall(config: Config, runDir: string) {
         signal: AbortSignal.any([...(signal ? [signal] : []), limit, silence.signal]),
         validateStatus: () => true,
         headers: {
-          [CALLER_HEADER]: `cli ${userName()}`,
+          [CALLER_HEADER]: [kind, detail].join(' ').trim(),
           ...(token ? { authorization: `Bearer ${token}` } : {}),
           ...(host ? { [HOST_HEADER]: host } : {}),
         },

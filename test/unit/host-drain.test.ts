@@ -4,7 +4,7 @@ import { describe, it } from 'node:test';
 import { createHostDrain, type HostDrain } from '../../src/drain/host-drain.js';
 import type { Located } from '../../src/drain/locate.js';
 import { openLedger } from '../../src/drain/record.js';
-import type { DrainState } from '../../src/drain/state.js';
+import { type DrainState, keepsHostOut, originOfCommand } from '../../src/drain/state.js';
 import {
   createFakeEnvoy,
   createFakeLog,
@@ -155,3 +155,12 @@ describe('createHostDrain state', () => {
 function isPart(state: DrainState, expected: object): void {
   assert.deepEqual({ ...state, ...expected }, state);
 }
+
+describe('originOfCommand', () => {
+  it('is a stop in what systemd runs after a stop, so the next start brings the host back', () => {
+    const byHand = originOfCommand('alice', {});
+    assert.deepEqual(byHand, { kind: 'cli', detail: 'alice' });
+    assert.equal(keepsHostOut(byHand), true);
+    assert.equal(keepsHostOut(originOfCommand('alice', { SERVICE_RESULT: 'success' })), false);
+  });
+});

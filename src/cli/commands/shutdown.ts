@@ -2,7 +2,12 @@ import type { Config } from '../../config/config.js';
 import { formatDuration } from '../../config/duration.js';
 import type { HostDrain } from '../../drain/host-drain.js';
 import { createEnvoyLocator } from '../../drain/locate.js';
-import type { DrainOutcome, DrainPhase, DrainResult } from '../../drain/state.js';
+import {
+  type DrainOutcome,
+  type DrainPhase,
+  type DrainResult,
+  originOfCommand,
+} from '../../drain/state.js';
 import { isPm2EnvoyError, unreachable } from '../../errors.js';
 import { EXIT } from '../../exit-codes.js';
 import { findRunDir } from '../../host/run-dir.js';
@@ -102,10 +107,7 @@ async function drainDirectly(
       : describeInterrupted(phase);
   });
   try {
-    const result = await progress.follow(
-      hostDrain.drain({ kind: 'cli', detail: userName() }),
-      status.read,
-    );
+    const result = await progress.follow(hostDrain.drain(originOfCommand(userName())), status.read);
     progress.close();
     await host.settled();
     return withSeen(result, { progress, read: status.read });

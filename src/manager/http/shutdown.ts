@@ -36,7 +36,9 @@ export function createShutdownHandlers(hostDrain: HostDrain): ShutdownHandlers {
 
 /** Who asks: the command line says so itself, for people only. */
 function originOf(request: Request): DrainOrigin {
-  const user = /^cli ([\w.@-]{1,64})$/.exec(String(request.headers[CALLER_HEADER] ?? ''))?.[1];
+  const caller = String(request.headers[CALLER_HEADER] ?? '');
+  if (caller === 'stop') return { kind: 'stop' };
+  const user = /^cli ([\w.@-]{1,64})$/.exec(caller)?.[1];
   if (user !== undefined) return { kind: 'cli', detail: user };
   const from = request.socket.remoteAddress?.replace(/^::ffff:/, '');
   return from === undefined ? { kind: 'http' } : { kind: 'http', detail: from };
