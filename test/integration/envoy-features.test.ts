@@ -19,7 +19,6 @@ import {
   writeScript,
 } from '../support/generation.js';
 import { pidsWith } from '../support/pm2.js';
-import { eventually } from '../support/wait.js';
 
 // The rows of docs/envoy-features.md that a generation by itself shows.
 for (const name of FEATURE_ENVOYS) {
@@ -192,17 +191,6 @@ for (const name of FEATURE_ENVOYS) {
         assert.equal(isAlive(envoy.identity), true);
         assert.equal((await request(stage.ports.http)).status, 200);
         assert.equal(stage.generations.live().length, 1);
-      }));
-
-    it('envoy-bin is a script that starts Envoy again and again: it ends with the first', () =>
-      withStage(name, plain, async (stage) => {
-        const isCheck = `case "$*" in *--mode*|*--version*) exec '${stage.binary}' "$@";; esac`;
-        const loop = `while :; do '${stage.binary}' "$@"; sleep 0.1; done`;
-        const binary = writeScript(join(stage.folder, 'loop'), isCheck, loop);
-        const { generation, envoy } = await stage.start({ binary });
-        process.kill(envoy.identity.pid, 'SIGKILL');
-        assert.equal((await envoy.exited).serves, undefined);
-        await eventually('nothing to be left', () => pidsWith(generation.adminSocket).length === 0);
       }));
   });
 }
