@@ -44,7 +44,7 @@ export interface HostDrain {
    * Records a drain that has ended in this process while nothing could be recorded, if it still is that of the
    * host: without a record, nothing keeps the host out of service when Envoy crashes.
    */
-  recordLate(): Promise<void>;
+  recordLate(located: Located | undefined): void;
   /** The drain that this process leads, while it does. */
   current(): DrainRun | undefined;
 }
@@ -166,8 +166,8 @@ export function createHostDrain(options: {
       log.warn(`continuing the drain of ${record.startedAt}: its leader is gone`);
       void begin(drainerFor(found));
     },
-    recordLate: async () => {
-      const found = await locateHost();
+    recordLate: (located) => {
+      const found = located ?? locator.whenNone?.();
       if (last && found && isStill(last, found)) last.drainer.recordLate();
     },
     current: () => last?.drainer.current(),

@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { isSameStart } from '../admin/server-info.js';
 import { messageOf, systemCodeOf } from '../errors.js';
-import { createJson, readJson, writeJson } from '../host/files.js';
+import { createJson, probeWrite, readJson, writeJson } from '../host/files.js';
 import {
   conditionOf,
   ownIdentity,
@@ -304,9 +304,7 @@ export function openLedger(options: {
     isWritable: () => {
       try {
         makeFolder(folder);
-        const probe = join(folder, `.probe-${self.pid}`);
-        writeJson(probe, {});
-        rmSync(probe, { force: true });
+        probeWrite(folder, 2);
         return true;
       } catch {
         return false;

@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { systemCodeOf } from '../errors.js';
 
 /** Writes JSON so that a reader sees the old content or the new, never a part. */
@@ -25,6 +26,16 @@ export function createJson(path: string, value: unknown): boolean {
     throw error;
   } finally {
     rmSync(draft, { force: true });
+  }
+}
+
+/** Writes that many bytes into a folder and removes them again; throws where that can't be done. */
+export function probeWrite(folder: string, bytes = 0): void {
+  const probe = join(folder, `.probe-${process.pid}`);
+  try {
+    writeFileSync(probe, Buffer.alloc(bytes));
+  } finally {
+    if (existsSync(probe)) rmSync(probe, { force: true });
   }
 }
 

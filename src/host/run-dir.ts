@@ -1,17 +1,9 @@
-import {
-  chmodSync,
-  existsSync,
-  lstatSync,
-  mkdirSync,
-  readdirSync,
-  rmSync,
-  unlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, isAbsolute, join } from 'node:path';
 import { messageOf, Pm2EnvoyError, systemCodeOf } from '../errors.js';
 import { readEndpoint } from './endpoint.js';
+import { probeWrite } from './files.js';
 import { openGenerations } from './generations.js';
 
 /** Longest path of a unix socket that Linux and macOS take, less the part below the run directory. */
@@ -114,25 +106,16 @@ function makePrivate(directory: string): void {
   chmodSync(directory, 0o700);
 }
 
-function probeWrite(directory: string): void {
-  const probe = join(directory, `.probe-${process.pid}`);
-  writeFileSync(probe, '');
-  unlinkSync(probe);
-}
-
 /** What a new generation writes before it is LIVE, beside a copy of the bootstrap. */
 const ROOM_BYTES = 64 * 1024;
 
 /** Why a runner could write nothing more into a run directory; undefined: it could. */
 export function faultOfRoom(directory: string, moreBytes = 0): string | undefined {
-  const probe = join(directory, `.probe-${process.pid}`);
   try {
-    writeFileSync(probe, Buffer.alloc(ROOM_BYTES + moreBytes));
+    probeWrite(directory, ROOM_BYTES + moreBytes);
     return undefined;
   } catch (error) {
     return messageOf(error);
-  } finally {
-    if (existsSync(probe)) rmSync(probe, { force: true });
   }
 }
 

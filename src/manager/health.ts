@@ -65,7 +65,7 @@ export function watchHealth(options: {
     const isWell = drain !== 'idle' || (await exists(located));
     lostSinceMs = isWell ? undefined : (lostSinceMs ?? clock.nowMs());
     if (drain === 'draining') await hostDrain.resumeAbandoned();
-    if (drain === 'ended') await hostDrain.recordLate();
+    if (drain === 'ended') hostDrain.recordLate(located);
     if (drain === 'idle' && located) await lookForOrphanedDrain(located);
     else looksInOrphanedDrain = 0;
   };

@@ -10,6 +10,7 @@ import { request } from '../support/clients.js';
 import { writeEcosystem } from '../support/ecosystem.js';
 import { envoyBinary } from '../support/envoy.js';
 import { withHost } from '../support/host.js';
+import { requestsOneByOne } from '../support/one-by-one.js';
 import { pidsWith, statusOf, type TestPm2, withPm2 } from '../support/pm2.js';
 import { patiently } from '../support/wait.js';
 
@@ -53,7 +54,7 @@ describe('a disk of the run directory that is really full', { concurrency: 2 }, 
       { 'check-delay': '2s' },
       async (pm2) => {
         const disk = await startOnSmallDisk(pm2);
-        const load = loadOn(pm2.ports.http);
+        const load = requestsOneByOne(pm2.ports.http, 5);
         t.after(load.stop);
 
         disk.fill();
@@ -171,25 +172,5 @@ async function startOnSmallDisk(pm2: TestPm2): Promise<SmallDisk> {
     },
     free: () => inside(`rm -f '${runDir}/fill'`),
     generations: seen.live,
-  };
-}
-
-/** Requests one after the other, each on a connection of its own. */
-function loadOn(port: number): { stop(): Promise<string[]> } {
-  const failed: string[] = [];
-  let isOver = false;
-  const run = (async () => {
-    while (!isOver) {
-      const answer = await request(port).catch((error: unknown) => String(error));
-      if (typeof answer === 'string' || answer.status !== 200) failed.push(JSON.stringify(answer));
-      await new Promise((resolve) => setTimeout(resolve, 5));
-    }
-  })();
-  return {
-    stop: async () => {
-      isOver = true;
-      await run;
-      return failed;
-    },
   };
 }

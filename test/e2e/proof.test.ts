@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { cluster, tcpTo, writeBootstrap } from '../support/bootstrap.js';
 import { request } from '../support/clients.js';
+import { requestsOneByOne } from '../support/one-by-one.js';
 import { preparePm2, statusOf, type TestPm2, withPm2 } from '../support/pm2.js';
 import { startProcess } from '../support/process.js';
 import { fromFile, fromNobody, ldsAnswer, webListener } from '../support/two-generations.js';
@@ -24,7 +25,7 @@ describe('A new generation that lacks what the old one serves', { concurrency: 3
     it('does not take over, by redeploy, restart or kill -9, and nothing is lost meanwhile', async () => {
       const { number } = serving();
       writeFileSync(join(pm2.folder, 'lds.json'), '{"resources": [{"@type": "nonsense"}]}');
-      const load = loadOn(pm2.ports.http);
+      const load = requestsOneByOne(pm2.ports.http, 2);
       const { code, stdout, stderr } = await pm2.cli('redeploy');
       assert.equal(code, 78, stderr);
       const { failedReload } = serving();
@@ -55,7 +56,7 @@ describe('A new generation that lacks what the old one serves', { concurrency: 3
       const gone = await pm2.cli('redeploy');
       assert.equal(gone.code, 78, gone.stdout + gone.stderr);
       assert.match(gone.stdout, /lds\.json' does not exist/);
-      assert.deepEqual(await load.stop(), { failed: [] });
+      assert.deepEqual({ failed: await load.stop() }, { failed: [] });
       assert.equal((await pm2.http('GET', '/readyz')).status, 200);
       const shown = await pm2.cli('status');
       assert.match(
@@ -181,24 +182,4 @@ function writeManaged(pm2: TestPm2, { tcp = {} }: { tcp?: object | false } = {})
       clusters: [cluster('http', pm2.backend.httpPort), cluster('tcp', pm2.backend.tcpPort)],
     },
   });
-}
-
-/** Requests one after the other, each on a connection of its own. */
-function loadOn(port: number): { stop(): Promise<{ failed: string[] }> } {
-  const failed: string[] = [];
-  let isOver = false;
-  const run = (async () => {
-    while (!isOver) {
-      const answer = await request(port).catch((error: unknown) => String(error));
-      if (typeof answer === 'string' || answer.status !== 200) failed.push(JSON.stringify(answer));
-      await new Promise((resolve) => setTimeout(resolve, 2));
-    }
-  })();
-  return {
-    stop: async () => {
-      isOver = true;
-      await run;
-      return { failed };
-    },
-  };
 }

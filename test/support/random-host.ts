@@ -1,6 +1,8 @@
+import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import type { TestContext } from 'node:test';
 import type { Generation } from '../../src/host/generations.js';
 import { startBackend } from './backend.js';
 import { request } from './clients.js';
@@ -8,7 +10,7 @@ import { preparePm2, type TestPm2 } from './pm2.js';
 import { eventually } from './wait.js';
 
 /** What random operations came to. */
-export interface RandomRun {
+interface RandomRun {
   seed: number;
   operations: readonly string[];
   /** Broken rules; none: all is well. */
@@ -36,7 +38,7 @@ const PATIENCE_MS = 90_000;
 const POLL_MS = 60;
 
 /** Does as many operations at random as an operator, pm2 and bad luck may; the same ones for the same seed. */
-export async function runAtRandom(seed: number, count: number): Promise<RandomRun> {
+async function runAtRandom(seed: number, count: number): Promise<RandomRun> {
   const reached = new Set<string>();
   const settings = { 'check-delay': '200ms', 'drain-timeout': '15s' };
   const pm2 = await preparePm2(settings, () => startBackend((path) => reached.add(path)));
@@ -333,4 +335,19 @@ function mulberry(seed: number): () => number {
     mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
     return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
   };
+}
+
+/**
+ * Does `count` operations at random, and fails where they broke a rule. `RANDOM_SEED` repeats a run, and
+ * `RANDOM_COUNT` makes it longer.
+ */
+export async function breakNoRule(t: TestContext, count: number): Promise<void> {
+  const { RANDOM_SEED: seed, RANDOM_COUNT: more } = process.env;
+  const run = await runAtRandom(Number(seed ?? Date.now() % 1_000_000), Number(more ?? count));
+  t.diagnostic(
+    `RANDOM_SEED=${run.seed}: ${run.operations.join('; ')}; ${run.requests} requests, ${run.unaccepted} reset unaccepted`,
+  );
+  // About one in ten thousand at a close, more where the CPU is saturated.
+  assert.ok(run.unaccepted <= Math.max(1, run.operations.length / 4), `${run.unaccepted} resets`);
+  assert.deepEqual(run.wrongs, [], `RANDOM_SEED=${run.seed} RANDOM_COUNT=${run.operations.length}`);
 }
