@@ -66,10 +66,10 @@ export interface AdminClient {
   /** The listeners as they are configured, those that Envoy refused too. With 500 of them it takes 0.1 s. */
   listenerConfigs(signal?: AbortSignal): Promise<DumpedListener[]>;
   /**
-   * What it has of what its listeners refer to, and its clusters with endpoints by EDS. Builds dumps of all
-   * clusters: not to be polled.
+   * What it has of what its listeners refer to; if asked, its clusters by EDS with their endpoints, too. Envoy then
+   * builds dumps of all clusters.
    */
-  contents(wanted: Wanted, signal?: AbortSignal): Promise<Contents>;
+  contents(wanted: Wanted, withEndpoints: boolean, signal?: AbortSignal): Promise<Contents>;
   /**
    * Whether its listeners have been closed, by whomever: `listener_manager.listener_stopped` is 0 before
    * {@link closeListeners} and above 0 for good after it (docs/facts/envoy.md). Undefined where a stats_matcher
@@ -179,12 +179,14 @@ export function createAdminClient(
     hasListeners: (signal) => get(LISTENERS, (json) => parseListeners(json).length > 0, signal),
     listeners: (signal) => get(LISTENERS, parseRunningListeners, signal),
     listenerConfigs: async (signal) => {
-      const path = '/config_dump';
       const ask = (resource: string): Promise<DumpedListener[]> =>
-        get({ path, query: `?resource=${resource}` }, parseListenerDump, signal);
+        dump(get, { resource, parse: parseListenerDump, signal });
       return [...(await ask('static_listeners')), ...(await ask('dynamic_listeners'))];
     },
-    contents: (wanted, signal) => readContents(get, wanted, signal),
+    contents: async (wanted, withEndpoints, signal) => ({
+      ...(await readWanted(get, wanted, signal)),
+      endpoints: withEndpoints ? await readEndpoints(get, signal) : new Map(),
+    }),
     hasClosedListeners: async (signal) => {
       const query = { type: 'Counters', filter: STOPPED_FILTER } as const;
       const { stats } = await readStats(query, signal);
@@ -197,33 +199,47 @@ export function createAdminClient(
   };
 }
 
+type Get = ReturnType<typeof createCalls>['get'];
+
 /** Asks for nothing that no listener refers to: each dump is built by Envoy's main thread. */
-async function readContents(
-  get: ReturnType<typeof createCalls>['get'],
-  wanted: Wanted,
-  signal?: AbortSignal,
-): Promise<Contents> {
-  const dump = <T>(resource: string, parse: (json: unknown) => T[]): Promise<T[]> =>
-    get({ path: '/config_dump', query: `?resource=${resource}` }, parse, signal);
+async function readWanted(get: Get, wanted: Wanted, signal?: AbortSignal): Promise<Wanted> {
   const namesOf = async (names: readonly string[], resource: string, key?: string) =>
-    names.length === 0 ? [] : dump(resource, (json) => parseNames(json, key));
-  const eds = new Set([
-    ...(await dump('static_clusters', parseEdsClusters)),
-    ...(await dump('dynamic_active_clusters', parseEdsClusters)),
-  ]);
-  const endpoints =
-    eds.size === 0
+    names.length === 0
       ? []
-      : [
-          ...(await dump('static_endpoint_configs&include_eds', parseEndpoints)),
-          ...(await dump('dynamic_endpoint_configs&include_eds', parseEndpoints)),
-        ];
+      : dump(get, { resource, parse: (json) => parseNames(json, key), signal });
   return {
     routes: await namesOf(wanted.routes, 'dynamic_route_configs', 'route_config'),
     secrets: await namesOf(wanted.secrets, 'dynamic_active_secrets'),
     filters: await namesOf(wanted.filters, 'ecds_filters', 'ecds_filter'),
-    endpoints: new Map(endpoints.filter(([name]) => eds.has(name))),
   };
+}
+
+async function readEndpoints(get: Get, signal?: AbortSignal): Promise<Contents['endpoints']> {
+  const clusters = (resource: string): Promise<string[]> =>
+    dump(get, { resource, parse: parseEdsClusters, signal });
+  const endpoints = (resource: string): Promise<[string, boolean][]> =>
+    dump(get, { resource: `${resource}&include_eds`, parse: parseEndpoints, signal });
+  const eds = new Set([
+    ...(await clusters('static_clusters')),
+    ...(await clusters('dynamic_active_clusters')),
+  ]);
+  if (eds.size === 0) return new Map();
+  const all = [
+    ...(await endpoints('static_endpoint_configs')),
+    ...(await endpoints('dynamic_endpoint_configs')),
+  ];
+  return new Map(all.filter(([name]) => eds.has(name)));
+}
+
+function dump<T>(
+  get: Get,
+  {
+    resource,
+    parse,
+    signal,
+  }: { resource: string; parse: (json: unknown) => T[]; signal: AbortSignal | undefined },
+): Promise<T[]> {
+  return get({ path: '/config_dump', query: `?resource=${resource}` }, parse, signal);
 }
 
 const LISTENERS = { path: '/listeners', query: '?format=json' } as const;

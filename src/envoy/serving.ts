@@ -7,9 +7,13 @@ import type { Serving } from './proof.js';
 /**
  * Asks an Envoy what it serves. Rejects as {@link AdminClient} does.
  *
- * @param pid of its process; undefined: its sockets can't be seen
+ * @param how `pid` of its process, unless its sockets can't be seen; `isCompared`: with another Envoy, which takes
+ *   its endpoints as well
  */
-export async function readServing(admin: AdminClient, pid?: number): Promise<Serving> {
+export async function readServing(
+  admin: AdminClient,
+  { pid, isCompared }: { pid?: number; isCompared: boolean },
+): Promise<Serving> {
   const configs = await admin.listenerConfigs();
   const wanted = Object.fromEntries(
     WANTED_KINDS.map((kind) => [kind, configs.flatMap(({ wants }) => wants[kind])]),
@@ -18,7 +22,7 @@ export async function readServing(admin: AdminClient, pid?: number): Promise<Ser
     subscriptions: await askSubscriptions(admin),
     listeners: await admin.listeners(),
     configs,
-    contents: await admin.contents(wanted),
+    contents: await admin.contents(wanted, isCompared),
     bound: pid === undefined ? undefined : listeningSockets(pid),
   };
 }

@@ -113,7 +113,7 @@ export async function prepareProof(
     pass: async (candidate, signal) => {
       try {
         if (before && served) await compare(candidate, { before, served, log, clock }, signal);
-        else warnOf(candidate, gapsOf(await lookAt(candidate), undefined), log);
+        else warnOf(candidate, gapsOf(await lookAt(candidate, false), undefined), log);
       } catch (error) {
         // Where admin.allow_paths forbids to ask, or nothing is in service, what it has must do.
         if (before && served && !isPm2EnvoyError(error, 'admin-refused')) throw error;
@@ -173,8 +173,11 @@ function hasFailed(
   );
 }
 
-async function lookAt({ admin, pid }: Pick<Candidate, 'admin' | 'pid'>): Promise<Serving> {
-  return readServing(admin, pid());
+async function lookAt(
+  { admin, pid }: Pick<Candidate, 'admin' | 'pid'>,
+  isCompared = true,
+): Promise<Serving> {
+  return readServing(admin, { pid: pid(), isCompared });
 }
 
 /** One that does not answer can't be compared with, and is better replaced. */

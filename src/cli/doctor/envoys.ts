@@ -217,7 +217,7 @@ async function checkEnvoy(target: EnvoyTarget, config: Config): Promise<Finding[
 
 /** LIVE says nothing about listeners, clusters, routes and secrets (docs/facts/envoy.md). */
 async function checkServing(name: string, admin: AdminClient): Promise<Finding[]> {
-  const serving = await readServing(admin);
+  const serving = await readServing(admin, { isCompared: false });
   const gaps = gapsOf(serving, undefined);
   return [
     ...(serving.listeners.length === 0
