@@ -1,4 +1,4 @@
-import { listOf, recordOf } from './json.js';
+import { listOf, objectOf } from '../json.js';
 
 /** What listeners refer to, by name: it comes from elsewhere. */
 export interface Wanted {
@@ -31,14 +31,14 @@ export function wantedBy(listener: unknown): Wanted {
   };
   const walk = (value: unknown): void => {
     if (Array.isArray(value)) for (const one of value) walk(one);
-    const record = recordOf(value);
+    const record = objectOf(value);
     for (const [key, inner] of Array.isArray(value) ? [] : Object.entries(record)) {
-      if (key === 'rds') add(found.routes, recordOf(inner)['route_config_name']);
+      if (key === 'rds') add(found.routes, objectOf(inner)['route_config_name']);
       if (key === 'config_discovery') add(found.filters, record['name']);
       if (/sds_secret_configs?$/.test(key)) {
         for (const one of [inner].flat()) {
           // Without a source it is a secret of the bootstrap.
-          const { name, sds_config } = recordOf(one);
+          const { name, sds_config } = objectOf(one);
           if (sds_config !== undefined) add(found.secrets, name);
         }
       }
@@ -52,7 +52,7 @@ export function wantedBy(listener: unknown): Wanted {
 /** Names in the answer to `/config_dump?resource=…`: each entry's own, or that of what it holds under `key`. */
 export function parseNames(json: unknown, key?: string): string[] {
   return entriesOf(json).flatMap((entry) => {
-    const { name } = key === undefined ? entry : recordOf(entry[key]);
+    const { name } = key === undefined ? entry : objectOf(entry[key]);
     return typeof name === 'string' ? [name] : [];
   });
 }
@@ -60,7 +60,7 @@ export function parseNames(json: unknown, key?: string): string[] {
 /** The clusters of a dump that get their endpoints by EDS. */
 export function parseEdsClusters(json: unknown): string[] {
   return entriesOf(json).flatMap((entry) => {
-    const { name, type } = recordOf(entry['cluster']);
+    const { name, type } = objectOf(entry['cluster']);
     return type === 'EDS' && typeof name === 'string' ? [name] : [];
   });
 }
@@ -68,14 +68,14 @@ export function parseEdsClusters(json: unknown): string[] {
 /** Names of the clusters in a dump of endpoints, and whether each has one. */
 export function parseEndpoints(json: unknown): [string, boolean][] {
   return entriesOf(json).flatMap((entry) => {
-    const { cluster_name, endpoints } = recordOf(entry['endpoint_config']);
+    const { cluster_name, endpoints } = objectOf(entry['endpoint_config']);
     if (typeof cluster_name !== 'string') return [];
     const localities = Array.isArray(endpoints) ? endpoints : [];
-    const hasOne = localities.some((one) => [recordOf(one)['lb_endpoints']].flat().some(Boolean));
+    const hasOne = localities.some((one) => [objectOf(one)['lb_endpoints']].flat().some(Boolean));
     return [[cluster_name, hasOne] as [string, boolean]];
   });
 }
 
 function entriesOf(json: unknown): Readonly<Record<string, unknown>>[] {
-  return listOf(recordOf(json)['configs'], 'configs').map(recordOf);
+  return listOf(objectOf(json)['configs'], 'configs').map(objectOf);
 }

@@ -1,5 +1,5 @@
+import { listOf, objectOf } from '../json.js';
 import { type Wanted, wantedBy } from './contents.js';
-import { listOf, recordOf } from './json.js';
 
 /** Where a listener listens. */
 export interface ListenAddress {
@@ -42,9 +42,9 @@ export interface DumpedListener extends ConfiguredListener {
 
 /** Reads the JSON of `/listeners`; throws a TypeError when it is something else. */
 export function parseRunningListeners(json: unknown): RunningListener[] {
-  const statuses = listOf(recordOf(json)['listener_statuses'], 'listener_statuses');
+  const statuses = listOf(objectOf(json)['listener_statuses'], 'listener_statuses');
   return statuses.map((status) => {
-    const { name, local_address, additional_local_addresses } = recordOf(status);
+    const { name, local_address, additional_local_addresses } = objectOf(status);
     const all = [local_address, ...listOf(additional_local_addresses, 'additional addresses')];
     return { name: textOf(name), addresses: all.flatMap(addressOf) };
   });
@@ -52,20 +52,20 @@ export function parseRunningListeners(json: unknown): RunningListener[] {
 
 /** Reads the listeners of a `/config_dump`; throws a TypeError when it is something else. */
 export function parseListenerDump(json: unknown): DumpedListener[] {
-  return listOf(recordOf(json)['configs'], 'configs').map((entry) => {
-    const { listener, active_state, warming_state, error_state, name } = recordOf(entry);
+  return listOf(objectOf(json)['configs'], 'configs').map((entry) => {
+    const { listener, active_state, warming_state, error_state, name } = objectOf(entry);
     const isDynamic = listener === undefined;
-    const state = recordOf(active_state ?? warming_state);
+    const state = objectOf(active_state ?? warming_state);
     const given = listener ?? state['listener'] ?? { name };
     const configured = { ...readListener(given, isDynamic), wants: wantedBy(given) };
-    const error = recordOf(error_state)['details'];
+    const error = objectOf(error_state)['details'];
     return { ...configured, ...(typeof error === 'string' && error !== '' ? { error } : {}) };
   });
 }
 
 /** Reads the listeners of a bootstrap, in either spelling of its keys. */
 export function bootstrapListeners(bootstrap: unknown): ConfiguredListener[] {
-  const resources = recordOf(keyOf(bootstrap, 'static_resources'));
+  const resources = objectOf(keyOf(bootstrap, 'static_resources'));
   const listeners = keyOf(resources, 'listeners');
   return Array.isArray(listeners) ? listeners.map((one) => readListener(one, false)) : [];
 }
@@ -113,7 +113,7 @@ function portOf(socket: unknown): unknown {
 
 /** A key in either of the spellings that Envoy takes: `port_value`, `portValue`. */
 function keyOf(value: unknown, key: string): unknown {
-  const record = recordOf(value);
+  const record = objectOf(value);
   return record[key] ?? record[key.replace(/_(.)/g, (_, letter: string) => letter.toUpperCase())];
 }
 

@@ -1,5 +1,5 @@
-import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { namesIn } from '../host/files.js';
 import { generationFolders } from '../host/generations.js';
 import { handoverRecords } from './locate.js';
 import { type DrainRecord, readAll } from './record.js';
@@ -54,12 +54,4 @@ function legacyIn(folder: string, pattern: RegExp, number?: number): EndedDrain[
     const record = pattern.test(name) ? readLegacyRecord(join(folder, name)) : undefined;
     return record ? endOf(record, command === 'handover' ? number : undefined) : [];
   });
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return [];
-  }
 }

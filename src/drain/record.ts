@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { isSameStart } from '../admin/server-info.js';
 import { messageOf, systemCodeOf } from '../errors.js';
-import { createJson, probeWrite, readJson, writeJson } from '../host/files.js';
+import { createJson, namesIn, probeWrite, readJson, writeJson } from '../host/files.js';
 import {
   conditionOf,
   ownIdentity,
@@ -396,14 +396,6 @@ function makeFolder(folder: string): void {
     mkdirSync(folder, { mode: 0o700 });
   } catch (error) {
     if (systemCodeOf(error) !== 'EEXIST') throw error;
-  }
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return [];
   }
 }
 

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { type Clock, systemClock, until } from '../clock.js';
 import { messageOf, Pm2EnvoyError } from '../errors.js';
-import { findInGroup, groupOf, membersOf } from '../host/process-group.js';
+import { findInGroup, groupOf, membersOf, signalGroup } from '../host/process-group.js';
 import {
   identify,
   isAlive,
@@ -141,14 +141,6 @@ export async function terminateEnvoy(
     if (await until(gone, { everyMs: 10, limitMs })) return true;
   }
   return false;
-}
-
-function signalGroup(group: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(-group, signal);
-  } catch {
-    // It has just ended.
-  }
 }
 
 /** `ended by SIGKILL`, `exited with code 1`. */

@@ -1,7 +1,16 @@
 import { randomUUID } from 'node:crypto';
-import { existsSync, linkSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  linkSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { systemCodeOf } from '../errors.js';
+import { isObject } from '../json.js';
 
 /** Writes JSON so that a reader sees the old content or the new, never a part. */
 export function writeJson(path: string, value: unknown): void {
@@ -49,8 +58,13 @@ export function readJson(path: string): Readonly<Record<string, unknown>> | unde
   }
 }
 
-function isObject(json: unknown): json is Readonly<Record<string, unknown>> {
-  return typeof json === 'object' && json !== null && !Array.isArray(json);
+/** What a folder holds; nothing where it can't be read. */
+export function namesIn(folder: string): string[] {
+  try {
+    return readdirSync(folder);
+  } catch {
+    return [];
+  }
 }
 
 /** Not of the pid: threads share it, and two containers on one volume may have the same. */

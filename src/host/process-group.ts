@@ -39,6 +39,15 @@ export function findInGroup(group: number, text: string): ProcessIdentity | unde
   return found && identify(found.pid);
 }
 
+/** Signals a group, with 0 only to see whether it is there. False: there is no such group any more. */
+export function signalGroup(group: number, signal: NodeJS.Signals | 0): boolean {
+  try {
+    return process.kill(-group, signal);
+  } catch {
+    return false;
+  }
+}
+
 interface Row {
   pid: number;
   parent: number;

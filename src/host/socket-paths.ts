@@ -1,7 +1,8 @@
-import { linkSync, lstatSync, readdirSync, readlinkSync, renameSync, rmSync, watch } from 'node:fs';
+import { linkSync, lstatSync, readlinkSync, renameSync, rmSync, watch } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { messageOf } from '../errors.js';
 import type { Log } from '../log.js';
+import { namesIn } from './files.js';
 
 /**
  * Keeps the paths of unix sockets with the Envoy that listens there, while another one starts. An Envoy
@@ -139,14 +140,6 @@ function replace(from: string, to: string): void {
 
 function inodeOf(path: string): number | undefined {
   return lstatSync(path, { throwIfNoEntry: false })?.ino;
-}
-
-function namesIn(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return [];
-  }
 }
 
 function aside(path: string, whose: number): string {

@@ -1,4 +1,5 @@
 import type { DrainOrigin, DrainOriginKind } from '../drain/state.js';
+import { isObject } from '../json.js';
 import { NO_DRAIN, type Status } from './status.js';
 
 /** What a manager of an earlier version does not say. */
@@ -101,8 +102,4 @@ function isCount(value: unknown): boolean {
 
 function isListOfObjects(value: unknown): boolean {
   return Array.isArray(value) && value.every(isObject);
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -21,7 +21,7 @@ import {
 import { type Libc, loadLibc } from './libc.js';
 import { compact, type Held, isOf, routesOf } from './order.js';
 import { outlookOf, type Prepared, prepare, prepareUnsteered } from './prepare.js';
-import { showAddress, socketInodes, type UdpSocket, udpSockets } from './udp-sockets.js';
+import { inodesOf, showAddress, type UdpSocket, udpSockets } from './udp-sockets.js';
 
 /** Sends each UDP packet to the generation that it is for. Nothing here throws: without it Envoy serves too. */
 export interface Steering {
@@ -206,7 +206,7 @@ function groupsOf(
   { envoy, number }: Generation,
   listeners: readonly UdpListener[],
 ): { socket: UdpSocket; carries: UdpListener['carries']; own: UdpSocket[] }[] {
-  const inodes = socketInodes(envoy.pid);
+  const inodes = inodesOf(envoy.pid);
   const own = (udpSockets() ?? []).filter(({ inode }) => inodes.has(inode));
   return listeners.flatMap(({ port, carries, name }) => {
     const sockets = own.filter(({ address }) => address.port === port);
@@ -243,7 +243,7 @@ function placesBefore(from: {
   }
   // No one has written it down: its own program takes worker 0 for the first, and so on.
   const newest = older.at(-1);
-  const inodes = newest && socketInodes(newest.envoy.pid);
+  const inodes = newest && inodesOf(newest.envoy.pid);
   const theirs = all.filter(({ inode }) => inodes?.has(inode)).length;
   return Array.from({ length: count }, (_, place) =>
     newest && theirs === count ? { generation: newest.number, worker: place } : null,

@@ -1,4 +1,5 @@
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { socketInodes } from '../host/sockets.js';
 import type { SocketAddress } from './libc.js';
 
 /** A UDP socket that is bound, and connected to no one. */
@@ -6,7 +7,7 @@ export interface UdpSocket {
   /** As /proc has it: the same for all sockets of a group. */
   readonly key: string;
   readonly address: SocketAddress;
-  readonly inode: string;
+  readonly inode: number;
 }
 
 /** All of this network namespace; undefined where /proc does not tell. */
@@ -17,17 +18,12 @@ export function udpSockets(): UdpSocket[] | undefined {
 }
 
 /** The inodes of the sockets that a process has; of one that has ended, none. */
-export function socketInodes(pid: number): ReadonlySet<string> {
-  const inodes = new Set<string>();
-  for (const fd of filesOf(pid)) {
-    try {
-      const inode = /^socket:\[(\d+)\]$/.exec(readlinkSync(`/proc/${pid}/fd/${fd}`))?.[1];
-      if (inode) inodes.add(inode);
-    } catch {
-      // It was closed in between.
-    }
+export function inodesOf(pid: number): ReadonlySet<number> {
+  try {
+    return socketInodes(pid);
+  } catch {
+    return new Set();
   }
-  return inodes;
 }
 
 /** `127.0.0.1:443`, `[00…01]:443`: for people. */
@@ -61,7 +57,7 @@ function readTable(file: string, family: 4 | 6): UdpSocket[] | undefined {
     seen.add(inode);
     const [hex = '', port = ''] = local.split(':');
     const address = { family, bytes: inNetworkOrder(hex), port: Number.parseInt(port, 16) };
-    found.push({ key: `udp${family} ${local}`, address, inode });
+    found.push({ key: `udp${family} ${local}`, address, inode: Number(inode) });
   }
   return found;
 }
@@ -72,7 +68,7 @@ function inNetworkOrder(hex: string): Buffer {
   return bytes.swap32();
 }
 
-function filesOf(pid: number): string[] {
+function _filesOf(pid: number): string[] {
   try {
     return readdirSync(`/proc/${pid}/fd`);
   } catch {

@@ -1,15 +1,13 @@
 import { parseDuration } from '../../config/duration.js';
 import { messageOf } from '../../errors.js';
+import { objectOf } from '../../json.js';
 import type { Variables } from './container.js';
 import { type Finding, problem } from './finding.js';
 
+export { objectOf };
+
 /** The fields of an object of a manifest; empty for anything else. */
 export type Fields = Readonly<Record<string, unknown>>;
-
-/** A value as an object; empty when it is none. */
-export function objectOf(value: unknown): Fields {
-  return typeof value === 'object' && value !== null ? (value as Fields) : {};
-}
 
 /** A value as a list; empty when it is none. */
 export function listOf(value: unknown): readonly unknown[] {

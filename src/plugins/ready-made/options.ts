@@ -1,5 +1,6 @@
 import { parseDuration } from '../../config/duration.js';
 import { messageOf, Pm2EnvoyError } from '../../errors.js';
+import { isObject } from '../../json.js';
 import { closest } from '../../text.js';
 import type { HookFunction, HookSpec } from '../api/types.js';
 
@@ -52,10 +53,6 @@ export function readHooks(
 }
 
 /** Whether a JSON value is an object. */
-export function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value);
-}
-
 function readHook(hook: string, value: unknown, shape: HookShape): HookSpec {
   const given = isObject(value) ? value : { [shape.main]: value };
   const known = [shape.main, ...(shape.more ?? []), 'timeout', 'required'];

@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { until } from '../../clock.js';
 import type { EnvoyExit } from '../../envoy/process.js';
+import { signalGroup } from '../../host/process-group.js';
 
 /** A program to run. */
 export interface Program {
@@ -85,15 +86,6 @@ async function endGroup(group: number): Promise<void> {
   const gone = await until(isGone, { everyMs: 20, limitMs: GRACE_MS });
   if (!gone) signalGroup(group, 'SIGKILL');
   groups.delete(group);
-}
-
-/** False: there is no such group any more. */
-function signalGroup(group: number, signal: NodeJS.Signals | 0): boolean {
-  try {
-    return process.kill(-group, signal);
-  } catch {
-    return false;
-  }
 }
 
 /** Resolves when there is no more. */

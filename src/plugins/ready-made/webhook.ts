@@ -6,9 +6,10 @@ import axios, { isAxiosError } from 'axios';
 import { systemClock } from '../../clock.js';
 import { formatDuration } from '../../config/duration.js';
 import { systemCodeOf } from '../../errors.js';
+import { isObject } from '../../json.js';
 import { packageVersion } from '../../package-root.js';
 import type { HookContext, HookSpec, Plugin, PluginHost } from '../api/types.js';
-import { type HookSettings, isObject, readHooks, unshown } from './options.js';
+import { type HookSettings, readHooks, unshown } from './options.js';
 import { fillIn, fillInAll } from './variables.js';
 
 const METHODS: readonly string[] = ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'];
