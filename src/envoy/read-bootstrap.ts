@@ -3,6 +3,7 @@ import { bootstrapListeners, type ConfiguredListener } from '../admin/listeners.
 import { messageOf, Pm2EnvoyError } from '../errors.js';
 import type { BootstrapAddress, BootstrapAdmin, PathRule } from '../host/bootstrap-admin.js';
 import { endFirst } from '../host/memory.js';
+import { signalGroup } from '../host/process-group.js';
 import type { EnvoyLaunch } from './arguments.js';
 import { createBootstrapFilter } from './bootstrap-filter.js';
 import { childEnvironment } from './process.js';
@@ -62,7 +63,8 @@ export async function readBootstrap(
     cwd,
   });
   if (child.pid) endFirst(child.pid);
-  const timer = setTimeout(() => endGroup(child.pid), READ_LIMIT_MS);
+  // A wrapper's Envoy with it.
+  const timer = setTimeout(() => child.pid && signalGroup(child.pid, 'SIGKILL'), READ_LIMIT_MS);
   try {
     const found = await new Promise<string | undefined>((resolve, reject) => {
       const filter = createBootstrapFilter();
@@ -138,15 +140,6 @@ function plainOf(value: TextValue): Record<string, unknown> {
     typeof first === 'object' ? plainOf(first) : first,
   ]);
   return Object.fromEntries(entries);
-}
-
-/** A wrapper's Envoy with it. */
-function endGroup(pid: number | undefined): void {
-  try {
-    if (pid) process.kill(-pid, 'SIGKILL');
-  } catch {
-    // It has just ended.
-  }
 }
 
 function notRead(file: string, reason: string, cause?: unknown): Pm2EnvoyError {

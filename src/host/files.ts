@@ -58,6 +58,15 @@ export function readJson(path: string): Readonly<Record<string, unknown>> | unde
   }
 }
 
+/** Reads a text; undefined where it can't be read. */
+export function readText(file: string): string | undefined {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
 /** What a folder holds; nothing where it can't be read. */
 export function namesIn(folder: string): string[] {
   try {

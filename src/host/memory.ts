@@ -1,5 +1,6 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { readText } from './files.js';
 
 /** How much memory is left for a process of this one's group. */
 export interface MemoryRoom {
@@ -134,14 +135,6 @@ function toMount(line: string): { root: string; at: string; type: string; option
   const [, , , root = '', at = ''] = before.split(' ');
   const [type = '', , options = ''] = after.split(' ');
   return { root: root === '/' ? '' : root, at, type, options };
-}
-
-function readText(file: string): string | undefined {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch {
-    return undefined;
-  }
 }
 
 function tryWrite(file: string, text: string): boolean {

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import { messageOf } from '../errors.js';
+import { readText } from '../host/files.js';
 import type { Generation, GenerationSlot } from '../host/generations.js';
 import { PACKAGE_ROOT } from '../package-root.js';
 import {
@@ -11,7 +12,7 @@ import {
   type UdpListener,
   type UdpListeners,
 } from './bootstrap-listeners.js';
-import { mayHaveUdp, readText } from './bootstrap-text.js';
+import { mayHaveUdp } from './bootstrap-text.js';
 import { attachNothingFilter, udpFilter } from './filter.js';
 import { readSteering } from './layout.js';
 import { type Libc, loadLibc } from './libc.js';
