@@ -20,16 +20,18 @@ import { type Budget, createBudget } from './budget.js';
 import { createCadence } from './cadence.js';
 import type { EnvoyTarget } from './envoys.js';
 
-/** What one Envoy has open, as far as that can be seen. */
-export type Counted =
-  | {
-      kind: 'known';
-      count: ConnectionCount;
-      tookMs: number /** What to say once of how it was counted. */;
-      note?: string;
-    }
+/** What one Envoy has open, as far as that can be seen, and when that was asked. */
+export type Counted = Found & {
+  /** ISO 8601. */
+  at: string;
+  tookMs: number;
+};
+
+type Found =
+  /** `note`: what to say once of how it was counted. */
+  | { kind: 'known'; count: ConnectionCount; note?: string }
   /** In words for the user; Envoy has answered all the same. */
-  | { kind: 'unknown'; reason: string; tookMs: number };
+  | { kind: 'unknown'; reason: string };
 
 /** Counts what one Envoy has open. Calls reject as {@link AdminClient}'s do. */
 export interface EnvoyCounter {
@@ -37,6 +39,8 @@ export interface EnvoyCounter {
   count(signal?: AbortSignal): Promise<Counted>;
   /** What was counted a moment ago for any caller, or polls: as often as is affordable next to a drain. */
   glance(how: Glance, signal?: AbortSignal): Promise<Counted>;
+  /** The newest count, whichever part of this process asked for it. */
+  latest(): Counted | undefined;
   /** Connections accepted so far. */
   accepted(signal?: AbortSignal): Promise<{ total: number; tookMs: number }>;
   /** What all polls of this process may cost this Envoy. */
@@ -121,6 +125,7 @@ function createCounter(
   };
   const count = async (signal?: AbortSignal): Promise<Counted> => {
     const files = target.openFiles?.();
+    const at = new Date().toISOString();
     const { stats, tookMs } = await ask({ type: 'Gauges', filter: DETAIL_FILTER }, signal);
     const listeners = readConnections(stats, isIgnored);
     const isShown =
@@ -128,7 +133,7 @@ function createCounter(
     const found = isShown
       ? { kind: 'known' as const, count: listeners.count }
       : await countHidden(target, { stats, ledger, isIgnored, signal });
-    const counted = { ...found, tookMs };
+    const counted: Counted = { ...found, at, tookMs };
     // Connections over QUIC share one file.
     const isSeen = counted.kind === 'known' && counted.count.byKind.http3 === 0;
     ledger.last = { counted, files: isSeen ? files : undefined, atMs: clock.nowMs() };
@@ -148,6 +153,7 @@ function createCounter(
     count,
     glance: async (how, signal) =>
       ledger.last && isFresh(how) ? ledger.last.counted : count(signal),
+    latest: () => ledger.last?.counted,
     accepted: async (signal) => {
       const { stats, tookMs } = await ask({ type: 'Counters', filter: ACCEPTED_FILTER }, signal);
       return { total: readAccepted(stats, isIgnored), tookMs };
@@ -175,10 +181,6 @@ async function showsAll(admin: AdminClient, { stats, ledger, signal }: Asked): P
   }
   return ledger.showsUntouched;
 }
-
-type Found =
-  | { kind: 'known'; count: ConnectionCount; note?: string }
-  | { kind: 'unknown'; reason: string };
 
 /** Where `listener.*` is hidden: the kernel's sockets, and `http.*` for an Envoy whose sockets can't be read. */
 async function countHidden(

@@ -11,7 +11,7 @@ export interface ProcessIdentity {
   namespace?: string;
 }
 
-/** How a process stands: a zombie is `dead`; `stopped` is SIGSTOP or a debugger. */
+/** How a process stands: a zombie without other threads is `dead`; `stopped` is SIGSTOP or a debugger. */
 export type ProcessCondition = 'running' | 'stopped' | 'dead';
 
 /**
@@ -112,13 +112,22 @@ function look(pid: number): Seen | 'unreadable' | undefined {
   return process.platform === 'linux' ? lookInProc(pid) : lookWithPs(pid);
 }
 
-/** /proc/PID/stat: the state is field 3 and the start time, in clock ticks since boot, field 22 (proc(5)). */
+/**
+ * /proc/PID/stat: the state is field 3, the number of threads field 20, and the start time, in clock ticks since
+ * boot, field 22 (proc(5)). A first thread that has ended is a zombie while others live, which keep every socket
+ * open: so it is for a moment after each kill of Envoy.
+ */
 function lookInProc(pid: number): Seen | 'unreadable' | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     // The command's name, in parentheses, may hold spaces and parentheses itself.
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return { startTime: `${bootId()}:${fields[19]}`, condition: conditionFrom(fields[0] ?? '') };
+    const condition = conditionFrom(fields[0] ?? '');
+    const isEnding = condition === 'dead' && Number(fields[17]) > 1;
+    return {
+      startTime: `${bootId()}:${fields[19]}`,
+      condition: isEnding ? 'running' : condition,
+    };
   } catch (error) {
     const code = systemCodeOf(error);
     // ESRCH: it ended between the opening and the reading.

@@ -3,7 +3,7 @@ import type { ServerInfo } from '../admin/server-info.js';
 import type { ConnectionCount } from '../admin/stats.js';
 import type { Clock } from '../clock.js';
 import { createCadence } from '../drain/cadence.js';
-import type { EnvoyCounter } from '../drain/count.js';
+import type { Counted, EnvoyCounter } from '../drain/count.js';
 import type { EnvoyTarget } from '../drain/envoys.js';
 import type { Witness } from '../drain/witness.js';
 import { messageOf } from '../errors.js';
@@ -67,7 +67,6 @@ export function createLooker(
 
   const ask = async (): Promise<Look> => {
     const signal = AbortSignal.timeout(LIMIT_MS);
-    const at = new Date().toISOString();
     const state = await admin.state(signal);
     const info = await askInfo(signal);
     const listeners = await admin.listeners(signal).catch(() => undefined);
@@ -79,21 +78,21 @@ export function createLooker(
     return {
       state,
       info,
-      poll: { at, tookMs: Number(counted.tookMs.toFixed(3)) },
       peers: await readPeers(signal),
       isClosed,
       ...(listeners ? { listeners: listeners.length } : {}),
-      ...(counted.kind === 'known' ? { count: counted.count } : { error: counted.reason }),
       ...(rate === undefined ? {} : { acceptedPerSecond: rate }),
     };
   };
 
   const look = shareInFlight(async (): Promise<Look> => {
-    if (last && clock.nowMs() < last.untilMs) return last.look;
+    // Also what a drain has counted meanwhile: it costs nothing more.
+    const withCount = (seen: Look): Look => ({ ...seen, ...countedPart(counter.latest()) });
+    if (last && clock.nowMs() < last.untilMs) return withCount(last.look);
     try {
       const fresh = await ask();
       last = { look: fresh, untilMs: clock.nowMs() + cadence.nextDelayMs(0) };
-      return fresh;
+      return withCount(fresh);
     } catch (error) {
       last = undefined;
       const reason = messageOf(error);
@@ -101,6 +100,15 @@ export function createLooker(
     }
   });
   return { look };
+}
+
+function countedPart(counted: Counted | undefined): Pick<Look, 'count' | 'poll' | 'error'> {
+  if (!counted) return {};
+  const { at, tookMs } = counted;
+  return {
+    poll: { at, tookMs: Number(tookMs.toFixed(3)) },
+    ...(counted.kind === 'known' ? { count: counted.count } : { error: counted.reason }),
+  };
 }
 
 /** `/server_info` is the most expensive of the small answers (124 KB, docs/facts/envoy.md). */

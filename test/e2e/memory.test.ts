@@ -64,6 +64,7 @@ describe('an Envoy that has no room for a second one beside it', { skip }, () =>
 
   it('survives a reload all the same: the kernel ends the new one', async () => {
     const pid = servingPid();
+    own().leaveMb(LEFT_MB);
     const { code, stdout } = await pm2.cli('redeploy', '--force');
     assert.equal(code, 1);
     assert.match(stdout, /memory ran out \(the memory limit of \d+ MiB\), and the kernel ended it/);

@@ -15,7 +15,7 @@ export interface MemoryUse {
 export interface MemoryGroup {
   /** Moves a process into it; what it starts from now on is in it too. */
   take(pid: number): void;
-  /** Lets the group have that much more than it uses. */
+  /** Lets the group have that much more than it uses; the page cache, which gives way, is not use. */
   leaveMb(mb: number): void;
   use(): MemoryUse;
   /** Processes in it. */
@@ -31,6 +31,7 @@ const V1 = {
   events: 'memory.oom_control',
   anon: 'total_rss',
   inactive: 'total_inactive_file',
+  active: 'total_active_file',
 };
 const V2: typeof V1 = {
   max: 'memory.max',
@@ -38,6 +39,7 @@ const V2: typeof V1 = {
   events: 'memory.events',
   anon: 'anon',
   inactive: 'inactive_file',
+  active: 'active_file',
 };
 const MIB = 2 ** 20;
 let made = 0;
@@ -55,7 +57,7 @@ export function makeMemoryGroup(): MemoryGroup | undefined {
   } catch {
     return undefined;
   }
-  const { max, current, events, anon, inactive } = v1 === undefined ? V2 : V1;
+  const { max, current, events, anon, inactive, active } = v1 === undefined ? V2 : V1;
   const read = (name: string): string => readFileSync(join(directory, name), 'utf8');
   const statMb = (name: string): number =>
     Number(new RegExp(`^${name} (\\d+)`, 'm').exec(read('memory.stat'))?.[1]) / MIB;
@@ -65,7 +67,11 @@ export function makeMemoryGroup(): MemoryGroup | undefined {
   }
   return {
     take: (pid) => writeFileSync(join(directory, 'cgroup.procs'), String(pid)),
-    leaveMb: (mb) => writeFileSync(join(directory, max), String(Number(read(current)) + mb * MIB)),
+    leaveMb: (mb) => {
+      const cacheMb = statMb(inactive) + statMb(active);
+      const limit = Number(read(current)) + (mb - cacheMb) * MIB;
+      writeFileSync(join(directory, max), String(Math.round(limit)));
+    },
     use: () => {
       const allMb = Number(read(current)) / MIB;
       return { allMb, anonMb: statMb(anon), workingSetMb: allMb - statMb(inactive) };

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { symlinkSync, writeFileSync } from 'node:fs';
+import { readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import {
@@ -14,6 +14,7 @@ import {
   sameProcess,
   signalProcess,
 } from '../../src/host/process-identity.js';
+import { eventually } from '../support/wait.js';
 import { makeTempFolder, reaches } from './fakes.js';
 
 const children: ChildProcess[] = [];
@@ -50,6 +51,21 @@ describe('identify', () => {
     await end(child);
     assert.equal(identify(identity.pid), undefined);
     for (const pid of [0, -1, 2 ** 30, Number.NaN]) assert.equal(identify(pid), undefined);
+  });
+
+  it('knows a process whose first thread alone has ended: its sockets are open still', async () => {
+    const script = [
+      'import ctypes, threading, time',
+      'threading.Thread(target=time.sleep, args=(60,)).start()',
+      'ctypes.CDLL(None).pthread_exit(None)',
+    ].join('; ');
+    const { child, identity } = await start('python3', ['-c', script]);
+    const stat = `/proc/${identity.pid}/stat`;
+    await eventually('the first thread to end', () => / Z /.test(readFileSync(stat, 'utf8')));
+    assert.equal(conditionOf(identity), 'running');
+    assert.deepEqual(identify(identity.pid), identity);
+    await end(child);
+    assert.equal(isAlive(identity), false);
   });
 
   it('is not misled by spaces and parentheses in the name of a command', async () => {

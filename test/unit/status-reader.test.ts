@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { type Counters, createCounters } from '../../src/drain/count.js';
 import type { HostDrain } from '../../src/drain/host-drain.js';
 import type { Located } from '../../src/drain/locate.js';
 import type { Generation } from '../../src/host/generations.js';
@@ -23,6 +24,7 @@ function readerOf(...envoys: { envoy: FakeEnvoy; ready: boolean }[]) {
 function readerWith(
   drainUntil: 'connections' | 'requests',
   envoys: readonly { envoy: FakeEnvoy; ready: boolean }[],
+  counters?: Counters,
 ) {
   const targets = envoys.map(({ envoy, ready }, index) => {
     const number = index + 1;
@@ -44,6 +46,7 @@ function readerWith(
     locator: { locate: async () => located as unknown as Located },
     hostDrain: hostDrain as unknown as HostDrain,
     clock: createFakeClock(),
+    ...(counters ? { counters } : {}),
   });
 }
 
@@ -70,6 +73,21 @@ describe('createStatusReader', () => {
     await reader.read();
     const asked = envoy.calls.length;
     await reader.read();
+    assert.equal(envoy.calls.length, asked);
+  });
+
+  it('shows what a drain has counted meanwhile, without asking Envoy again', async () => {
+    const envoy = createFakeEnvoy(1);
+    envoy.tookMs = 40;
+    const counters = createCounters({ ignoreListeners: [], clock: createFakeClock() });
+    const reader = readerWith('connections', [{ envoy, ready: true }], counters);
+    await reader.read();
+    setOpen(envoy, 5);
+    await counters.of(targetOf(envoy)).count();
+    const asked = envoy.calls.length;
+    const { connections, lastPoll } = await reader.read();
+    assert.equal(connections?.open, 5);
+    assert.equal(lastPoll?.tookMs, 40);
     assert.equal(envoy.calls.length, asked);
   });
 
