@@ -88,7 +88,8 @@ export function watchHealth(options: {
       if (drain.kind === 'ended') {
         return { code: 'drained', message: describeEnded(drain.result, drain.startedBy) };
       }
-      const failed = located ? undefined : readFailedStart?.();
+      const failed =
+        located && located.generation?.ready !== false ? undefined : readFailedStart?.();
       if (failed) {
         const message = `there is no Envoy: ${describeFailedStart(failed)}`;
         return { code: 'envoy-start-failed', message };

@@ -36,6 +36,14 @@ describe('the headline', () => {
       { envoy: null, failedStart: { at: '', since: '', count: 3, reason: 'Address in use' } },
       /^There is no Envoy: it does not start$/,
     ],
+    [{ generations: [makeGeneration({ number: 3, state: 'starting' })] }, /^Envoy is starting$/],
+    [
+      {
+        generations: [makeGeneration({ number: 3, state: 'starting' })],
+        failedStart: { at: '', since: '', count: 3, reason: 'Address in use' },
+      },
+      /^There is no Envoy: it does not start$/,
+    ],
     [{ orphanedDrain: true }, /^Out of service, without a drain$/],
     [{ listenersClosed: true }, /^Out of service, without a drain$/],
     [

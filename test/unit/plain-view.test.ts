@@ -95,6 +95,12 @@ describe('watchLine', () => {
     assert.match(watchLine(statusWith({ envoy: silent })).text, /, Envoy silent \(generation 1\)$/);
   });
 
+  it('has no Envoy while the first one is starting, and says that', () => {
+    const [one = assert.fail()] = statusWith().generations;
+    const status = statusWith({ generations: [{ ...one, state: 'starting' }] });
+    assert.match(watchLine(status).text, /, no Envoy, generation 1 is starting$/);
+  });
+
   it('names the generations that come and go', () => {
     const [serving = assert.fail()] = statusWith().generations;
     const status = statusWith({

@@ -29,6 +29,23 @@ function shown(status: Status, width = Number.POSITIVE_INFINITY): string[] {
 }
 
 describe('statusRows', () => {
+  it('says of an Envoy that no one has served before that it is starting, or why the last one did not', () => {
+    const [one = assert.fail()] = statusWith().generations;
+    const { envoy } = statusWith();
+    const starting = {
+      envoy: envoy && { ...envoy, version: null, state: null, uptimeSeconds: null },
+      generations: [{ ...one, state: 'starting' as const }],
+    };
+    const textOf = (status: Partial<Status>) =>
+      statusRows(statusWith(status)).find(({ label }) => label === 'envoy')?.text;
+    assert.match(String(textOf(starting)), /^is starting, generation 1, pid 12502/);
+    const failedStart = { at: 'b', since: 'a', count: 3, reason: 'Address already in use' };
+    assert.equal(
+      textOf({ ...starting, failedStart }),
+      'there is none: 3 starts in a row have failed since a: Address already in use',
+    );
+  });
+
   it('say what holds a drain, and until when', () => {
     assert.deepEqual(shown(WAITING), [
       'phase        wait (drain of 2026-11-22T20:34:41.000Z)',

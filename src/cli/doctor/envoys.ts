@@ -46,9 +46,11 @@ export async function checkEnvoys(
   const live = openGenerations(runDir).live();
   const elsewhere = generationsElsewhere(runDir).filter((one) => one.supervisor?.home === home);
   const left = elsewhere.filter((one) => !isAttended(one)).map(leftElsewhere);
-  if (live.length === 0) return [...left, ...checkNone(runDir, app)];
-  const findings = await Promise.all(live.map((one) => checkGeneration(one, config)));
   const serving = live.findLast(({ ready }) => ready);
+  // While pm2 tries again and again there is now and then one that is starting.
+  const isFailing = !serving && readFailedStart(runDir) !== undefined;
+  if (live.length === 0 || isFailing) return [...left, ...checkNone(runDir, app)];
+  const findings = await Promise.all(live.map((one) => checkGeneration(one, config)));
   const next = serving ? await checkNextRedeploy(serving, { config, app }) : [];
   return [...findings.flat(), ...left, ...checkPorts(live), ...next];
 }
@@ -106,6 +108,7 @@ function checkPorts(live: readonly Generation[]): Finding[] {
 
 async function checkGeneration(generation: Generation, config: Config): Promise<Finding[]> {
   const name = `generation ${generation.number}`;
+  if (!generation.ready) return [ok('envoy', `${name} is starting, pid ${generation.envoy.pid}`)];
   const admin = createAdminClient({ kind: 'unix', path: generation.adminSocket });
   const findings = await checkEnvoy(targetOf(generation, admin), config);
   admin.close();

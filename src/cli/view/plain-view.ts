@@ -1,4 +1,5 @@
 import { describeFailedStart } from '../../host/failed-start.js';
+import { isComingUp } from '../../status/coming-up.js';
 import type { Status } from '../../status/status.js';
 import { closingIn, fullest, holdersText, kindsOf, left, roughly } from './words.js';
 
@@ -62,8 +63,9 @@ export function createDrainLines(): DrainLines {
 /** Envoy and its drain in one line. */
 export function watchLine(status: Status): PlainLine {
   const { phase, outcome, envoy, generations, orphanedDrain, failedStart, lastError } = status;
-  const where = envoy?.generation == null ? '' : ` (generation ${envoy.generation})`;
-  const says = !envoy ? 'no Envoy' : `Envoy ${envoy.version ?? ''} ${envoy.state ?? 'silent'}`;
+  const serves = envoy && !isComingUp(status);
+  const where = serves && envoy.generation !== null ? ` (generation ${envoy.generation})` : '';
+  const says = !serves ? 'no Envoy' : `Envoy ${envoy.version ?? ''} ${envoy.state ?? 'silent'}`;
   const isDraining = phase !== 'idle' && outcome === null;
   const drain = isDraining ? drainLine(status) : undefined;
   const open = openOf(status.connections, null);

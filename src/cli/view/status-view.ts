@@ -2,6 +2,7 @@ import { formatDuration } from '../../config/duration.js';
 import { describeTimeline } from '../../config/timeline.js';
 import { describeOrigin } from '../../drain/state.js';
 import { describeFailedStart } from '../../host/failed-start.js';
+import { isComingUp } from '../../status/coming-up.js';
 import type { Peer } from '../../status/peers.js';
 import type { EnvoyStatus, GenerationStatus, Status } from '../../status/status.js';
 import type { Row } from '../terminal/layout.js';
@@ -48,7 +49,9 @@ export function envoyRows(status: Status): Row[] {
   return [
     {
       label: 'envoy',
-      ...(envoy ? { text: describeEnvoy(envoy) } : { text: describeNone(failedStart), ...BAD }),
+      ...(envoy && !failedStart
+        ? { text: describeEnvoy(envoy, isComingUp(status)) }
+        : { text: describeNone(failedStart), ...BAD }),
     },
     ...(envoy?.listeners === 0 ? [{ label: 'listeners', text: NO_LISTENER, ...BAD }] : []),
     ...(isPlain ? [] : [{ label: 'generations', text: '' }, ...generations.map(generationRow)]),
@@ -221,9 +224,10 @@ function isClosed({ phase, outcome }: Status): boolean {
   return phase === 'wait' || phase === 'finish' || outcome !== null;
 }
 
-function describeEnvoy(envoy: EnvoyStatus): string {
+function describeEnvoy(envoy: EnvoyStatus, isStarting: boolean): string {
+  const silent = isStarting ? 'is starting' : 'does not answer';
   const parts = [
-    envoy.version === null ? 'does not answer' : `${envoy.version} ${envoy.state}`,
+    envoy.version === null ? silent : `${envoy.version} ${envoy.state}`,
     envoy.generation === null ? envoy.admin : `generation ${envoy.generation}`,
     ...(envoy.pid === null ? [] : [`pid ${envoy.pid}`]),
     ...(envoy.uptimeSeconds === null ? [] : [`up ${formatDuration(envoy.uptimeSeconds * 1_000)}`]),

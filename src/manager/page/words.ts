@@ -1,4 +1,5 @@
 import type { DrainOrigin, DrainOriginKind, DrainOutcome, DrainPhase } from '../../drain/state.js';
+import { isComingUp } from '../../status/coming-up.js';
 import type { Status } from '../../status/status.js';
 import { type Html, html } from './html.js';
 
@@ -94,7 +95,7 @@ function clockOf(iso: string): string {
 
 function idleHeadline(status: Status): Headline {
   const { envoy, orphanedDrain, generations, failedStart } = status;
-  if (!envoy && failedStart) return failedHeadline(failedStart);
+  if (failedStart) return failedHeadline(failedStart);
   if (!envoy) return say('bad', 'There is no Envoy', NEXT);
   if (status.listenersClosed) {
     return say(
@@ -109,6 +110,9 @@ function idleHeadline(status: Status): Headline {
       'Out of service, without a drain',
       'Another program has failed Envoy’s health check: revert that (Resume), or drain it.',
     );
+  }
+  if (isComingUp(status)) {
+    return say('busy', 'Envoy is starting', 'No Envoy serves until it is LIVE.');
   }
   if (envoy.state === null) {
     const since = envoy.silentSince ? ` since ${clockOf(envoy.silentSince)}` : '';
