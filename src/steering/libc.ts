@@ -23,6 +23,8 @@ export interface Libc {
   exec(file: string, args: readonly string[]): never;
 }
 
+type Koffi = typeof import('koffi')['default'];
+
 /** An address of a UDP socket, as the kernel has it. */
 export interface SocketAddress {
   readonly family: 4 | 6;
@@ -45,8 +47,62 @@ const SECCOMP_MODE_FILTER = 2;
 /** Loads koffi and the C library, 4 MB on disk: only where something has to be steered. Throws where it can't. */
 export async function loadLibc(): Promise<Libc> {
   const { default: koffi } = await import('koffi');
-  const library = openLibrary(koffi);
-  const program = koffi.struct({ length: 'uint16', filter: 'void *' });
+  const c = declareCalls(koffi, openLibrary(koffi));
+  return {
+    join: (address, v6Only) => {
+      const fd = c.socket(address.family === 4 ? AF_INET : AF_INET6, SOCK_DGRAM_CLOEXEC, 0);
+      try {
+        c.setInt(fd, SOL_SOCKET, SO_REUSEPORT, [1], 4);
+        if (address.family === 6) c.setInt(fd, IPPROTO_IPV6, IPV6_V6ONLY, [v6Only ? 1 : 0], 4);
+        const name = socketName(address);
+        c.bind(fd, name, name.length);
+        return fd;
+      } catch (error) {
+        c.close(fd);
+        throw error;
+      }
+    },
+    attach: (fd, filter) => {
+      c.setProgram(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, programOf(filter), 16);
+    },
+    close: (fd) => {
+      c.close(fd);
+    },
+    receive: (fd) => {
+      const buffer = Buffer.alloc(64);
+      const length: number = c.receive(fd, buffer, buffer.length, MSG_DONTWAIT);
+      return length < 0 ? undefined : buffer.subarray(0, length);
+    },
+    send: (to, payload) => {
+      const fd = c.socket(to.family === 4 ? AF_INET : AF_INET6, SOCK_DGRAM_CLOEXEC, 0);
+      try {
+        const name = socketName(to);
+        c.sendTo(fd, payload, payload.length, 0, name, name.length);
+      } finally {
+        c.close(fd);
+      }
+    },
+    hasFileCapabilities: (file) => c.attributeSize(file, 'security.capability', null, 0) > 0,
+    restrict: (filter) => {
+      try {
+        c.controlProgram(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, programOf(filter));
+      } catch {
+        // Without CAP_SYS_ADMIN only for a process that can't gain privileges by what it runs.
+        c.control(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        c.controlProgram(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, programOf(filter));
+      }
+    },
+    exec: (file, args) => {
+      // Node has them closed in whatever it runs.
+      for (const fd of [0, 1, 2]) c.setFlags(fd, F_SETFD, 0);
+      c.execute(file, [file, ...args, null]);
+      throw new Error(`${file} was not run`);
+    },
+  };
+}
+
+/** The C functions by what they are used for; those that `define` makes throw where one fails. */
+function declareCalls(koffi: Koffi, library: LibraryHandle) {
   const define = (name: string, result: string, args: (string | TypeObject)[]) => {
     const call = library.func(name, result, args);
     return (...values: unknown[]): number => {
@@ -55,81 +111,30 @@ export async function loadLibc(): Promise<Libc> {
       return answer;
     };
   };
-  const socket = define('socket', 'int', ['int', 'int', 'int']);
-  const bind = define('bind', 'int', ['int', 'void *', 'uint32']);
-  const close = define('close', 'int', ['int']);
-  const setInt = define('setsockopt', 'int', ['int', 'int', 'int', 'int *', 'uint32']);
-  const setProgram = define('setsockopt', 'int', [
-    'int',
-    'int',
-    'int',
-    koffi.pointer(program),
-    'uint32',
-  ]);
-  const receive = library.func('recv', 'long', ['int', 'void *', 'ulong', 'int']);
-  const sendTo = define('sendto', 'long', ['int', 'void *', 'ulong', 'int', 'void *', 'uint32']);
-  const attributeSize = library.func('getxattr', 'long', ['str', 'str', 'void *', 'ulong']);
-  const control = define('prctl', 'int', ['int', 'ulong', 'ulong', 'ulong', 'ulong']);
-  const controlProgram = define('prctl', 'int', ['int', 'ulong', koffi.pointer(program)]);
-  const setFlags = define('fcntl', 'int', ['int', 'int', 'int']);
-  const execute = define('execv', 'int', ['str', koffi.pointer('str')]);
-  const programOf = (filter: Buffer) => ({ length: filter.length / 8, filter });
-
+  const program = koffi.pointer(koffi.struct({ length: 'uint16', filter: 'void *' }));
   return {
-    join: (address, v6Only) => {
-      const fd = socket(address.family === 4 ? AF_INET : AF_INET6, SOCK_DGRAM_CLOEXEC, 0);
-      try {
-        setInt(fd, SOL_SOCKET, SO_REUSEPORT, [1], 4);
-        if (address.family === 6) setInt(fd, IPPROTO_IPV6, IPV6_V6ONLY, [v6Only ? 1 : 0], 4);
-        const name = socketName(address);
-        bind(fd, name, name.length);
-        return fd;
-      } catch (error) {
-        close(fd);
-        throw error;
-      }
-    },
-    attach: (fd, filter) => {
-      setProgram(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, programOf(filter), 16);
-    },
-    close: (fd) => {
-      close(fd);
-    },
-    receive: (fd) => {
-      const buffer = Buffer.alloc(64);
-      const length: number = receive(fd, buffer, buffer.length, MSG_DONTWAIT);
-      return length < 0 ? undefined : buffer.subarray(0, length);
-    },
-    send: (to, payload) => {
-      const fd = socket(to.family === 4 ? AF_INET : AF_INET6, SOCK_DGRAM_CLOEXEC, 0);
-      try {
-        const name = socketName(to);
-        sendTo(fd, payload, payload.length, 0, name, name.length);
-      } finally {
-        close(fd);
-      }
-    },
-    hasFileCapabilities: (file) => attributeSize(file, 'security.capability', null, 0) > 0,
-    restrict: (filter) => {
-      try {
-        controlProgram(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, programOf(filter));
-      } catch {
-        // Without CAP_SYS_ADMIN only for a process that can't gain privileges by what it runs.
-        control(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-        controlProgram(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, programOf(filter));
-      }
-    },
-    exec: (file, args) => {
-      // Node has them closed in whatever it runs.
-      for (const fd of [0, 1, 2]) setFlags(fd, F_SETFD, 0);
-      execute(file, [file, ...args, null]);
-      throw new Error(`${file} was not run`);
-    },
+    socket: define('socket', 'int', ['int', 'int', 'int']),
+    bind: define('bind', 'int', ['int', 'void *', 'uint32']),
+    close: define('close', 'int', ['int']),
+    setInt: define('setsockopt', 'int', ['int', 'int', 'int', 'int *', 'uint32']),
+    setProgram: define('setsockopt', 'int', ['int', 'int', 'int', program, 'uint32']),
+    receive: library.func('recv', 'long', ['int', 'void *', 'ulong', 'int']),
+    sendTo: define('sendto', 'long', ['int', 'void *', 'ulong', 'int', 'void *', 'uint32']),
+    attributeSize: library.func('getxattr', 'long', ['str', 'str', 'void *', 'ulong']),
+    control: define('prctl', 'int', ['int', 'ulong', 'ulong', 'ulong', 'ulong']),
+    controlProgram: define('prctl', 'int', ['int', 'ulong', program]),
+    setFlags: define('fcntl', 'int', ['int', 'int', 'int']),
+    execute: define('execv', 'int', ['str', koffi.pointer('str')]),
   };
 }
 
+/** `struct sock_fprog` */
+function programOf(filter: Buffer): { length: number; filter: Buffer } {
+  return { length: filter.length / 8, filter };
+}
+
 /** glibc's name, and musl's. */
-function openLibrary(koffi: Pick<typeof import('koffi'), 'load'>): LibraryHandle {
+function openLibrary(koffi: Koffi): LibraryHandle {
   try {
     return koffi.load('libc.so.6');
   } catch {
