@@ -51,51 +51,11 @@ export function createSteering(options: {
 }): Steering {
   const { generations, runDir, log, clock = systemClock } = options;
   let libc: Libc | undefined;
-  let held: Held[] = [];
+  const held: Held[] = [];
   const closing = new AbortController();
-
   const isNewest = ({ number }: GenerationSlot): boolean =>
     (generationFolders(runDir).at(-1)?.number ?? number) <= number;
-
-  const note = (slot: GenerationSlot, record: SteeringRecord): void => {
-    try {
-      writeSteering(slot, record);
-    } catch (error) {
-      log.warn(`steering.json of generation ${slot.number} can't be written: ${messageOf(error)}`);
-    }
-  };
-  const noteState = (slot: GenerationSlot, state: SteeringState, reason?: string): void => {
-    const record = readSteering(slot);
-    if (!record) return;
-    const groups = held.map(({ group: { key, carries }, places }) => ({ key, carries, places }));
-    const { reason: _, ...rest } = record;
-    note(slot, { ...rest, state, ...(reason === undefined ? {} : { reason }), groups });
-  };
-  const giveUp = (
-    slot: GenerationSlot,
-    listeners: readonly UdpListener[],
-    reason: string,
-  ): void => {
-    log.warn(unsteeredWarning(listeners, reason));
-    noteState(slot, 'unsteered', reason);
-  };
-
-  /** Waits until only sockets of ours are in front, and has the generation's take their places. */
-  const settle = async (generation: Generation): Promise<void> => {
-    while (!closing.signal.aborted && held.some(({ group }) => group.fillers() > 0)) {
-      await clock.sleep(SETTLE_POLL_MS, closing.signal);
-      if (closing.signal.aborted) return;
-      for (const one of held) {
-        const own = one.places.filter((place) => place?.generation === generation.number).length;
-        const isAlone = one.group.size() === own + one.group.fillers();
-        if (one.group.fillers() === 0 || !isAlone || !isNewest(generation)) continue;
-        await compact(one, generation, isNewest).catch((error: unknown) => {
-          log.warn(`${showAddress(one.group.address)} can't be put in order: ${messageOf(error)}`);
-        });
-        noteState(generation, 'steered');
-      }
-    }
-  };
+  const order = { held, isNewest, clock, log, signal: closing.signal };
 
   return {
     prepare: async (slot, { bootstrap, binary }) => {
@@ -106,16 +66,16 @@ export function createSteering(options: {
       try {
         if (outlook.kind === 'unsteered') {
           const { reason, remedy } = outlook;
-          note(slot, { ...record, state: 'unsteered', reason });
+          note(slot, { ...record, state: 'unsteered', reason }, log);
           log.warn(`${unsteeredWarning(listeners, reason)}: ${remedy}`);
           return prepareUnsteered(outlook, slot, { bootstrap });
         }
         ({ libc } = outlook);
         const prepared = prepare(outlook, slot, { bootstrap, live: generations.live() });
-        note(slot, { ...record, mark: prepared.mark, state: 'starting' });
+        note(slot, { ...record, mark: prepared.mark, state: 'starting' }, log);
         return prepared;
       } catch (error) {
-        note(slot, { ...record, state: 'unsteered', reason: messageOf(error) });
+        note(slot, { ...record, state: 'unsteered', reason: messageOf(error) }, log);
         log.warn(unsteeredWarning(listeners, messageOf(error)));
         return undefined;
       }
@@ -124,35 +84,20 @@ export function createSteering(options: {
     takeOver: async (generation) => {
       const record = readSteering(generation);
       if (!libc || record?.state !== 'starting') return;
-      const { listeners, mark } = record;
       try {
-        if (mark !== null && !isRestricted(generation.envoy.pid)) {
-          throw new Error('Envoy could not be put under a seccomp filter');
-        }
         const older = predecessorsOf(generation, generations);
-        const found = groupsOf(generation, listeners);
-        for (const { socket, carries, own } of found) {
-          const before = placesBefore({ key: socket.key, older, carries, own });
-          const ours = own.map((_, worker) => ({ generation: generation.number, worker }));
-          const places = [...before, ...ours];
-          // Until the count has been checked everything stays as it is.
-          const routes = routesOf(places, before.some(isOf(older)) ? older : [generation]);
-          const first = before.length;
-          const group = await join({ socket, carries, libc, clock, places, first, routes });
-          held.push({ group, places });
-          group.route(routesOf(places, [...older, generation]));
-          if (before.length === 0) group.close();
-        }
-        noteState(generation, 'steered');
+        await takePlaces(generation, { record, older, held, libc, clock });
+        noteState(generation, { state: 'steered', held }, log);
         const shown = held.map(({ group }) => showAddress(group.address)).join(', ');
         log.info(`UDP packets for ${shown} are steered by generation`);
       } catch (error) {
-        for (const { group } of held) group.close();
-        held = [];
-        giveUp(generation, listeners, messageOf(error));
+        for (const { group } of held.splice(0)) group.close();
+        const reason = messageOf(error);
+        log.warn(unsteeredWarning(record.listeners, reason));
+        noteState(generation, { state: 'unsteered', reason, held }, log);
         return;
       }
-      void settle(generation);
+      void settle(generation, order);
     },
 
     adopt: async (generation) => {
@@ -161,24 +106,112 @@ export function createSteering(options: {
       try {
         libc ??= await loadLibc();
         const older = predecessorsOf(generation, generations);
-        const sockets = udpSockets() ?? [];
-        for (const { key, carries, places } of record.groups) {
-          const socket = sockets.find((one) => one.key === key);
-          const first = places.findIndex(isOf([generation]));
-          if (!socket || first <= 0) continue;
-          const routes = routesOf(places, [...older, generation]);
-          const group = await join({ socket, carries, libc, clock, places, first, routes });
-          held.push({ group, places: [...places] });
-        }
+        await rejoin(generation, { record, older, held, libc, clock });
       } catch (error) {
         log.warn(`UDP packets may be lost once the old runner has ended: ${messageOf(error)}`);
         return;
       }
-      void settle(generation);
+      void settle(generation, order);
     },
 
     close: () => closing.abort(),
   };
+}
+
+/** What a generation's groups are joined with. */
+interface Joining {
+  record: SteeringRecord;
+  /** The generations that it takes over from. */
+  older: readonly Generation[];
+  /** What this runner holds: gets each group as soon as it is joined. */
+  held: Held[];
+  libc: Libc;
+  clock: Clock;
+}
+
+/** Joins the groups of a new generation's sockets, and has the kernel send it what is new. */
+async function takePlaces(
+  generation: Generation,
+  { record, older, held, ...joining }: Joining,
+): Promise<void> {
+  if (record.mark !== null && !isRestricted(generation.envoy.pid)) {
+    throw new Error('Envoy could not be put under a seccomp filter');
+  }
+  for (const { socket, carries, own } of groupsOf(generation, record.listeners)) {
+    const before = placesBefore({ key: socket.key, older, carries, own });
+    const ours = own.map((_, worker) => ({ generation: generation.number, worker }));
+    const places = [...before, ...ours];
+    // Until the count has been checked everything stays as it is.
+    const routes = routesOf(places, before.some(isOf(older)) ? older : [generation]);
+    const group = await join({ socket, carries, ...joining, places, first: before.length, routes });
+    held.push({ group, places });
+    group.route(routesOf(places, [...older, generation]));
+    if (before.length === 0) group.close();
+  }
+}
+
+/** Joins the groups of a generation that another runner has started. */
+async function rejoin(
+  generation: Generation,
+  { record, older, held, ...joining }: Joining,
+): Promise<void> {
+  const sockets = udpSockets() ?? [];
+  for (const { key, carries, places } of record.groups) {
+    const socket = sockets.find((one) => one.key === key);
+    const first = places.findIndex(isOf([generation]));
+    if (!socket || first <= 0) continue;
+    const routes = routesOf(places, [...older, generation]);
+    const group = await join({ socket, carries, ...joining, places, first, routes });
+    held.push({ group, places: [...places] });
+  }
+}
+
+/** Waits until only sockets of ours are in front, and has the generation's take their places. */
+async function settle(
+  generation: Generation,
+  order: {
+    held: readonly Held[];
+    isNewest: (slot: GenerationSlot) => boolean;
+    clock: Clock;
+    log: Log;
+    signal: AbortSignal;
+  },
+): Promise<void> {
+  const { held, isNewest, clock, log, signal } = order;
+  while (!signal.aborted && held.some(({ group }) => group.fillers() > 0)) {
+    await clock.sleep(SETTLE_POLL_MS, signal);
+    if (signal.aborted) return;
+    for (const one of held) {
+      const own = one.places.filter((place) => place?.generation === generation.number).length;
+      const isAlone = one.group.size() === own + one.group.fillers();
+      if (one.group.fillers() === 0 || !isAlone || !isNewest(generation)) continue;
+      await compact(one, generation, isNewest).catch((error: unknown) => {
+        log.warn(`${showAddress(one.group.address)} can't be put in order: ${messageOf(error)}`);
+      });
+      noteState(generation, { state: 'steered', held }, log);
+    }
+  }
+}
+
+function note(slot: GenerationSlot, record: SteeringRecord, log: Log): void {
+  try {
+    writeSteering(slot, record);
+  } catch (error) {
+    log.warn(`steering.json of generation ${slot.number} can't be written: ${messageOf(error)}`);
+  }
+}
+
+function noteState(
+  slot: GenerationSlot,
+  now: { state: SteeringState; reason?: string; held: readonly Held[] },
+  log: Log,
+): void {
+  const record = readSteering(slot);
+  if (!record) return;
+  const { held, ...known } = now;
+  const groups = held.map(({ group: { key, carries }, places }) => ({ key, carries, places }));
+  const { reason: _, ...rest } = record;
+  note(slot, { ...rest, ...known, groups }, log);
 }
 
 /** What clients will see where a host's UDP listeners can't be steered. */
