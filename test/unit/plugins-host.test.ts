@@ -6,7 +6,8 @@ import type { DrainRun } from '../../src/drain/run.js';
 import { createDrainRun } from '../../src/drain/run.js';
 import { isPm2EnvoyError } from '../../src/errors.js';
 import type { CommandSpec, HookContext, Plugin, PluginHost } from '../../src/plugins/api/types.js';
-import { createPluginHost, HOOK_TIMEOUT_MS, type LoadedPlugin } from '../../src/plugins/host.js';
+import { createPluginHost, type LoadedPlugin } from '../../src/plugins/host.js';
+import { HOOK_TIMEOUT_MS } from '../../src/plugins/registry.js';
 import {
   createFakeClock,
   createFakeEnvoy,

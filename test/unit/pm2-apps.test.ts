@@ -5,7 +5,7 @@ import { describe, it } from 'node:test';
 import { AFTER_DRAIN_MS } from '../../src/config/grace-period.js';
 import { TERMINATE_LIMIT_MS } from '../../src/envoy/process.js';
 import { isPm2EnvoyError } from '../../src/errors.js';
-import { HOOK_TIMEOUT_MS } from '../../src/plugins/host.js';
+import { HOOK_TIMEOUT_MS } from '../../src/plugins/registry.js';
 import {
   drainLimitMs,
   envoyApps,
