@@ -225,36 +225,18 @@ export function createStatusReader(options: {
   const { config, locator, hostDrain, readFailedStart, onLook, clock = systemClock } = options;
   const { counters = createCounters({ ignoreListeners: config.ignoreListeners, clock }) } = options;
   const { witness = createWitness(clock) } = options;
-  /** Of what the drain waits for, and of everything: with drain-until requests that is not the same. */
-  const pace = createPace();
-  const opened = createPace();
-  let lookers = new Map<AdminClient, Looker>();
+  const lookersOf = createLookers((target) =>
+    createLooker(target, { counter: counters.of(target), witness, clock }),
+  );
+  const history = createHistory(config, clock);
   const settings = settingsOf(config);
   const silence = createSilence();
   const paceOf = createPaces(clock);
 
-  const lookersOf = (targets: readonly EnvoyTarget[]): Looker[] => {
-    const make = (target: EnvoyTarget): Looker =>
-      createLooker(target, { counter: counters.of(target), witness, clock });
-    lookers = new Map(targets.map((one) => [one.admin, lookers.get(one.admin) ?? make(one)]));
-    return [...lookers.values()];
-  };
-  /** Milliseconds until the drain is done, as connections end now. */
-  const paceLeftMs = (sum: ConnectionCount | undefined, phase: Status['phase']): number | null => {
-    if (!sum) return null;
-    pace.note({ atMs: clock.nowMs(), open: holdingOf(sum, config) });
-    opened.note({ atMs: clock.nowMs(), open: sum.open });
-    const leftMs = phase === 'wait' ? pace.msUntil(config.minOpenConnections) : undefined;
-    return leftMs === undefined ? null : Math.round(leftMs);
-  };
-
-  const readFailure = (): FailedStart | null => readFailedStart?.() ?? null;
   /** Which Envoys there are. Told right away: another look may be told of later ones meanwhile. */
   const locate = async (): Promise<Located | undefined> => {
     const located = await locator.locate();
-    const lately = opened.points().at(-1);
-    const isFresh = lately && clock.nowMs() - lately.atMs < FRESH_MS;
-    onLook?.(located, hostDrain.state(located), isFresh ? lately.open : undefined);
+    onLook?.(located, hostDrain.state(located), history.openNow());
     return located;
   };
   const describeAll = (located: Located | undefined, looks: readonly Look[]): Status => {
@@ -269,23 +251,19 @@ export function createStatusReader(options: {
     return {
       ...drain,
       timers: timelineOf(config, options.killTimeoutMs),
-      orphanedDrain: drain.phase === 'idle' && newest?.state === 'DRAINING' && !newest.isClosed,
-      listenersClosed: drain.phase === 'idle' && newest?.isClosed === true,
-      abandonedDrain:
-        drain.phase !== 'idle' && drain.outcome === null && !hostDrain.isUnderWay(located),
+      ...withoutDrain(state, newest),
+      abandonedDrain: state.kind === 'draining' && !hostDrain.isUnderWay(located),
       connections: sum ? pickCount(sum) : null,
       activeRequests: sum?.activeRequests ?? null,
       holding: sum ? holdingOf(sum, config) : null,
       newConnectionsPerSecond: sumRates(serving),
-      paceLeftMs: paceLeftMs(sum, drain.phase),
+      paceLeftMs: sum ? history.note(sum, drain.phase) : null,
       ...peersPart(serving),
-      envoy: located
-        ? { ...describe(located, newest), silentSince: silence(located, newest) }
-        : null,
+      envoy: located ? describe(located, newest, silence(located, newest)) : null,
       generations: targets.flatMap((target, index) =>
         describeGeneration(target, { look: looks[index], hostState, paceOf, clock }),
       ),
-      failedStart: located?.generation?.ready === false || !located ? readFailure() : null,
+      failedStart: !located || isStarting(located) ? (readFailedStart?.() ?? null) : null,
       lastPoll: serving.at(-1)?.poll ?? null,
       settings,
       lastError: hostDrain.current()?.lastError() ?? newest?.error ?? options.standingError ?? null,
@@ -307,7 +285,7 @@ export function createStatusReader(options: {
       (located?.targets ?? []).map(() => NOT_ASKED),
     );
   };
-  return { read: shareInFlight(read), peek, history: opened.points };
+  return { read: shareInFlight(read), peek, history: history.points };
 }
 
 /** A count that is older is not of now. */
@@ -332,7 +310,9 @@ function peersPart(looks: readonly Look[]): Pick<Status, 'oldestPeers' | 'oldest
 }
 
 /** Whether it has no listeners yet, and often no admin interface either. */
-export function isStarting(target: EnvoyTarget | undefined): boolean {
+export function isStarting(
+  target: { readonly generation?: Generation | undefined } | undefined,
+): boolean {
   return target?.generation?.ready === false;
 }
 
@@ -410,6 +390,18 @@ function drainPart(state: DrainState, clock: Clock): Pick<Status, 'phase' | keyo
   }
 }
 
+/** What Envoy says of itself that no drain of pm2-envoy's accounts for. */
+function withoutDrain(
+  { kind }: DrainState,
+  newest: Look | undefined,
+): Pick<Status, 'orphanedDrain' | 'listenersClosed'> {
+  const isClosed = newest?.isClosed === true;
+  return {
+    orphanedDrain: kind === 'idle' && newest?.state === 'DRAINING' && !isClosed,
+    listenersClosed: kind === 'idle' && isClosed,
+  };
+}
+
 /** `quiet-period` may end the delay earlier. */
 function closeAt({
   phase,
@@ -448,6 +440,45 @@ function holdingOf(count: ConnectionCount, { drainUntil }: StatusConfig): number
   return drainUntil === 'requests' ? busyOf(count) : count.open;
 }
 
+/** The {@link Looker} of each Envoy: the same one as long as the Envoy is there, since it remembers. */
+function createLookers(
+  create: (target: EnvoyTarget) => Looker,
+): (targets: readonly EnvoyTarget[]) => Looker[] {
+  let lookers = new Map<AdminClient, Looker>();
+  return (targets) => {
+    lookers = new Map(targets.map((one) => [one.admin, lookers.get(one.admin) ?? create(one)]));
+    return [...lookers.values()];
+  };
+}
+
+/** What was open at the latest readings. */
+interface OpenHistory {
+  /** Milliseconds until the drain is done, as connections end now. */
+  note(sum: ConnectionCount, phase: Status['phase']): number | null;
+  /** Undefined: the latest count is not of now. */
+  openNow(): number | undefined;
+  points(): readonly PacePoint[];
+}
+
+function createHistory(config: StatusConfig, clock: Clock): OpenHistory {
+  /** Of what the drain waits for, and of everything: with drain-until requests that is not the same. */
+  const pace = createPace();
+  const opened = createPace();
+  return {
+    note: (sum, phase) => {
+      pace.note({ atMs: clock.nowMs(), open: holdingOf(sum, config) });
+      opened.note({ atMs: clock.nowMs(), open: sum.open });
+      const leftMs = phase === 'wait' ? pace.msUntil(config.minOpenConnections) : undefined;
+      return leftMs === undefined ? null : Math.round(leftMs);
+    },
+    openNow: () => {
+      const lately = opened.points().at(-1);
+      return lately && clock.nowMs() - lately.atMs < FRESH_MS ? lately.open : undefined;
+    },
+    points: opened.points,
+  };
+}
+
 /** Remembers since when the Envoy in service has not answered. */
 function createSilence(): (located: Located, look: Look | undefined) => string | null {
   let since: { admin: AdminClient; at: string } | undefined;
@@ -480,7 +511,8 @@ function createPaces(clock: Clock): Paces {
 function describe(
   { newest, generation }: Located,
   look: Look | undefined,
-): Omit<EnvoyStatus, 'silentSince'> {
+  silentSince: string | null,
+): EnvoyStatus {
   const { version, uptimeSeconds, concurrency } = look?.info ?? {};
   return {
     state: look?.state ?? null,
@@ -491,5 +523,6 @@ function describe(
     admin: newest.admin.address,
     pid: generation?.envoy.pid ?? null,
     generation: generation?.number ?? null,
+    silentSince,
   };
 }
