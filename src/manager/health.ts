@@ -34,29 +34,11 @@ export function watchHealth(options: {
   onLook?: (located: Located | undefined) => void;
   clock?: Clock;
 }): Health {
-  const { config, locator, hostDrain, witness, log, onLook, readFailedStart } = options;
+  const { config, locator, hostDrain, witness, onLook, readFailedStart } = options;
   const { clock = systemClock } = options;
   const { envoyLostAfterMs } = config;
   let lostSinceMs: number | undefined;
-  let looksInOrphanedDrain = 0;
-  let looks = 0;
-
-  /** Seen twice, so that a drain which has just begun, without a record, is not taken for one. */
-  const lookForOrphanedDrain = async ({ newest, generation }: Located): Promise<void> => {
-    looks += 1;
-    if (looksInOrphanedDrain !== 1 && looks % LOOKS_PER_QUESTION !== 0) return;
-    const isStarting = generation?.ready === false;
-    const state = isStarting ? undefined : await newest.admin.state().catch(() => undefined);
-    looksInOrphanedDrain = state === 'DRAINING' ? looksInOrphanedDrain + 1 : 0;
-    if (looksInOrphanedDrain !== 2) return;
-    log.warn(`${ORPHANED}; orphaned-drain is ${config.orphanedDrain}`);
-    if (config.orphanedDrain === 'resume') {
-      const result = await hostDrain.resume();
-      if (result.kind === 'resumed') log.info('Envoy passes its health check again');
-      else log.error(`Envoy can't be resumed: ${JSON.stringify(result)}`);
-    }
-    if (config.orphanedDrain === 'shutdown') void hostDrain.drain({ kind: 'orphaned-drain' });
-  };
+  const orphanedDrain = watchOrphanedDrain(options);
 
   const look = async (): Promise<void> => {
     const located = await locator.locate();
@@ -66,8 +48,8 @@ export function watchHealth(options: {
     lostSinceMs = isWell ? undefined : (lostSinceMs ?? clock.nowMs());
     if (drain === 'draining') await hostDrain.resumeAbandoned();
     if (drain === 'ended') hostDrain.recordLate(located);
-    if (drain === 'idle' && located) await lookForOrphanedDrain(located);
-    else looksInOrphanedDrain = 0;
+    if (drain === 'idle' && located) await orphanedDrain.look(located);
+    else orphanedDrain.forget();
   };
   const everyMs = envoyLostAfterMs > 0 ? Math.max(100, envoyLostAfterMs / 4) : LONGEST_WATCH_MS;
   void look();
@@ -125,6 +107,38 @@ const NO_LISTENERS: HttpError = {
   message:
     'Envoy is LIVE, but has no listener: its listeners (LDS) did not arrive; `pm2-envoy doctor` says more',
 };
+
+/** Does what `orphaned-drain` says once another program has failed Envoy's health check. */
+function watchOrphanedDrain(options: {
+  config: Pick<Config, 'orphanedDrain'>;
+  hostDrain: HostDrain;
+  log: Log;
+}): { look(located: Located): Promise<void>; forget(): void } {
+  const { config, hostDrain, log } = options;
+  let seen = 0;
+  let looks = 0;
+  return {
+    // Seen twice, so that a drain which has just begun, without a record, is not taken for one.
+    look: async ({ newest, generation }) => {
+      looks += 1;
+      if (seen !== 1 && looks % LOOKS_PER_QUESTION !== 0) return;
+      const isStarting = generation?.ready === false;
+      const state = isStarting ? undefined : await newest.admin.state().catch(() => undefined);
+      seen = state === 'DRAINING' ? seen + 1 : 0;
+      if (seen !== 2) return;
+      log.warn(`${ORPHANED}; orphaned-drain is ${config.orphanedDrain}`);
+      if (config.orphanedDrain === 'resume') {
+        const result = await hostDrain.resume();
+        if (result.kind === 'resumed') log.info('Envoy passes its health check again');
+        else log.error(`Envoy can't be resumed: ${JSON.stringify(result)}`);
+      }
+      if (config.orphanedDrain === 'shutdown') void hostDrain.drain({ kind: 'orphaned-drain' });
+    },
+    forget: () => {
+      seen = 0;
+    },
+  };
+}
 
 /** Lost is: no process and no answer. A process that does not answer is not lost. */
 async function exists(located: Located | undefined): Promise<boolean> {
