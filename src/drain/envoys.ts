@@ -101,157 +101,60 @@ export function createEnvoys(options: {
 }): Envoys {
   const { rule, deadlineMs, clock, log, isLeader = () => true } = options;
   const { counters = createCounters({ ignoreListeners: rule.ignoreListeners, clock }) } = options;
-  const members = options.targets.map((target) =>
-    createMember(target, { counter: counters.of(target), clock }),
-  );
-  const said = new Set<string>();
-  let lastError: string | undefined;
-
+  const memberOf = (target: EnvoyTarget): Member =>
+    createMember(target, { counter: counters.of(target), clock });
+  const members = options.targets.map(memberOf);
   const remaining = (): Member[] => members.filter((member) => !member.isGone());
-  const sayOnce = (message: string): void => {
-    if (!said.has(message)) log.warn(message);
-    said.add(message);
-  };
-  const timeLeft = (): AbortSignal =>
-    AbortSignal.timeout(Math.max(LAST_CALL_MS, Math.ceil(deadlineMs - clock.nowMs())));
-
-  const ask = async <T>(member: Member, call: () => Promise<T>): Promise<T | undefined> => {
-    try {
-      const answer = await call();
-      member.noteAnswer();
-      return answer;
-    } catch (error) {
-      member.noteFailure(error);
-      lastError = messageOf(error);
-      return undefined;
-    }
-  };
-
-  const count = async (
-    member: Member,
-  ): Promise<(ConnectionCount & { tookMs: number }) | undefined> => {
-    const counted = await member.counter.count(timeLeft());
-    if (counted.kind === 'unknown') throw new Error(counted.reason);
-    if (counted.note) sayOnce(counted.note);
-    return { ...counted.count, tookMs: counted.tookMs };
-  };
+  const calls = createCalls({ deadlineMs, clock, log });
 
   return {
-    lastError: () => lastError,
+    lastError: calls.lastError,
     allGone: () => remaining().length === 0,
     left: () => remaining().length,
     waitMs: (reserveMs) =>
       Math.max(0, ...remaining().map(({ counter }) => counter.budget.waitMs(reserveMs))),
-    openFiles: () => {
-      let sum = 0;
-      for (const member of members) {
-        const files = member.target.openFiles?.();
-        // One that is gone has none, and must not hide the others.
-        if (files === undefined && !member.isGone()) return undefined;
-        sum += files ?? 0;
-      }
-      return sum;
-    },
-
+    openFiles: () => openFilesOf(members),
     add: (target) => {
-      const isKnown = members.some(
-        (member) =>
-          member.target.admin === target.admin ||
-          sameProcess(member.target.process, target.process),
-      );
-      if (!isKnown) {
-        members.push(createMember(target, { counter: counters.of(target), clock }));
-      }
+      const isKnown = members.some((member) => isSame(member.target, target));
+      if (!isKnown) members.push(memberOf(target));
       return !isKnown;
     },
-
     tellAll: async (what, call, isOver = () => false, only) => {
       const told = remaining().filter(({ target }) => only?.includes(target) ?? true);
-      const ends = await Promise.all(
-        told.map(async (member): Promise<Told> => {
-          for (let waitMs = FIRST_RETRY_MS; ; waitMs = Math.min(waitMs * 2, LONGEST_RETRY_MS)) {
-            const done = await ask(member, async (): Promise<Told> => {
-              try {
-                await call(member.target.admin, timeLeft());
-                return 'done';
-              } catch (error) {
-                // Asking again would not help, and the rest of the drain still can.
-                if (!isPm2EnvoyError(error, 'admin-refused')) throw error;
-                lastError = `${member.target.name} refused to ${what}: ${error.message}`;
-                log.error(lastError);
-                return 'refused';
-              }
-            });
-            const isLate = clock.nowMs() >= deadlineMs;
-            if (member.isGone()) return 'done';
-            if (done) return done;
-            if (isOver() || isLate || !isLeader()) return 'late';
-            sayOnce(
-              `${member.target.name} could not be told to ${what}, trying again: ${lastError}`,
-            );
-            await clock.sleep(Math.min(waitMs, deadlineMs - clock.nowMs()));
-          }
-        }),
+      const isEnough = (): boolean => isOver() || !isLeader();
+      return worstOf(
+        await Promise.all(told.map((member) => tell(member, { what, call, isEnough }, calls))),
       );
-      return worstOf(ends);
     },
-
     forgetReplaced: async () => {
       await Promise.all(
         remaining().map(async (member) => {
           const { admin, process: known, startedAtMs, name } = member.target;
           if (known || startedAtMs === undefined) return;
-          const info = await ask(member, () => admin.serverInfo(timeLeft()));
-          if (!info) return;
-          if (isSameStart(startOf(info, clock.nowMs()), startedAtMs)) return;
+          const info = await calls.ask(member, () => admin.serverInfo(calls.timeLeft()));
+          if (!info || isSameStart(startOf(info, clock.nowMs()), startedAtMs)) return;
           log.warn(`${name} has been restarted since the drain began: leaving the new one alone`);
           member.markGone();
         }),
       );
     },
-
     sample: async () => {
       const asked = remaining();
-      const counts = await Promise.all(asked.map((member) => ask(member, () => count(member))));
-      if (remaining().length === 0) return { kind: 'gone' };
-      const sample = { kind: 'known' as const, open: 0, busy: 0, socketless: 0, tookMs: 0 };
-      for (const [index, found] of counts.entries()) {
-        if (found) {
-          for (const name of found.negative) sayOnce(`gauge ${name} is below zero: counted as 0`);
-          sample.open += found.open;
-          sample.busy += busyOf(found);
-          sample.socketless += found.byKind.http3 + found.byKind.udp;
-          sample.tookMs = Math.max(sample.tookMs, found.tookMs);
-        } else if (asked[index]?.isGone() === false) {
-          return { kind: 'unknown', reason: lastError ?? 'no answer' };
-        }
-      }
-      return sample;
+      const counts = await Promise.all(asked.map((member) => count(member, calls)));
+      const isUnknown = counts.some((found, index) => !found && asked[index]?.isGone() === false);
+      if (isUnknown) return { kind: 'unknown', reason: calls.lastError() ?? 'no answer' };
+      return remaining().length === 0 ? { kind: 'gone' } : sumOf(counts);
     },
-
     openInbound: async () => {
-      const counts = await Promise.all(
-        remaining().map((member) =>
-          ask(member, async () => {
-            const configs = await member.target.admin.listenerConfigs(timeLeft());
-            const counted = await member.counter.count(timeLeft());
-            // Not by listener.
-            if (counted.kind === 'unknown' || counted.note) return undefined;
-            const { byListener } = counted.count;
-            return configs
-              .filter(({ isInbound }) => isInbound)
-              .reduce((sum, { statName }) => sum + (byListener[statName] ?? 0), 0);
-          }),
-        ),
-      );
+      const counts = await Promise.all(remaining().map((member) => countInbound(member, calls)));
       if (counts.includes(undefined)) return undefined;
       return counts.reduce<number>((sum, open) => sum + (open ?? 0), 0);
     },
-
     accepted: async () => {
-      const asked = remaining();
       const replies = await Promise.all(
-        asked.map((member) => ask(member, () => member.counter.accepted(timeLeft()))),
+        remaining().map((member) =>
+          calls.ask(member, () => member.counter.accepted(calls.timeLeft())),
+        ),
       );
       let total = 0;
       let tookMs = 0;
@@ -269,6 +172,140 @@ export function createEnvoys(options: {
 export function worstOf(ends: readonly Told[]): Told {
   if (ends.includes('late')) return 'late';
   return ends.includes('refused') ? 'refused' : 'done';
+}
+
+function isSame(one: EnvoyTarget, other: EnvoyTarget): boolean {
+  return one.admin === other.admin || sameProcess(one.process, other.process);
+}
+
+/** The calls to the Envoys of one drain. */
+interface Calls {
+  /** Undefined: it could not be asked, which is kept. */
+  ask<T>(member: Member, call: () => Promise<T>): Promise<T | undefined>;
+  /** Aborts at the drain's deadline, or once a last call has had its time. */
+  timeLeft(): AbortSignal;
+  isLate(): boolean;
+  /** Sleeps, but not beyond the deadline. */
+  rest(ms: number): Promise<void>;
+  sayOnce(message: string): void;
+  noteRefusal(message: string): void;
+  lastError(): string | undefined;
+}
+
+function createCalls(from: { deadlineMs: number; clock: Clock; log: Log }): Calls {
+  const { deadlineMs, clock, log } = from;
+  const said = new Set<string>();
+  let lastError: string | undefined;
+  return {
+    ask: async (member, call) => {
+      try {
+        const answer = await call();
+        member.noteAnswer();
+        return answer;
+      } catch (error) {
+        member.noteFailure(error);
+        lastError = messageOf(error);
+        return undefined;
+      }
+    },
+    timeLeft: () =>
+      AbortSignal.timeout(Math.max(LAST_CALL_MS, Math.ceil(deadlineMs - clock.nowMs()))),
+    isLate: () => clock.nowMs() >= deadlineMs,
+    rest: (ms) => clock.sleep(Math.min(ms, deadlineMs - clock.nowMs())),
+    sayOnce: (message) => {
+      if (!said.has(message)) log.warn(message);
+      said.add(message);
+    },
+    noteRefusal: (message) => {
+      lastError = message;
+      log.error(message);
+    },
+    lastError: () => lastError,
+  };
+}
+
+/** Calls one Envoy until it has obeyed, refused or gone, or that is enough. */
+async function tell(
+  member: Member,
+  order: {
+    what: string;
+    call: (admin: AdminClient, signal: AbortSignal) => Promise<void>;
+    isEnough: () => boolean;
+  },
+  calls: Calls,
+): Promise<Told> {
+  const { what, call, isEnough } = order;
+  const { name, admin } = member.target;
+  for (let waitMs = FIRST_RETRY_MS; ; waitMs = Math.min(waitMs * 2, LONGEST_RETRY_MS)) {
+    const done = await calls.ask(member, async (): Promise<Told> => {
+      try {
+        await call(admin, calls.timeLeft());
+        return 'done';
+      } catch (error) {
+        // Asking again would not help, and the rest of the drain still can.
+        if (!isPm2EnvoyError(error, 'admin-refused')) throw error;
+        calls.noteRefusal(`${name} refused to ${what}: ${error.message}`);
+        return 'refused';
+      }
+    });
+    const isLate = calls.isLate();
+    if (member.isGone()) return 'done';
+    if (done) return done;
+    if (isEnough() || isLate) return 'late';
+    calls.sayOnce(`${name} could not be told to ${what}, trying again: ${calls.lastError()}`);
+    await calls.rest(waitMs);
+  }
+}
+
+type Count = ConnectionCount & { tookMs: number };
+
+async function count(member: Member, calls: Calls): Promise<Count | undefined> {
+  return calls.ask(member, async () => {
+    const counted = await member.counter.count(calls.timeLeft());
+    if (counted.kind === 'unknown') throw new Error(counted.reason);
+    if (counted.note) calls.sayOnce(counted.note);
+    for (const name of counted.count.negative) {
+      calls.sayOnce(`gauge ${name} is below zero: counted as 0`);
+    }
+    return { ...counted.count, tookMs: counted.tookMs };
+  });
+}
+
+function openFilesOf(members: readonly Member[]): number | undefined {
+  let sum = 0;
+  for (const member of members) {
+    const files = member.target.openFiles?.();
+    // One that is gone has none, and must not hide the others.
+    if (files === undefined && !member.isGone()) return undefined;
+    sum += files ?? 0;
+  }
+  return sum;
+}
+
+/** Of those that are gone nothing is left. */
+function sumOf(counts: readonly (Count | undefined)[]): Sample {
+  const sum = { kind: 'known' as const, open: 0, busy: 0, socketless: 0, tookMs: 0 };
+  for (const found of counts) {
+    if (!found) continue;
+    sum.open += found.open;
+    sum.busy += busyOf(found);
+    sum.socketless += found.byKind.http3 + found.byKind.udp;
+    sum.tookMs = Math.max(sum.tookMs, found.tookMs);
+  }
+  return sum;
+}
+
+async function countInbound(member: Member, calls: Calls): Promise<number | undefined> {
+  return calls.ask(member, async () => {
+    const configs = await member.target.admin.listenerConfigs(calls.timeLeft());
+    const counted = await member.counter.count(calls.timeLeft());
+    // Not by listener.
+    if (counted.kind === 'unknown' || counted.note) return undefined;
+    const { byListener } = counted.count;
+    return configs
+      .filter(({ isInbound }) => isInbound)
+      .reduce((sum, { statName }) => sum + (byListener[statName] ?? 0), 0);
+  });
 }
 
 interface Member {
