@@ -2,7 +2,8 @@ import { join } from 'node:path';
 import { namesIn } from '../host/files.js';
 import { generationFolders } from '../host/generations.js';
 import { handoverRecords } from './locate.js';
-import { type DrainRecord, readAll } from './record.js';
+import type { DrainRecord } from './record.js';
+import { readAll } from './record-files.js';
 import { readLegacyRecord } from './record-format.js';
 import type { DrainCommand, DrainResult } from './state.js';
 

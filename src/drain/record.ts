@@ -1,8 +1,4 @@
-import { mkdirSync, readdirSync, rmSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
 import { isSameStart } from '../admin/server-info.js';
-import { messageOf, systemCodeOf } from '../errors.js';
-import { createJson, namesIn, probeWrite, readJson, writeJson } from '../host/files.js';
 import {
   conditionOf,
   ownIdentity,
@@ -10,7 +6,7 @@ import {
   sameProcess,
 } from '../host/process-identity.js';
 import type { Log } from '../log.js';
-import { isRecord, isResult, RECORD_VERSION } from './record-format.js';
+import { openRecordFiles, type Place, type RecordFiles } from './record-files.js';
 import type { DrainCourse, DrainPhase, DrainResult } from './state.js';
 
 /**
@@ -88,8 +84,6 @@ export interface DrainLedger {
 
 /** How long after the deadline a leader may take to finish before a follower takes over. */
 const OVERDUE_MS = 5_000;
-/** Ended drains that are kept: the manager counts them, and people read them. */
-const KEPT = 20;
 
 /**
  * Opens the records at `base`, a path: `BASE-NUMBER-TERM.json` and, for each number, what was decided and
@@ -124,284 +118,209 @@ export function openLedger(options: {
 }): DrainLedger {
   const { log, foreign, hung, covers = () => true, legacy = () => undefined, after = 0 } = options;
   const { self = ownIdentity() } = options;
-  const folder = dirname(options.base);
-  const name = basename(options.base);
   const envoyStartedAtMs = foreign?.envoyStartedAtMs;
-  /** The drain that was claimed here, and the term in which this process leads it. */
-  let claimed: { number: number; startedAtMs: number } | undefined;
-  let term: number | undefined;
-  let decided: DrainDecision | undefined;
-  let warned = false;
-
-  const fileOf = (number: number, ending: string): string =>
-    join(folder, `${name}-${number}${ending}`);
-  const isStale = (record: DrainRecord): boolean => {
-    if (record.startedAtMs === claimed?.startedAtMs) return false;
-    // The monotonic clock begins at 0 with each boot; a start time names its boot.
-    const [its, ours] = [bootOf(record.leader), bootOf(self)];
-    if (its !== ours && (foreign !== undefined || (its !== '' && ours !== ''))) return true;
-    if (!foreign) return false;
-    if (envoyStartedAtMs === undefined || record.envoyStartedAtMs === undefined) {
-      // What can't be compared may be joined while it runs, but never says how it ended.
-      return record.result !== undefined;
-    }
-    return !isSameStart(record.envoyStartedAtMs, envoyStartedAtMs);
-  };
-  const readAt = (found: Place): DrainRecord | undefined => {
-    const record = readPlace(folder, name, found);
-    return record && !isStale(record) ? record : undefined;
-  };
-  /** By another process, or by another drainer of this one. */
-  const isLedByOther = (record: DrainRecord, nowMs: number): boolean =>
-    !sameProcess(record.leader, hung) &&
-    conditionOf(record.leader) === 'running' &&
-    !isOverdue(record, nowMs);
-  const newest = (): Place | undefined => placesIn(folder, name).at(-1);
-  const own = (): DrainRecord | undefined => {
-    if (!claimed) return undefined;
-    const { number } = claimed;
-    const place = placesIn(folder, name).find((one) => one.number === number);
-    return place && readAt(place);
-  };
-  const read = (): DrainRecord | undefined => {
-    if (claimed) return own();
-    const place = newest();
-    return place ? readAt(place) : legacy();
-  };
-  const hasLater = (number: number): boolean => {
-    const latest = newest();
-    if (!latest || latest.number <= number) return false;
-    const later = readAt(latest);
-    return later !== undefined && later.result?.outcome !== 'cancelled';
-  };
-  const tryTo = <T>(write: () => T): T | undefined => {
-    try {
-      return write();
-    } catch (error) {
-      if (!warned)
-        log.warn(`the drain record can't be written (${messageOf(error)}): draining without it`);
-      warned = true;
-      return undefined;
-    }
-  };
-  /** Makes the file of a term; undefined: it can't be written, false: another process has made it. */
-  const make = (record: DrainRecord): boolean | undefined =>
-    tryTo(() => {
-      makeFolder(folder);
-      return createJson(fileOf(record.number, `-${record.term}.json`), written(record));
-    });
-  const written = ({ result: _, isReleased: __, ...record }: DrainRecord): object => ({
-    version: RECORD_VERSION,
-    ...record,
-    ...(envoyStartedAtMs === undefined ? {} : { envoyStartedAtMs }),
-  });
-  const lead = (record: DrainRecord): { record: DrainRecord; lead: true } => {
-    claimed = { number: record.number, startedAtMs: record.startedAtMs };
-    term = record.term;
-    return { record, lead: true };
-  };
+  const extra = envoyStartedAtMs === undefined ? {} : { envoyStartedAtMs };
+  const files = openRecordFiles({ base: options.base, after, extra, log });
+  const hold: Hold = { claimed: undefined, term: undefined, decided: undefined };
+  const view = createView({ files, hold, legacy, self, foreign });
+  const ledger = { files, hold, self, hung };
   const isJoinable = (record: DrainRecord): boolean =>
     record.result?.outcome !== 'cancelled' && !record.isReleased && covers(record);
 
   return {
-    read,
+    read: view.read,
+    hasLater: view.hasLater,
+    ...createDecisions(ledger),
+    isWritable: files.isWritable,
     claim: (fresh, nowMs) => {
       for (;;) {
-        // One look for all: who chose a number by a later look than the record would pass one over.
-        const seen = namesIn(folder);
-        const latest = placesAmong(seen, name).at(-1);
+        const { latest, next } = files.look();
         // A drain that this process follows may have been succeeded by a later one.
-        const isSucceeded = claimed !== undefined && (latest?.number ?? 0) > claimed.number;
-        const known = own();
+        const isSucceeded =
+          hold.claimed !== undefined && (latest?.number ?? 0) > hold.claimed.number;
+        const known = view.own();
         if (known?.result) return { record: known, lead: false };
-        const found = latest ? readAt(latest) : legacy();
+        const found = latest ? view.readAt(latest) : legacy();
         const joined = known && !isSucceeded ? known : found;
-        const isKnown = joined !== undefined && joined.number === claimed?.number;
-        if (joined && (isKnown || isJoinable(joined))) {
-          if (joined.result) return { record: joined, lead: false };
-          if (joined.number > 0) {
-            const isOwnTerm = isKnown && term === joined.term;
-            if (!isKnown) {
-              decided = undefined;
-              term = undefined;
-            }
-            claimed = { number: joined.number, startedAtMs: joined.startedAtMs };
-            if (!isOwnTerm && isLedByOther(joined, nowMs)) return { record: joined, lead: false };
-            const taken = { ...joined, leader: self, term: joined.term + 1, ledSinceMs: nowMs };
-            const made = make(taken);
-            if (made === false) continue;
-            return lead(taken);
-          }
-        }
-        // The clock of a drain that an earlier version leads holds here as well.
-        const clock = joined?.number === 0 && isJoinable(joined) ? clockOf(joined) : {};
-        const number = Math.max(highestAmong(seen, name), after) + 1;
-        const first = { ...fresh, ...clock, leader: self, number, term: 1 };
-        const made = make(first);
-        if (made === false) continue;
-        if (claimed) decided = undefined;
-        if (made === undefined) {
-          // Not recorded: no number is its own.
-          claimed = undefined;
-          term = undefined;
-          return { record: first, lead: true };
-        }
-        return lead(first);
+        const isJoined = joined && (joined.number === hold.claimed?.number || isJoinable(joined));
+        if (isJoined && joined.result) return { record: joined, lead: false };
+        const claim =
+          isJoined && joined.number > 0
+            ? follow(joined, nowMs, ledger)
+            : // The clock of a drain that an earlier version leads holds here as well.
+              begin({ ...fresh, ...(isJoined ? clockOf(joined) : {}), number: next }, ledger);
+        if (claim) return claim;
       }
     },
-    hasLater,
     isLeader: ({ startedAtMs }) => {
+      const { claimed, term } = hold;
       // Who could not write takes no orders from what others have written: it drains by itself.
-      if (warned || !claimed) return true;
-      if (hasLater(claimed.number)) return false;
-      const record = own();
+      if (files.hasFailed || !claimed) return true;
+      if (view.hasLater(claimed.number)) return false;
+      const record = view.own();
       if (record?.startedAtMs !== startedAtMs) return true;
       return !record.result && record.term === term;
     },
     update: (record) => {
-      const current = claimed && own();
+      const { claimed, term } = hold;
+      const current = view.own();
       if (current?.result || (current && current.term !== term)) return;
       if (claimed && term !== undefined) {
-        const { number } = claimed;
-        const file = fileOf(number, `-${term}.json`);
-        tryTo(() => writeJson(file, written({ ...record, number, term: term ?? 1 })));
+        files.updateTerm({ ...record, number: claimed.number, term });
         return;
       }
-      const number = Math.max(highestAmong(namesIn(folder), name), after) + 1;
-      const first = { ...record, number, term: 1 };
-      if (make(first)) lead(first);
+      const first = { ...record, number: files.look().next, term: 1 };
+      if (files.makeTerm(first)) lead(first, hold);
     },
     finish: (record, result) => {
-      if (!claimed) return result;
-      const { number } = claimed;
-      const file = fileOf(number, '.result.json');
-      tryTo(() => createJson(file, { ...result, startedAtMs: record.startedAtMs }));
-      return own()?.result ?? result;
-    },
-    decide: (decision) => {
-      const number = claimed?.number ?? newest()?.number;
-      // This process leads a drain that could not be recorded, or no one leads one.
-      const isAlone = claimed === undefined && (warned || number === undefined);
-      if (!isAlone && number !== undefined) {
-        const file = fileOf(number, '.decision.json');
-        tryTo(() => createJson(file, { decision, by: self }));
-        decided ??= readDecision(file);
-      }
-      if (isAlone || term !== undefined) decided ??= decision;
-      return decided;
-    },
-    decision: () => {
-      const number = claimed?.number ?? (warned ? undefined : newest()?.number);
-      if (number !== undefined) decided ??= readDecision(fileOf(number, '.decision.json'));
-      return decided;
-    },
-    release: () => {
-      const number = claimed?.number ?? newest()?.number;
-      if (number === undefined) return false;
-      const file = fileOf(number, '.released.json');
-      return tryTo(() => createJson(file, { by: self }) || true) === true;
-    },
-    isWritable: () => {
-      try {
-        makeFolder(folder);
-        probeWrite(folder, 2);
-        return true;
-      } catch {
-        return false;
-      }
+      if (!hold.claimed) return result;
+      const content = { ...result, startedAtMs: record.startedAtMs };
+      files.make(hold.claimed.number, 'result', content);
+      return view.own()?.result ?? result;
     },
   };
 }
 
-/** The newest drain below `base`, whichever Envoy it is of; undefined: there is none that can be read. */
-export function readNewest(base: string): DrainRecord | undefined {
-  const place = placesIn(dirname(base), basename(base)).at(-1);
-  return place && readPlace(dirname(base), basename(base), place);
+/** The drain that a process has claimed. */
+interface Hold {
+  claimed: { number: number; startedAtMs: number } | undefined;
+  /** The term in which this process leads it; undefined: it follows. */
+  term: number | undefined;
+  /** What has been decided, as far as this process knows. */
+  decided: DrainDecision | undefined;
 }
 
-/** Every drain below `base` that can be read, oldest first. */
-export function readAll(base: string): DrainRecord[] {
-  const [folder, name] = [dirname(base), basename(base)];
-  return placesIn(folder, name).flatMap((place) => readPlace(folder, name, place) ?? []);
+/** What a claim is made with. */
+interface Ledger {
+  files: RecordFiles;
+  hold: Hold;
+  self: ProcessIdentity;
+  hung: ProcessIdentity | undefined;
 }
 
-/** Removes what is left of all drains below `base` but the newest; a number is never given again. */
-export function pruneRecords(base: string): void {
-  const [folder, name] = [dirname(base), basename(base)];
-  const old = new Set(
-    placesIn(folder, name)
-      .slice(0, -KEPT)
-      .map(({ number }) => number),
-  );
-  if (old.size === 0) return;
-  for (const file of readdirSync(folder)) {
-    const number = new RegExp(`^${name}-(\\d+)[-.]`).exec(file)?.[1];
-    if (number !== undefined && old.has(Number(number)))
-      rmSync(join(folder, file), { force: true });
+type Claim = ReturnType<DrainLedger['claim']>;
+
+function lead(record: DrainRecord, hold: Hold): Claim {
+  hold.claimed = { number: record.number, startedAtMs: record.startedAtMs };
+  hold.term = record.term;
+  return { record, lead: true };
+}
+
+/** Follows the one that leads, or takes over from it; undefined: another process has just done that. */
+function follow(joined: DrainRecord, nowMs: number, ledger: Ledger): Claim | undefined {
+  const { files, hold, self, hung } = ledger;
+  const isKnown = joined.number === hold.claimed?.number;
+  const isOwnTerm = isKnown && hold.term === joined.term;
+  if (!isKnown) {
+    hold.decided = undefined;
+    hold.term = undefined;
   }
+  hold.claimed = { number: joined.number, startedAtMs: joined.startedAtMs };
+  const isLed =
+    !sameProcess(joined.leader, hung) &&
+    conditionOf(joined.leader) === 'running' &&
+    !isOverdue(joined, nowMs);
+  // By another process, or by another drainer of this one.
+  if (!isOwnTerm && isLed) return { record: joined, lead: false };
+  const taken = { ...joined, leader: self, term: joined.term + 1, ledSinceMs: nowMs };
+  return files.makeTerm(taken) === false ? undefined : lead(taken, hold);
 }
 
-/** Where the latest term of a drain is recorded. */
-interface Place {
-  number: number;
-  term: number;
+/** Leads a new drain; undefined: another process has just begun one. */
+function begin(fresh: DrainRecord, { files, hold, self }: Ledger): Claim | undefined {
+  const first = { ...fresh, leader: self, term: 1 };
+  const made = files.makeTerm(first);
+  if (made === false) return undefined;
+  if (hold.claimed) hold.decided = undefined;
+  if (made) return lead(first, hold);
+  // Not recorded: no number is its own.
+  hold.claimed = undefined;
+  hold.term = undefined;
+  return { record: first, lead: true };
 }
 
-/** In the order of their numbers. */
-function placesIn(folder: string, name: string): Place[] {
-  return placesAmong(namesIn(folder), name);
+/** The records as this process has to take them. */
+interface View {
+  readAt(place: Place): DrainRecord | undefined;
+  /** The claimed drain's. */
+  own(): DrainRecord | undefined;
+  read(): DrainRecord | undefined;
+  hasLater(number: number): boolean;
 }
 
-function placesAmong(files: readonly string[], name: string): Place[] {
-  const terms = new Map<number, number>();
-  for (const file of files) {
-    if (!file.startsWith(`${name}-`)) continue;
-    const [, number, term] = /^(\d+)-(\d+)\.json$/.exec(file.slice(name.length + 1)) ?? [];
-    if (number === undefined) continue;
-    terms.set(Number(number), Math.max(Number(term), terms.get(Number(number)) ?? 0));
-  }
-  return [...terms].map(([number, term]) => ({ number, term })).sort((a, b) => a.number - b.number);
-}
-
-/** The highest number that any file here has, such as a decision whose record is gone. */
-function highestAmong(files: readonly string[], name: string): number {
-  const numbers = files
-    .filter((file) => file.startsWith(`${name}-`) && file.endsWith('.json'))
-    .map((file) => Number.parseInt(file.slice(name.length + 1), 10));
-  return Math.max(0, ...numbers.filter(Number.isInteger));
-}
-
-function readPlace(folder: string, name: string, { number, term }: Place): DrainRecord | undefined {
-  const file = (ending: string): string => join(folder, `${name}-${number}${ending}`);
-  const json = readJson(file(`-${term}.json`));
-  if (json?.['version'] !== RECORD_VERSION || !isRecord(json)) return undefined;
-  const { version: _, ...record } = json as unknown as DrainRecord & { version: number };
-  const ended = readJson(file('.result.json'));
-  const isItsOwn = ended?.['startedAtMs'] === record.startedAtMs && isResult(ended);
-  const { startedAtMs: __, ...result } = (ended ?? {}) as unknown as DrainResult & {
-    startedAtMs?: number;
+function createView(from: {
+  files: RecordFiles;
+  hold: Hold;
+  legacy: () => DrainRecord | undefined;
+  self: ProcessIdentity;
+  foreign: { envoyStartedAtMs: number | undefined } | undefined;
+}): View {
+  const { files, hold, legacy, self, foreign } = from;
+  const isStale = (record: DrainRecord): boolean => {
+    if (record.startedAtMs === hold.claimed?.startedAtMs) return false;
+    // The monotonic clock begins at 0 with each boot; a start time names its boot.
+    const [its, ours] = [bootOf(record.leader), bootOf(self)];
+    if (its !== ours && (foreign !== undefined || (its !== '' && ours !== ''))) return true;
+    if (!foreign) return false;
+    if (foreign.envoyStartedAtMs === undefined || record.envoyStartedAtMs === undefined) {
+      // What can't be compared may be joined while it runs, but never says how it ended.
+      return record.result !== undefined;
+    }
+    return !isSameStart(record.envoyStartedAtMs, foreign.envoyStartedAtMs);
+  };
+  const readAt = (place: Place): DrainRecord | undefined => {
+    const record = files.read(place);
+    return record && !isStale(record) ? record : undefined;
+  };
+  const own = (): DrainRecord | undefined => {
+    const place = hold.claimed && files.find(hold.claimed.number);
+    return place && readAt(place);
   };
   return {
-    ...record,
-    number,
-    term,
-    ...(isItsOwn ? { result } : {}),
-    ...(readJson(file('.released.json')) ? { isReleased: true } : {}),
+    readAt,
+    own,
+    read: () => {
+      if (hold.claimed) return own();
+      const { latest } = files.look();
+      return latest ? readAt(latest) : legacy();
+    },
+    hasLater: (number) => {
+      const { latest } = files.look();
+      if (!latest || latest.number <= number) return false;
+      const later = readAt(latest);
+      return later !== undefined && later.result?.outcome !== 'cancelled';
+    },
   };
 }
 
-/** Not recursively: Node 20 never comes back from that below a folder that refuses with ENOENT, as /proc does. */
-function makeFolder(folder: string): void {
-  try {
-    mkdirSync(folder, { mode: 0o700 });
-  } catch (error) {
-    if (systemCodeOf(error) !== 'EEXIST') throw error;
-  }
-}
-
-function readDecision(file: string): DrainDecision | undefined {
-  const { decision } = (readJson(file) ?? {}) as { decision?: unknown };
-  return decision === 'close' || decision === 'cancel' ? decision : undefined;
+function createDecisions({
+  files,
+  hold,
+  self,
+}: Ledger): Pick<DrainLedger, 'decide' | 'decision' | 'release'> {
+  const newest = (): number | undefined => hold.claimed?.number ?? files.look().latest?.number;
+  return {
+    decide: (decision) => {
+      const number = newest();
+      // This process leads a drain that could not be recorded, or no one leads one.
+      const isAlone = !hold.claimed && (files.hasFailed || number === undefined);
+      if (!isAlone && number !== undefined) {
+        files.make(number, 'decision', { decision, by: self });
+        hold.decided ??= files.decision(number);
+      }
+      if (isAlone || hold.term !== undefined) hold.decided ??= decision;
+      return hold.decided;
+    },
+    decision: () => {
+      const number = hold.claimed || !files.hasFailed ? newest() : undefined;
+      if (number !== undefined) hold.decided ??= files.decision(number);
+      return hold.decided;
+    },
+    release: () => {
+      const number = newest();
+      return number !== undefined && files.make(number, 'released', { by: self }) !== undefined;
+    },
+  };
 }
 
 /** Where a drain is, and until when it may take. */

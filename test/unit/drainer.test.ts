@@ -5,13 +5,8 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { createDrainer } from '../../src/drain/drainer.js';
-import {
-  type DrainLedger,
-  type DrainRecord,
-  openLedger,
-  readAll,
-  readNewest,
-} from '../../src/drain/record.js';
+import { type DrainLedger, type DrainRecord, openLedger } from '../../src/drain/record.js';
+import { readAll, readNewest } from '../../src/drain/record-files.js';
 import type { DrainConfig } from '../../src/drain/run.js';
 import type { DrainCommand } from '../../src/drain/state.js';
 import { identify, ownIdentity } from '../../src/host/process-identity.js';

@@ -4,14 +4,8 @@ import { once } from 'node:events';
 import { readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, describe, it } from 'node:test';
-import {
-  type DrainLedger,
-  type DrainRecord,
-  openLedger,
-  pruneRecords,
-  readAll,
-  readNewest,
-} from '../../src/drain/record.js';
+import { type DrainLedger, type DrainRecord, openLedger } from '../../src/drain/record.js';
+import { pruneRecords, readAll, readNewest } from '../../src/drain/record-files.js';
 import { readLegacyRecord } from '../../src/drain/record-format.js';
 import {
   conditionOf,
