@@ -45,8 +45,7 @@ export interface Drainer {
 /** How often a follower looks at the record. */
 const FOLLOW_MS = 50;
 
-/** Creates the drain of the given Envoys; `ledger` is where other processes see it. */
-export function createDrainer(options: {
+interface DrainerOptions {
   command: DrainCommand;
   targets: readonly EnvoyTarget[];
   ledger: DrainLedger;
@@ -64,186 +63,203 @@ export function createDrainer(options: {
   now?: ((record: DrainRecord) => HostNow) | undefined;
   /** Longest time for the drain where something else bounds it (pm2's kill_timeout). */
   limitMs?: number | undefined;
-}): Drainer {
-  const { command, targets, ledger, config, host, log, clock = systemClock } = options;
+}
+
+/** Creates the drain of the given Envoys; `ledger` is where other processes see it. */
+export function createDrainer(options: DrainerOptions): Drainer {
+  const { command, ledger, log, clock = systemClock } = options;
+  const known: Known = { state: { kind: 'idle' }, record: undefined, current: undefined };
   let promise: Promise<DrainResult> | undefined;
-  let state: DrainState = { kind: 'idle' };
-  let current: DrainRun | undefined;
-  let known: DrainRecord | undefined;
 
   const begin = async (): Promise<DrainResult> => {
-    const fresh = newRecord();
+    const fresh = newRecord({ ...options, clock });
     for (;;) {
       const { record, lead } = ledger.claim(fresh, clock.nowMs());
-      known = record;
+      known.record = record;
       if (record.result) return end(record.result);
-      state = { kind: 'draining', ...progressOf(record) };
-      const result = lead ? await leadDrain(record) : undefined;
+      known.state = { kind: 'draining', ...progressOf(record) };
+      const result = lead ? await leadDrain(record, { ...options, clock }, known) : undefined;
       if (result) return end(result);
       await clock.sleep(FOLLOW_MS);
     }
   };
-
-  const newRecord = (): DrainRecord => {
-    const startedAtMs = clock.nowMs();
-    const limitMs = Math.min(config.drainTimeoutMs, options.limitMs ?? config.drainTimeoutMs);
-    return {
-      phase: eventsOf(command)[0] ?? 'finish',
-      startedAt: new Date().toISOString(),
-      startedAtMs,
-      deadlineMs: startedAtMs + limitMs,
-      connectionsAtStart: null,
-      leader: ownIdentity(),
-      number: 0,
-      term: 1,
-      envoys: targets.flatMap(({ process }) => process ?? []),
-      steps: [],
-      checkDelayMs: command === 'shutdown' ? config.checkDelayMs : null,
-      startedBy: options.startedBy ?? { kind: 'unknown' },
-    };
-  };
-
-  /** Undefined: another process has taken over meanwhile, and knows better how it ends. */
-  const leadDrain = async (joined: DrainRecord): Promise<DrainResult | undefined> => {
-    const isLeader = (): boolean => ledger.isLeader(joined);
-    const { now } = options;
-    const run = createDrainRun({
-      command,
-      record: joined,
-      ledger,
-      targets,
-      config,
-      clock,
-      log,
-      counters: options.counters,
-      isLeader,
-      lookAtHost: now && (() => now(joined)),
-      onChange: (record) => keep(record),
-    });
-    current = run;
-    const keep = (record: DrainRecord): void => {
-      known = record;
-      state = { kind: 'draining', ...progressOf(record) };
-      ledger.update(record);
-    };
-    const enter = (event: string): void => {
-      if (!isLeader()) throw new Error('another process leads');
-      keep(run.enter(event as DrainPhase));
-      log.info({ command, phase: event, connections: run.connectionsLeft }, `${command}: ${event}`);
-    };
-    try {
-      // Who led before died between the last event and the result: only Envoy knows how it ended.
-      if (joined.phase === 'finish') await run.wait();
-      await host.run(command, {
-        drain: run,
-        from: joined.phase,
-        onEvent: enter,
-        skips: (event) => run.outcome === 'cancelled' && event !== 'finish',
-      });
-      // Where another generation serves, the old one is being handed over from: nothing is resumed.
-      if (run.outcome === 'cancelled' && !run.isOvertaken) await host.run('resume', { drain: run });
-    } catch (error) {
-      // Hooks can't throw in here: otherwise this is a fault of ours, and the caller needs an outcome.
-      if (isLeader()) log.error(`the drain failed: ${messageOf(error)}`);
-    }
-    if (!isLeader()) {
-      current = undefined;
-      log.info(`${command}: another process has taken over`);
-      return undefined;
-    }
-    const result: DrainResult = {
-      outcome: run.outcome ?? 'admin-unreachable',
-      phase: run.phase,
-      startedAt: run.startedAt,
-      durationMs: Math.round(clock.nowMs() - joined.startedAtMs),
-      connectionsAtStart: run.connectionsAtStart,
-      connectionsLeft: run.connectionsLeft,
-    };
-    const held = ledger.finish(run.enter(run.phase), result);
-    if (held !== result && !isDeepStrictEqual(held, result)) return held;
-    logResult(command, result, run, log);
+  const end = (result: DrainResult): DrainResult => {
+    // Who followed knows the course from what was recorded last.
+    const written = ledger.read();
+    // Where it could not be recorded, the newest record is of another drain.
+    const isWritten = written !== undefined && written.startedAtMs === known.record?.startedAtMs;
+    known.record = isWritten ? written : known.record && { ...known.record, result };
+    known.state = { kind: 'ended', result, ...(known.record ? courseOf(known.record) : {}) };
     return result;
   };
-
   const drain = (): Promise<DrainResult> => {
     promise ??= begin();
     return promise;
   };
 
-  /** Undefined: nothing stands against passing the health check again. */
-  const cancel = async (): Promise<DrainResult | ResumeResult | undefined> => {
-    const found = ledger.read();
-    const record = found && (options.applies?.(found) ?? true) ? found : undefined;
-    const isOwn = state.kind === 'draining';
-    if (!isOwn && (!record || record.result?.outcome === 'cancelled')) return undefined;
-    if (record?.result) return tooLate(`the drain has ended: ${record.result.outcome}`);
-    const decision = ledger.decide('cancel');
-    if (decision === 'close')
-      return tooLate('Envoy’s listeners are closed, or it is being stopped');
-    if (decision === undefined) return unreachable(UNWRITABLE);
-    const cancelled = await drain();
-    return cancelled.outcome === 'cancelled'
-      ? cancelled
-      : tooLate(`it ended: ${cancelled.outcome}`);
-  };
-
-  const resume = async (triesLeft = 3): Promise<ResumeResult> => {
-    if (await anyClosed(targets)) return tooLate(CLOSED);
-    const seen = ledger.read()?.number ?? 0;
-    const stopped = await cancel();
-    if (stopped && 'kind' in stopped) return stopped;
-    const before = await stateOf(targets);
-    // A drain that has begun after the one that was cancelled is another wish.
-    const number = (stopped && known?.number) ?? seen;
-    if (ledger.hasLater(number)) {
-      if (stopped) return { kind: 'resumed', drain: stopped };
-      return triesLeft > 0 ? resume(triesLeft - 1) : tooLate('drains begin again and again');
-    }
-    if (before.includes('DRAINING')) {
-      // A drain that could not be recorded would go on.
-      if (!stopped && !ledger.isWritable()) return unreachable(UNWRITABLE);
-      const record = { ...newRecord(), number };
-      const run = createDrainRun({ command, record, ledger, targets, config, clock, log });
-      await host.run('resume', { drain: run });
-    } else if (!stopped && before.every((word) => word === 'LIVE')) {
-      return { kind: 'nothing' };
-    }
-    const now = await stateOf(targets);
-    if (ledger.hasLater(number)) return { kind: 'resumed', drain: stopped ?? null };
-    if (!now.every((word) => word === 'LIVE')) return unreachable(`Envoy is ${now.join(', ')}`);
-    if (await anyClosed(targets)) return tooLate(CLOSED);
-    return { kind: 'resumed', drain: stopped ?? null };
-  };
-
-  const end = (result: DrainResult): DrainResult => {
-    // Who followed knows the course from what was recorded last.
-    const written = ledger.read();
-    // Where it could not be recorded, the newest record is of another drain.
-    const isWritten = written !== undefined && written.startedAtMs === known?.startedAtMs;
-    known = isWritten ? written : known && { ...known, result };
-    state = { kind: 'ended', result, ...(known ? courseOf(known) : {}) };
-    return result;
-  };
-
-  const recordLate = (): void => {
-    if (state.kind !== 'ended' || !known || !sameProcess(known.leader, ownIdentity())) return;
-    const written = ledger.read();
-    if (written?.startedAtMs === known.startedAtMs && written.result) return;
-    if (!ledger.isWritable()) return;
-    ledger.update(known);
-    ledger.finish(known, state.result);
-    log.info(`${command}: the drain of ${known.startedAt} is recorded now`);
-  };
-
   return {
     drain,
-    recordLate,
-    resume: () => resume(),
-    record: () => known,
+    resume: () => resume({ ...options, clock, known, drain }),
+    record: () => known.record,
     makeFinal: () => ledger.decide('close') === 'close',
-    state: () => state,
-    current: () => current,
+    state: () => known.state,
+    current: () => known.current,
+    recordLate: () => {
+      const { state, record } = known;
+      if (state.kind !== 'ended' || !record || !sameProcess(record.leader, ownIdentity())) return;
+      const written = ledger.read();
+      if (written?.startedAtMs === record.startedAtMs && written.result) return;
+      if (!ledger.isWritable()) return;
+      ledger.update(record);
+      ledger.finish(record, state.result);
+      log.info(`${command}: the drain of ${record.startedAt} is recorded now`);
+    },
   };
+}
+
+/** A drain as this process knows it. */
+interface Known {
+  state: DrainState;
+  record: DrainRecord | undefined;
+  /** While this process leads it. */
+  current: DrainRun | undefined;
+}
+
+/** Undefined: another process has taken over meanwhile, and knows better how it ends. */
+async function leadDrain(
+  joined: DrainRecord,
+  options: DrainerOptions & { clock: Clock },
+  known: Known,
+): Promise<DrainResult | undefined> {
+  const { command, ledger, clock, host, log, now } = options;
+  const isLeader = (): boolean => ledger.isLeader(joined);
+  const keep = (record: DrainRecord): void => {
+    known.record = record;
+    known.state = { kind: 'draining', ...progressOf(record) };
+    ledger.update(record);
+  };
+  const run = createDrainRun({
+    ...options,
+    record: joined,
+    isLeader,
+    lookAtHost: now && (() => now(joined)),
+    onChange: keep,
+  });
+  known.current = run;
+  const enter = (event: string): void => {
+    if (!isLeader()) throw new Error('another process leads');
+    keep(run.enter(event as DrainPhase));
+    log.info({ command, phase: event, connections: run.connectionsLeft }, `${command}: ${event}`);
+  };
+  try {
+    // Who led before died between the last event and the result: only Envoy knows how it ended.
+    if (joined.phase === 'finish') await run.wait();
+    await host.run(command, {
+      drain: run,
+      from: joined.phase,
+      onEvent: enter,
+      skips: (event) => run.outcome === 'cancelled' && event !== 'finish',
+    });
+    // Where another generation serves, the old one is being handed over from: nothing is resumed.
+    if (run.outcome === 'cancelled' && !run.isOvertaken) await host.run('resume', { drain: run });
+  } catch (error) {
+    // Hooks can't throw in here: otherwise this is a fault of ours, and the caller needs an outcome.
+    if (isLeader()) log.error(`the drain failed: ${messageOf(error)}`);
+  }
+  if (!isLeader()) {
+    known.current = undefined;
+    log.info(`${command}: another process has taken over`);
+    return undefined;
+  }
+  const result = resultOf(run, clock.nowMs() - joined.startedAtMs);
+  const held = ledger.finish(run.enter(run.phase), result);
+  if (held !== result && !isDeepStrictEqual(held, result)) return held;
+  logResult(command, result, run, log);
+  return result;
+}
+
+function resultOf(run: DrainRun, tookMs: number): DrainResult {
+  return {
+    outcome: run.outcome ?? 'admin-unreachable',
+    phase: run.phase,
+    startedAt: run.startedAt,
+    durationMs: Math.round(tookMs),
+    connectionsAtStart: run.connectionsAtStart,
+    connectionsLeft: run.connectionsLeft,
+  };
+}
+
+/** A drain that begins now. */
+function newRecord(options: DrainerOptions & { clock: Clock }): DrainRecord {
+  const { command, targets, config, clock } = options;
+  const startedAtMs = clock.nowMs();
+  const limitMs = Math.min(config.drainTimeoutMs, options.limitMs ?? config.drainTimeoutMs);
+  return {
+    phase: eventsOf(command)[0] ?? 'finish',
+    startedAt: new Date().toISOString(),
+    startedAtMs,
+    deadlineMs: startedAtMs + limitMs,
+    connectionsAtStart: null,
+    leader: ownIdentity(),
+    number: 0,
+    term: 1,
+    envoys: targets.flatMap(({ process }) => process ?? []),
+    steps: [],
+    checkDelayMs: command === 'shutdown' ? config.checkDelayMs : null,
+    startedBy: options.startedBy ?? { kind: 'unknown' },
+  };
+}
+
+/** A drain that is to be cancelled. */
+interface Cancelling extends DrainerOptions {
+  clock: Clock;
+  known: Known;
+  drain(): Promise<DrainResult>;
+}
+
+/** Undefined: nothing stands against passing the health check again. */
+async function cancel(from: Cancelling): Promise<DrainResult | ResumeResult | undefined> {
+  const { ledger, known, drain } = from;
+  const found = ledger.read();
+  const record = found && (from.applies?.(found) ?? true) ? found : undefined;
+  const isOwn = known.state.kind === 'draining';
+  if (!isOwn && (!record || record.result?.outcome === 'cancelled')) return undefined;
+  if (record?.result) return tooLate(`the drain has ended: ${record.result.outcome}`);
+  const decision = ledger.decide('cancel');
+  if (decision === 'close') return tooLate('Envoy’s listeners are closed, or it is being stopped');
+  if (decision === undefined) return unreachable(UNWRITABLE);
+  const cancelled = await drain();
+  return cancelled.outcome === 'cancelled' ? cancelled : tooLate(`it ended: ${cancelled.outcome}`);
+}
+
+async function resume(from: Cancelling, triesLeft = 3): Promise<ResumeResult> {
+  const { ledger, targets, host, known } = from;
+  if (await anyClosed(targets)) return tooLate(CLOSED);
+  const seen = ledger.read()?.number ?? 0;
+  const stopped = await cancel(from);
+  if (stopped && 'kind' in stopped) return stopped;
+  const before = await stateOf(targets);
+  // A drain that has begun after the one that was cancelled is another wish.
+  const number = (stopped && known.record?.number) ?? seen;
+  if (ledger.hasLater(number)) {
+    if (stopped) return { kind: 'resumed', drain: stopped };
+    return triesLeft > 0 ? resume(from, triesLeft - 1) : tooLate('drains begin again and again');
+  }
+  if (before.includes('DRAINING')) {
+    // A drain that could not be recorded would go on.
+    if (!stopped && !ledger.isWritable()) return unreachable(UNWRITABLE);
+    const record = { ...newRecord(from), number };
+    const { command, config, clock, log } = from;
+    const run = createDrainRun({ command, record, ledger, targets, config, clock, log });
+    await host.run('resume', { drain: run });
+  } else if (!stopped && before.every((word) => word === 'LIVE')) {
+    return { kind: 'nothing' };
+  }
+  const now = await stateOf(targets);
+  if (ledger.hasLater(number)) return { kind: 'resumed', drain: stopped ?? null };
+  if (!now.every((word) => word === 'LIVE')) return unreachable(`Envoy is ${now.join(', ')}`);
+  if (await anyClosed(targets)) return tooLate(CLOSED);
+  return { kind: 'resumed', drain: stopped ?? null };
 }
 
 function tooLate(reason: string): ResumeResult {
