@@ -6,6 +6,7 @@ import { isAlive } from '../../src/host/process-identity.js';
 import { cluster, httpTo, listener, writeBootstrap } from '../support/bootstrap.js';
 import { startTestEnvoy } from '../support/envoy.js';
 import { preparePm2, withPm2 } from '../support/pm2.js';
+import { inTerminal } from '../support/terminal.js';
 import { eventually } from '../support/wait.js';
 
 const ECOSYSTEM = resolve(import.meta.dirname, '../../ecosystem.config.js');
@@ -26,6 +27,31 @@ describe('pm2-envoy doctor', { concurrency: 2 }, () => {
         assert.ok(
           findings.some((finding) => finding.topic === topic),
           topic,
+        );
+      }
+    }));
+
+  it('folds at the width of the terminal, and so does config', () =>
+    withPm2({}, async (pm2) => {
+      const looks = [
+        ['doctor', '--grace-period', '45s'],
+        ['config', '--check-delay', '5s'],
+      ].flatMap((args) => [80, 40].map((width) => ({ args, width })));
+      for (const { args, width } of looks) {
+        await inTerminal(
+          pm2,
+          args,
+          async (terminal) => {
+            await terminal.ended;
+            const lines = terminal.written().trimEnd().split('\r\n');
+            assert.ok(lines.length > 20, lines.join('\n'));
+            // A path or a command stays in one piece, to be copied.
+            const tooWide = lines.filter(
+              (line) => line.length > width && / /.test(line.trim().replace(/^`.*`\S*$/, '')),
+            );
+            assert.deepEqual(tooWide, [], `${args[0]} at ${width}`);
+          },
+          { size: { width, height: 60 } },
         );
       }
     }));

@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { clean, cutEnd, cutMiddle, fold, widthOf, wrap } from '../../src/cli/terminal/fit.js';
+import {
+  clean,
+  cutEnd,
+  cutMiddle,
+  fold,
+  foldBeside,
+  widthOf,
+  wrap,
+} from '../../src/cli/terminal/fit.js';
 
 describe('widthOf', () => {
   const WIDTHS: readonly [string, number][] = [
@@ -68,4 +76,13 @@ describe('fold', () => {
     assert.equal(fold('see /a/very/long/path now', 10), 'see\n/a/very/long/path\nnow');
     assert.equal(fold('so `pm2-envoy resume` takes it', 18), 'so\n`pm2-envoy resume`\ntakes it');
   });
+});
+
+describe('foldBeside', () => {
+  it('folds a sentence beside its label', () =>
+    assert.equal(foldBeside('ok  ', ['one two three'], 12), 'ok  one two\n    three'));
+  it('begins a line with each sentence', () =>
+    assert.equal(foldBeside('ok  ', ['one', 'two'], 12), 'ok  one\n    two'));
+  it('goes on below a label that takes more than half of the width', () =>
+    assert.equal(foldBeside('PROBLEM  ', ['one two three'], 12), 'PROBLEM\n  one two\n  three'));
 });

@@ -8,6 +8,7 @@ import type { CommandSpec, HookFunction, Plugin, PluginHost } from '../../plugin
 import { appConfig } from '../../pm2/app-config.js';
 import { findApp } from '../../pm2/find-app.js';
 import type { CliContext } from '../terminal/context.js';
+import { clean, foldBeside } from '../terminal/fit.js';
 
 /** `pm2-envoy config`: the effective configuration, and where each value came from. */
 export class ConfigPlugin implements Plugin {
@@ -25,6 +26,9 @@ export class ConfigPlugin implements Plugin {
   }
 }
 
+/** What the column of sources gets on a terminal, with the gaps before it. */
+const SOURCE_WIDTH = 24;
+
 async function showConfig(cli: CliContext): Promise<void> {
   const { io, json } = cli;
   const { settings: all, config, env } = await whatCounts(cli);
@@ -36,11 +40,17 @@ async function showConfig(cli: CliContext): Promise<void> {
   const rows = KEYS.map((key) => [key, textOf(settings[key].value), settings[key].source]);
   const widthOf = (column: number): number =>
     Math.max(...rows.map((row) => row[column]?.length ?? 0));
-  const widths = [widthOf(0), Math.min(40, widthOf(1))];
+  const { live, width, unicode } = io.terminal('stdout');
+  const keyWidth = widthOf(0);
+  const room = live ? width - keyWidth - SOURCE_WIDTH : Number.POSITIVE_INFINITY;
+  const valueWidth = Math.min(40, widthOf(1), Math.max(0, room));
   for (const [key = '', value = '', source = ''] of rows) {
-    io.out(`${key.padEnd(widths[0] ?? 0)}  ${value.padEnd(widths[1] ?? 0)}  ${source}`);
+    const label = `${key.padEnd(keyWidth)}  `;
+    const line = `${label}${value.padEnd(valueWidth)}  ${source}`;
+    const texts = [value, source].map((text) => clean(text, unicode));
+    io.out(live && line.length > width ? foldBeside(label, texts, width) : line);
   }
-  io.out(`a drain: ${describeTimeline(timelineOf(config))}`);
+  io.say(`a drain: ${describeTimeline(timelineOf(config))}`, 'stdout');
 }
 
 /** What is looked for where nothing is set, as the apps would find it. */
@@ -73,7 +83,7 @@ export async function whatCounts(
   if (cli.isGivenSettings || own.config.adminAddress) return own;
   const app = await findApp(own).catch(() => undefined);
   if (!app) {
-    cli.io.note('no pm2 app runs Envoy here: these are the settings of this shell');
+    cli.io.say('no pm2 app runs Envoy here: these are the settings of this shell');
     return own;
   }
   const loaded = appConfig(app.process);
@@ -82,7 +92,7 @@ export async function whatCounts(
   );
   const shell =
     differing.length === 0 ? '' : `; this shell has different ones: ${differing.join(', ')}`;
-  cli.io.note(
+  cli.io.say(
     `these are the settings of the app ${app.process.name} (PM2_HOME ${app.home}) that its next start will use${shell}`,
   );
   return { ...loaded, env: app.process.env };

@@ -13,6 +13,7 @@ import type { Finding } from '../doctor/finding.js';
 import { findContainers, readManifest } from '../doctor/manifest.js';
 import { checkContainers } from '../doctor/rules.js';
 import type { CliContext } from '../terminal/context.js';
+import { clean, foldBeside } from '../terminal/fit.js';
 import { counted } from '../view/words.js';
 
 /** `pm2-envoy doctor`: what would go wrong at the next drain or redeploy, and the remedy. */
@@ -73,12 +74,19 @@ function report(cli: CliContext, findings: readonly Finding[]): number {
     cli.io.out(JSON.stringify({ findings }, undefined, 2));
     return code;
   }
-  for (const { level, topic, message, remedy } of findings) {
-    cli.io.out(`${MARKS[level]}${topic.padEnd(14)}${message}`);
-    if (remedy) cli.io.out(`${' '.repeat(22)}-> ${remedy}`);
-  }
+  for (const finding of findings) show(cli, finding);
   cli.io.out(`${counted(count('problem'), 'problem')}, ${counted(count('warning'), 'warning')}`);
   return code;
+}
+
+function show({ io }: CliContext, { level, topic, message, remedy }: Finding): void {
+  const { live, width, unicode } = io.terminal('stdout');
+  const label = `${MARKS[level]}${topic.padEnd(14)}`;
+  const arrow = `${' '.repeat(live && label.length > width / 2 ? 2 : label.length)}-> `;
+  const beside = (head: string, text: string): string =>
+    live ? foldBeside(head, [clean(text, unicode)], width) : head + text;
+  io.out(beside(label, message));
+  if (remedy) io.out(beside(arrow, remedy));
 }
 
 function durationOf(text: unknown): number | undefined {

@@ -80,6 +80,15 @@ export function fold(text: string, width: number): string {
   return lines.join('\n');
 }
 
+/** Sentences beside a label, folded there; below it, two columns in, where the label leaves too little room. */
+export function foldBeside(label: string, texts: readonly string[], width: number): string {
+  const isBelow = widthOf(label) > width / 2;
+  const indent = isBelow ? 2 : widthOf(label);
+  const lines = texts.map((text) => fold(text, width - indent)).join('\n');
+  const indented = lines.replaceAll('\n', `\n${' '.repeat(indent)}`);
+  return isBelow ? `${label.trimEnd()}\n${' '.repeat(indent)}${indented}` : label + indented;
+}
+
 function take(characters: readonly string[], width: number): string[] {
   const taken: string[] = [];
   let left = width;
