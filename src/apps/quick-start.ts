@@ -1,6 +1,5 @@
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import axios from 'axios';
 import { createRuntime } from '../cli/quick-start/runtime.js';
 import { createIo } from '../cli/terminal/io.js';
@@ -20,6 +19,7 @@ import { findRunDir } from '../host/run-dir.js';
 import { checkPort } from '../manager/http/serve.js';
 import { PACKAGE_ROOT } from '../package-root.js';
 import { openPm2Daemon } from '../pm2/daemon.js';
+import { quickStartHome } from '../pm2/supervisor.js';
 
 const READY_LIMIT_MS = 120_000;
 /** Of the path of a unix socket; pm2 makes some in its folder, with names as long as that. */
@@ -29,7 +29,7 @@ const io = createIo();
 /** `npm start`: downloads Envoy once, runs the ecosystem in the foreground, says what to try. */
 try {
   // Never the user's own pm2: Ctrl-C here ends everything that it runs.
-  const home = join(PACKAGE_ROOT, '.pm2');
+  const home = quickStartHome();
   const env = { PM2_ENVOY_PROFILE: 'local', ...process.env, PM2_HOME: home };
   const { config } = loadConfig({ env, cwd: PACKAGE_ROOT });
   const left = refuseSecond(config);

@@ -1,6 +1,6 @@
-import { existsSync } from 'node:fs';
+import { accessSync, constants } from 'node:fs';
 import { resolve } from 'node:path';
-import { Pm2EnvoyError } from '../errors.js';
+import { messageOf, Pm2EnvoyError, systemCodeOf } from '../errors.js';
 import type { GenerationLaunch } from '../host/generations.js';
 import { inMebibytes, memoryRoom, ownMemoryBytes } from '../host/memory.js';
 import { findEnvoy } from './binary.js';
@@ -36,14 +36,29 @@ export async function checkLaunch(
   from: { env?: NodeJS.ProcessEnv; cwd?: string; servingPid?: number | undefined } = {},
 ): Promise<CheckedLaunch> {
   const { path: binary } = findEnvoy(config.envoyBin, from.env);
-  if (!existsSync(resolve(from.cwd ?? '.', config.envoyConfig))) {
-    const what = `the bootstrap file ${config.envoyConfig} (envoy-config) can't be read: there is no such file`;
-    throw new Pm2EnvoyError('bootstrap-invalid', what);
-  }
+  checkReadable(config.envoyConfig, from.cwd);
   const noRoom = from.servingPid === undefined ? undefined : whyNoRoom(from.servingPid);
   if (noRoom !== undefined) return { binary, check: { kind: 'unchecked', reason: noRoom } };
   const launch = { bootstrap: config.envoyConfig, args: config.envoyArgs, cwd: from.cwd };
   return { binary, check: await validateBootstrap(binary, launch, runDir) };
+}
+
+/**
+ * Checks that there is a bootstrap, and that it can be read.
+ *
+ * @throws Pm2EnvoyError `bootstrap-invalid`
+ */
+export function checkReadable(bootstrap: string, cwd = '.'): void {
+  try {
+    accessSync(resolve(cwd, bootstrap), constants.R_OK);
+  } catch (error) {
+    const why = systemCodeOf(error) === 'ENOENT' ? 'there is no such file' : messageOf(error);
+    throw new Pm2EnvoyError(
+      'bootstrap-invalid',
+      `the bootstrap file ${bootstrap} (envoy-config) can't be read: ${why}`,
+      { cause: error },
+    );
+  }
 }
 
 /** Why a second Envoy like the one that serves may not fit into memory; undefined: it does, or it can't be told. */

@@ -209,15 +209,31 @@ describe('pm2-envoy doctor', { concurrency: 2 }, () => {
     }
   });
 
-  it('finds that nothing runs', async () => {
+  it('says that nothing has been started yet, and what starts it', async () => {
     const pm2 = await preparePm2();
     try {
       const { code, stdout } = await pm2.cli('doctor');
       assert.equal(code, 1);
-      assert.match(stdout, /no daemon listens there/);
-      // One finding and one remedy: there is nothing more to say of an Envoy.
-      assert.match(stdout, /-> `pm2 start ecosystem.config.js`/);
-      assert.doesNotMatch(stdout, /^\S+ +envoy /m);
+      assert.match(stdout, /PROBLEM pm2 +nothing has been started yet: no pm2 runs in \S+pm2, and/);
+      assert.match(stdout, /-> `pm2 start ecosystem.config.js` starts it/);
+      // One finding and one remedy: there is nothing more to say of an Envoy, nor of a manager.
+      assert.match(stdout, /^1 problem, /m);
+      assert.doesNotMatch(stdout, /^\S+ +(envoy|manager) /m);
+
+      // A shell without the settings that the ecosystem file may have.
+      Object.assign(pm2.env, { PM2_ENVOY_RUN_DIR: pm2.settings['run-dir'], PM2_ENVOY_CONFIG: '' });
+      const { stdout: unset } = await pm2.cli('doctor');
+      assert.match(
+        unset,
+        /warning configuration this shell sets no envoy-config, and there is no /,
+      );
+      assert.match(unset, /^1 problem, /m);
+      const named = await pm2.cli('doctor', '--envoy-config', '/nowhere.yaml');
+      assert.match(
+        named.stdout,
+        /PROBLEM configuration the bootstrap file \/nowhere.yaml .*no such/,
+      );
+      assert.doesNotMatch(unset + named.stdout, /ENOENT/);
     } finally {
       await pm2.stop();
     }

@@ -49,6 +49,13 @@ describe('pm2 install pm2-envoy', () => {
     await eventually('it to say it', () =>
       pm2.log('pm2-envoy').includes('there is nothing to run yet: `pm2 set pm2-envoy:envoy-config'),
     );
+    const { stdout } = await pm2.cli('doctor', '--run-dir', join(pm2.folder, 'run'));
+    assert.match(
+      stdout,
+      /PROBLEM pm2 +the module pm2-envoy in \S+ has started no Envoy yet: it does not know/,
+    );
+    assert.match(stdout, /-> `pm2 set pm2-envoy:envoy-config \S+` names it, and starts it/);
+    assert.match(stdout, /^1 problem, /m);
     await pm2.pm2('set', 'pm2-envoy:config', config);
     await pm2.untilReady();
     assert.deepEqual(await modules(), { 'pm2-envoy': '0.1.0', envoy: '0.1.0' });

@@ -75,6 +75,7 @@ describe('fold', () => {
   it('breaks at spaces, and leaves paths and commands whole', () => {
     assert.equal(fold('see /a/very/long/path now', 10), 'see\n/a/very/long/path\nnow');
     assert.equal(fold('so `pm2-envoy resume` takes it', 18), 'so\n`pm2-envoy resume`\ntakes it');
+    assert.equal(fold('there (`pm2-envoy init` does)', 18), 'there\n(`pm2-envoy init`\ndoes)');
   });
 });
 

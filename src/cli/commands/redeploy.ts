@@ -10,6 +10,7 @@ import { EXIT, exitCodeOfCode } from '../../exit-codes.js';
 import { migratesAcceptQueues } from '../../host/accept-queue.js';
 import { acceptRemovals, forgetAcceptance } from '../../host/acceptance.js';
 import type { CommandSpec, HookFunction, Plugin, PluginHost } from '../../plugins/api/types.js';
+import { findForeign } from '../../pm2/foreign.js';
 import { findIdleApp, planRedeploy, type RedeployPlan } from '../redeploy/plan.js';
 import {
   leftBeside,
@@ -76,6 +77,8 @@ async function validate(
       '--envoy and --envoy-bin are both set: leave one out',
     );
   }
+  const foreign = await findForeign(loaded.config);
+  if (foreign) cli.io.say(`${foreign.message}: ${foreign.remedy}`);
   const app = await findIdleApp(loaded);
   if (typeof version === 'string') {
     const installed = await installEnvoy(version, createDownload(cli.io));

@@ -12,6 +12,7 @@ import { isPm2EnvoyError, unreachable } from '../../errors.js';
 import { EXIT } from '../../exit-codes.js';
 import { findRunDir } from '../../host/run-dir.js';
 import { userName } from '../../host/user.js';
+import { findForeign } from '../../pm2/foreign.js';
 import { createManagerClient, type ManagerClient } from '../../status/manager-client.js';
 import { createStatusReader, type Status } from '../../status/status.js';
 import type { CliContext } from '../terminal/context.js';
@@ -25,6 +26,10 @@ import { type DirectDrain, openDirectDrain } from './direct.js';
  */
 export async function runShutdown(cli: CliContext): Promise<number> {
   const { config } = cli.load();
+  // No drain waits for what is only said.
+  void findForeign(config).then((foreign) => {
+    if (foreign) cli.io.say(`${foreign.message}: ${foreign.remedy}`);
+  });
   const { result, seen } = await drainSomehow(cli, config);
   if (cli.json) cli.io.out(JSON.stringify(result));
   else cli.io.say(describeResult(result, seen), 'stdout');

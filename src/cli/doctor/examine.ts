@@ -4,7 +4,7 @@ import type { Config } from '../../config/config.js';
 import type { LoadedConfig } from '../../config/load.js';
 import { findEnvoy } from '../../envoy/binary.js';
 import { notAnEnvoy, versionOf } from '../../envoy/bootstrap.js';
-import { checkLaunch } from '../../envoy/launch.js';
+import { checkLaunch, checkReadable } from '../../envoy/launch.js';
 import { isPm2EnvoyError, messageOf, systemCodeOf } from '../../errors.js';
 import { migratesAcceptQueues } from '../../host/accept-queue.js';
 import { openGenerations } from '../../host/generations.js';
@@ -13,11 +13,13 @@ import { silentLog } from '../../log.js';
 import { createDrainHost } from '../../plugins/drain-host.js';
 import { appConfig } from '../../pm2/app-config.js';
 import { type FoundApp, findApp } from '../../pm2/find-app.js';
+import { findForeign } from '../../pm2/foreign.js';
 import { PM2_KILL_TIMEOUT_MS } from '../../pm2/hold-stop.js';
 import { pm2Home } from '../../pm2/supervisor.js';
 import { createManagerClient } from '../../status/manager-client.js';
 import { outlookOf } from '../../steering/prepare.js';
 import { unsteeredWarning } from '../../steering/steering.js';
+import { checkAbsent } from './absent.js';
 import { checkEnvoys } from './envoys.js';
 import { type Finding, ok, problem, warning } from './finding.js';
 import { checkNeighbours } from './neighbours.js';
@@ -40,13 +42,17 @@ export async function examine(
   const app = await findApp(loaded).catch((error: unknown) => error);
   const isFound = (value: unknown): value is FoundApp => !(value instanceof Error);
   const found = isFound(app) ? app : undefined;
-  const { config, findings } = await configOf(found, loaded, options.validate === true);
+  const absent = found ? undefined : await checkAbsent(app, loaded);
+  const foreign = await findForeign(loaded.config);
+  const { config, findings } = absent?.isBootstrapUnknown
+    ? { config: loaded.config, findings: [] }
+    : await configOf(found, loaded, options.validate === true);
   const killTimeoutMs = found && (found.process.settings.killTimeoutMs || PM2_KILL_TIMEOUT_MS);
   const unit = found && (await findUnit(daemonPidOf(found.home)));
   return [
-    ...(found
-      ? [...checkPm2(found), ...checkNeighbours(found, config)]
-      : [notUnderPm2(app, loaded.config)]),
+    ...(foreign ? [problem('pm2', foreign.message, foreign.remedy)] : []),
+    ...(found ? [...checkPm2(found), ...checkNeighbours(found, config)] : []),
+    ...(absent?.findings ?? []),
     ...findings,
     ...checkRunDir(findRunDir(config.runDir)),
     ...checkTimers({
@@ -60,7 +66,7 @@ export async function examine(
       app: found?.process,
       home: found?.home ?? pm2Home(),
     })),
-    ...(await checkManager(config)),
+    ...(await checkManager(config, absent?.isNew === true)),
     checkAcceptQueue(),
   ];
 }
@@ -100,7 +106,7 @@ async function checkBootstrap(
     const { path } = findEnvoy(config.envoyBin, from.env);
     const version = await versionOf(path);
     if (version === undefined) throw notAnEnvoy(path);
-    accessSync(config.envoyConfig, constants.R_OK);
+    checkReadable(config.envoyConfig, from.cwd);
     const message = `valid; Envoy ${version} (${path}) was not asked to check ${config.envoyConfig}: --validate asks it`;
     return ok('configuration', message);
   }
@@ -145,22 +151,14 @@ async function checkUdp(bootstrap: string, binary: string): Promise<Finding[]> {
   }
 }
 
-function notUnderPm2(error: unknown, { adminAddress }: Config): Finding {
-  return adminAddress
-    ? ok('pm2', 'pm2-envoy did not start this Envoy (admin-address): pm2 runs only the manager')
-    : problem(
-        'pm2',
-        messageOf(error),
-        '`pm2 start ecosystem.config.js`, or run the doctor with its PM2_HOME and run-dir',
-      );
-}
-
-async function checkManager(config: Config): Promise<Finding[]> {
+/** @param isNew nothing has been started yet, so there is none */
+async function checkManager(config: Config, isNew: boolean): Promise<Finding[]> {
   const manager = createManagerClient(config, findRunDir(config.runDir));
   try {
     await manager.status();
     return [ok('manager', `answers at ${manager.url}`)];
   } catch (error) {
+    if (isNew && isPm2EnvoyError(error, 'manager-unreachable')) return [];
     const remedy = isPm2EnvoyError(error, 'manager-refused')
       ? 'set the same shutdown token here as in the manager'
       : 'start it, or set the same serve-address and serve-port as in the manager';

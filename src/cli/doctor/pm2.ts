@@ -146,7 +146,8 @@ function checkModule({ home, manager }: FoundApp): Finding[] {
   ];
 }
 
-function refusalOf(manager: Pm2Process): string {
+/** Why the module refuses what it has been set to. */
+export function refusalOf(manager: Pm2Process): string {
   try {
     appConfig(manager);
     return `\`pm2 logs ${MODULE}\` says why`;

@@ -72,7 +72,7 @@ export function wrap(text: string, width: number): string[] {
 /** A sentence in lines of at most `width`; a longer word, such as a path, stays whole, and so does a command. */
 export function fold(text: string, width: number): string {
   const lines: string[] = [];
-  for (const word of text.match(/`[^`]*`\S*|\S+/g) ?? []) {
+  for (const word of text.match(/[^\s`]*`[^`]*`\S*|\S+/g) ?? []) {
     const last = lines.at(-1);
     if (last === undefined || widthOf(last) + 1 + widthOf(word) > width) lines.push(word);
     else lines[lines.length - 1] = `${last} ${word}`;
