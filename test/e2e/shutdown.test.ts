@@ -151,6 +151,19 @@ describe('POST /shutdown', { concurrency: 2 }, () => {
     }));
 });
 
+describe('pm2-envoy shutdown, without the manager', () => {
+  it('goes by the settings of the app, and by its own options', () =>
+    withPm2({ 'check-delay': '1s', 'drain-timeout': '50s' }, async (pm2) => {
+      await pm2.pm2('stop', 'envoy-manager');
+      // Another shell, which knows only where to look.
+      delete pm2.env['PM2_ENVOY_CONFIG'];
+      pm2.env['PM2_ENVOY_RUN_DIR'] = String(pm2.settings['run-dir']);
+      const { code, stderr } = await pm2.cli('shutdown', '--check-delay', '0s');
+      assert.equal(code, 0, stderr);
+      assert.match(stderr, /with check-delay 0s and drain-timeout 50s of the app envoy/);
+    }));
+});
+
 async function holdSilent(port: number): Promise<Pick<Held, 'close'>> {
   const socket = connect({ port, host: '127.0.0.1' });
   socket.on('error', () => undefined);

@@ -1,4 +1,7 @@
+import { resolve } from 'node:path';
 import type { Config } from '../../config/config.js';
+import { readFlags } from '../../config/flags.js';
+import { loadConfig } from '../../config/load.js';
 import { createHostDrain, type HostDrain } from '../../drain/host-drain.js';
 import { createEnvoyLocator } from '../../drain/locate.js';
 import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../../errors.js';
@@ -7,6 +10,7 @@ import { findRunDir, prepareRunDir } from '../../host/run-dir.js';
 import { createLog, type Log } from '../../log.js';
 import type { PluginHost } from '../../plugins/api/types.js';
 import { createDrainHost } from '../../plugins/drain-host.js';
+import { findApp } from '../../pm2/find-app.js';
 import type { CliContext } from '../terminal/context.js';
 
 /** The drain as the command line runs it by itself. */
@@ -22,14 +26,15 @@ export interface DirectDrain {
 /**
  * Opens the host's drain in this process, for when the manager is down.
  *
- * @param hung a process that runs, but does nothing: a drain that it leads is taken over
+ * @param of `hung`: a process that runs, but does nothing: a drain that it leads is taken over; `env`: what plugins
+ *   read, this process's environment if left out
  * @throws Pm2EnvoyError `manager-unreachable` when there is no Envoy either, `config-invalid` or
  *   `admin-gone` when nothing that is an Envoy answers at admin-address
  */
 export async function openDirectDrain(
   cli: CliContext,
   config: Config,
-  hung?: ProcessIdentity,
+  of: { hung?: ProcessIdentity | undefined; env?: NodeJS.ProcessEnv | undefined } = {},
 ): Promise<DirectDrain> {
   const runDir = chooseRunDir(cli, config);
   const log = await createLog({
@@ -41,7 +46,7 @@ export async function openDirectDrain(
       write: (text) => cli.io.note(text.trimEnd()),
     },
   });
-  const locator = createEnvoyLocator({ config, runDir, log, hung });
+  const locator = createEnvoyLocator({ config, runDir, log, hung: of.hung });
   const located = await locator.locate();
   if (!located) {
     throw new Pm2EnvoyError(
@@ -58,10 +63,10 @@ export async function openDirectDrain(
     }
     if (!located.generation && isPm2EnvoyError(error, 'admin-gone')) throw error;
   });
-  const host = await createDrainHost(config, log).catch((error: unknown) => {
+  const host = await createDrainHost(config, log, of.env).catch((error: unknown) => {
     if (!isPm2EnvoyError(error) || !error.code.startsWith('plugin-')) throw error;
     cli.io.note(`${error.message}: draining without plugins`);
-    return createDrainHost({ ...config, plugins: [] }, log);
+    return createDrainHost({ ...config, plugins: [] }, log, of.env);
   });
   return {
     hostDrain: createHostDrain({ locator, config, host, log }),
@@ -70,6 +75,38 @@ export async function openDirectDrain(
     log,
     isRecorded: () => located.ledger.read() !== undefined,
   };
+}
+
+/** What a drain without the manager goes by. */
+export interface DirectSettings {
+  config: Config;
+  env: NodeJS.ProcessEnv | undefined;
+  /** In words. */
+  whose: string;
+}
+
+/**
+ * The settings of the app that runs Envoy, as the manager has them, with the options of this call; this shell's where
+ * pm2 has no such app, or it can't be used.
+ */
+export async function directSettings(cli: CliContext): Promise<DirectSettings> {
+  const loaded = cli.load();
+  const own = { config: loaded.config, env: undefined, whose: 'this shell' };
+  if (loaded.config.adminAddress) return own;
+  try {
+    const { process: app, runDir } = await findApp(loaded);
+    const { flags, configFile } = readFlags(app.args);
+    const { given } = cli;
+    const { config } = loadConfig({
+      flags: { ...flags, ...given.flags },
+      configFile: given.configFile === undefined ? configFile : resolve(given.configFile),
+      env: app.env,
+      cwd: app.cwd,
+    });
+    return { config: { ...config, runDir }, env: app.env, whose: `the app ${app.name}` };
+  } catch {
+    return own;
+  }
 }
 
 /** A foreign Envoy's drain is recorded where nothing else may have made the folder. */

@@ -30,7 +30,7 @@ async function resumeSomehow(cli: CliContext): Promise<Resumed> {
     if (!isPm2EnvoyError(error, 'manager-unreachable')) throw error;
     cli.io.note(`${error.message}: asking Envoy directly`);
   }
-  const { hostDrain, host } = await openDirectDrain(cli, config, manager.hung());
+  const { hostDrain, host } = await openDirectDrain(cli, config, { hung: manager.hung() });
   const result = await hostDrain.resume();
   await host.settled();
   switch (result.kind) {

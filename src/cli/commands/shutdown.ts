@@ -18,7 +18,7 @@ import { createStatusReader, type Status } from '../../status/status.js';
 import type { CliContext } from '../terminal/context.js';
 import { createDrainProgress, type DrainProgress } from '../view/progress.js';
 import { counted } from '../view/words.js';
-import { type DirectDrain, openDirectDrain } from './direct.js';
+import { type DirectDrain, directSettings, openDirectDrain } from './direct.js';
 
 /**
  * `pm2-envoy shutdown`: drains through the manager, or directly when it is down; blocks until the
@@ -70,12 +70,13 @@ async function drainSomehow(cli: CliContext, config: Config): Promise<Drained> {
     return await drainByManager(cli, manager, progress);
   } catch (error) {
     if (!isPm2EnvoyError(error, 'manager-unreachable')) throw error;
-    const [delay, timeout] = [config.checkDelayMs, config.drainTimeoutMs].map(formatDuration);
+    const { config: used, env, whose } = await directSettings(cli);
+    const [delay, timeout] = [used.checkDelayMs, used.drainTimeoutMs].map(formatDuration);
     cli.io.say(
-      `${error.message}: draining Envoy directly, with check-delay ${delay} and drain-timeout ${timeout} of this shell`,
+      `${error.message}: draining Envoy directly, with check-delay ${delay} and drain-timeout ${timeout} of ${whose}`,
     );
-    const direct = await openDirectDrain(cli, config, manager.hung());
-    return await drainDirectly(cli, { config, direct, progress });
+    const direct = await openDirectDrain(cli, used, { hung: manager.hung(), env });
+    return await drainDirectly(cli, { config: used, direct, progress });
   } finally {
     progress.close();
   }
