@@ -6,7 +6,7 @@ import { type Generation, openGenerations } from '../host/generations.js';
 import { findRunDir } from '../host/run-dir.js';
 import { appConfig } from './app-config.js';
 import { openPm2Daemon, type Pm2Daemon, type Pm2Process } from './daemon.js';
-import { pm2Home } from './supervisor.js';
+import { pm2Home, quickStartHome } from './supervisor.js';
 
 /** The pm2 app that runs Envoy on this host. */
 export interface FoundApp {
@@ -57,27 +57,36 @@ export async function findApp({ config }: LoadedConfig): Promise<FoundApp> {
 }
 
 /**
- * What an app of the shell's pm2 reads its configuration from.
+ * What an app of the shell's pm2 reads its configuration from; in a checkout of pm2-envoy also one of `npm start`'s.
  *
  * @param name its name or number; that of the app that runs Envoy, or of its manager
  * @throws Pm2EnvoyError `pm2-unreachable` when that pm2 has no such app of ours
  */
 export async function sourcesOfApp(name: string): Promise<ConfigSources> {
   const home = pm2Home();
-  const apps = (await openPm2Daemon(home).processes()).filter(
-    (app) => isOf(app, 'runner') || isOf(app, 'manager'),
-  );
+  const apps = await ownApps(home).catch((error: unknown) => error as Error);
+  const others = await ownApps(quickStartHome()).catch(() => []);
   const app =
+    (apps instanceof Error ? undefined : findNamed(apps, name)) ?? findNamed(others, name);
+  if (app) return { ...readFlags(app.args), env: app.env, cwd: app.cwd };
+  if (apps instanceof Error) throw apps;
+  const names = apps.map((one) => one.name).join(', ') || 'none';
+  throw new Pm2EnvoyError(
+    'pm2-unreachable',
+    `pm2 in ${home} runs no Envoy as the app ${name}; the apps of pm2-envoy there: ${names}`,
+  );
+}
+
+async function ownApps(home: string): Promise<Pm2Process[]> {
+  const all = await openPm2Daemon(home).processes();
+  return all.filter((app) => isOf(app, 'runner') || isOf(app, 'manager'));
+}
+
+function findNamed(apps: readonly Pm2Process[], name: string): Pm2Process | undefined {
+  return (
     apps.find((one) => one.name === name || String(one.pmId) === name) ??
-    apps.find((one) => one.name === `${name}-manager`);
-  if (!app) {
-    const names = apps.map((one) => one.name).join(', ') || 'none';
-    throw new Pm2EnvoyError(
-      'pm2-unreachable',
-      `pm2 in ${home} runs no Envoy as the app ${name}; the apps of pm2-envoy there: ${names}`,
-    );
-  }
-  return { ...readFlags(app.args), env: app.env, cwd: app.cwd };
+    apps.find((one) => one.name === `${name}-manager`)
+  );
 }
 
 /** By what is surest: the process, the number that pm2 gave the app, its name with the run directory. Pure but for that. */

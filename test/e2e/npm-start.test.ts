@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
+import { promisify } from 'node:util';
 import { startBackend } from '../support/backend.js';
 import { writeBootstrap } from '../support/bootstrap.js';
 import { holdTcp, request } from '../support/clients.js';
@@ -13,6 +14,7 @@ import { pidsWith } from '../support/pm2.js';
 import { freePorts } from '../support/ports.js';
 import { eventually } from '../support/wait.js';
 
+const run = promisify(execFile);
 const ROOT = resolve(import.meta.dirname, '../..');
 
 describe('npm start', { concurrency: 2 }, () => {
@@ -40,6 +42,13 @@ describe('npm start', { concurrency: 2 }, () => {
       await eventually('what to try', () => output().includes('Envoy serves.'), 90_000);
       assert.match(output(), new RegExp(`curl http://127\\.0\\.0\\.1:${ports.http}/`));
       assert.equal(existsSync(join(folder, 'pm2')), false, 'the pm2 of the shell is left alone');
+      // Another terminal, without the settings of this one.
+      const env = { PATH: process.env['PATH'], HOME: folder, TMPDIR: folder };
+      const status = await run('node', ['bin/pm2-envoy.js', 'status', '--json', '--app', 'envoy'], {
+        cwd: join(folder, 'my checkout'),
+        env,
+      });
+      assert.equal(JSON.parse(status.stdout).envoy.generation, 1);
       const slow = request(ports.http, '/slow?ms=4000');
       await eventually('a later request', async () => (await request(ports.http)).status === 200);
       terminal.stdin?.write('\u0003');
