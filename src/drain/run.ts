@@ -6,9 +6,9 @@ import { isPm2EnvoyError } from '../errors.js';
 import { sameProcess } from '../host/process-identity.js';
 import type { Log } from '../log.js';
 import type { Counters } from './count.js';
-import { createEnvoys, type EnvoyTarget, type Sample, type Told, worstOf } from './envoys.js';
+import { type Course, createCourse } from './course.js';
+import { createEnvoys, type Envoys, type EnvoyTarget, type Told, worstOf } from './envoys.js';
 import type { HostNow } from './host-now.js';
-import { createPacing } from './pacing.js';
 import { closeTcpFirst } from './quic-last.js';
 import type { DrainLedger, DrainRecord } from './record.js';
 import type { DrainCommand, DrainOutcome, DrainPhase } from './state.js';
@@ -68,13 +68,8 @@ const CALM_POLLS = 3;
 const UNKNOWN = { busy: Number.POSITIVE_INFINITY, open: Number.POSITIVE_INFINITY };
 /** How long an Envoy that does not answer is asked to pass its health check again. */
 const PASS_HEALTH_LIMIT_MS = 10_000;
-/** Longest time between two looks whether Envoy still exists. */
-const LIVENESS_MS = 500;
-/** Time between two looks for generations that have come meanwhile. */
-const HOST_LOOK_MS = 250;
 
-/** Creates the steps of one drain, new or taken over: `record` says what has been done. */
-export function createDrainRun(options: {
+interface DrainRunOptions {
   command: DrainCommand;
   record: DrainRecord;
   ledger: Pick<DrainLedger, 'decide' | 'decision' | 'hasLater'>;
@@ -89,162 +84,33 @@ export function createDrainRun(options: {
   lookAtHost?: (() => HostNow) | undefined;
   /** Told of each change of the record besides its phase. */
   onChange?: (record: DrainRecord) => void;
-}): DrainRun & { enter(phase: DrainPhase): DrainRecord } {
-  const { command, config, clock, log, ledger, isLeader = () => true } = options;
-  const record = { ...options.record };
-  const quicIsLast = command === 'handover' && options.targets.some((one) => one.quicIsLast);
-  const isKnown = ({ process }: EnvoyTarget): boolean =>
-    options.lookAtHost === undefined || record.envoys.some((one) => sameProcess(one, process));
-  const envoys = createEnvoys({
-    // The others count as come meanwhile: no one may have told them yet.
-    targets: options.targets.filter(isKnown),
-    rule: { ...config, ...(quicIsLast ? { drainUntil: 'requests' } : {}) },
-    deadlineMs: record.deadlineMs,
-    clock,
-    log,
-    counters: options.counters,
-    isLeader,
-  });
-  let left: number | null = null;
-  let outcome: DrainOutcome | undefined;
-  let isOvertaken = false;
-  let host = { isStarting: false, lookedAtMs: Number.NEGATIVE_INFINITY };
-  let hasClosed = false;
-  /** One that could not be told to close its listeners, or refused, takes connections still. */
-  let closing: Told = 'done';
-  const newcomers: EnvoyTarget[] = [];
-  const inboundFirst = command === 'shutdown' && config.drainListeners === 'inbound';
+}
 
-  const timeLeftMs = (): number => Math.max(0, record.deadlineMs - clock.nowMs());
-  const lookAround = (isDue = clock.nowMs() >= host.lookedAtMs + HOST_LOOK_MS): void => {
-    if (!options.lookAtHost || !isDue) return;
-    const { targets, isStarting, isBack } = options.lookAtHost();
-    host = { isStarting, lookedAtMs: clock.nowMs() };
-    for (const target of targets) if (envoys.add(target)) newcomers.push(target);
-    if (!isBack) return;
-    isOvertaken = true;
-    outcome = 'cancelled';
-  };
-  const isOver = (): boolean => {
-    if (!outcome) lookAround();
-    if (!outcome && envoys.allGone()) {
-      lookAround(true);
-      if (!outcome && !host.isStarting && envoys.allGone()) {
-        outcome = 'envoy-gone';
-        left = 0;
-      }
-    }
-    if (!outcome && command === 'shutdown' && ledger.decision() === 'cancel') {
-      outcome = 'cancelled';
-    }
-    return outcome !== undefined || !isLeader();
-  };
-  const closeThose = (over?: () => boolean, only?: readonly EnvoyTarget[]): Promise<Told> =>
-    envoys.tellAll(
-      'close its listeners',
-      (admin, signal) =>
-        unlessClosed(
-          admin,
-          signal,
-          (inboundFirst ? admin.closeInbound : admin.closeListeners)(signal),
-        ),
-      over,
-      only,
-    );
-  /** Brings those that came meanwhile to where the drain is. */
-  const greet = async (): Promise<void> => {
-    const fresh = newcomers.splice(0);
-    if (fresh.length === 0 || isOver()) return;
-    const known = fresh.flatMap(({ process }) => process ?? []);
-    record.envoys = [...record.envoys, ...known];
-    options.onChange?.({ ...record });
-    log.info(`${fresh.map(({ name }) => name).join(', ')} came up meanwhile: draining it too`);
-    await envoys.tellAll(
-      'fail its health check',
-      (admin, signal) => admin.failHealthCheck(signal),
-      isOver,
-      fresh,
-    );
-    if (!hasClosed || isOver()) return;
-    closing = worstOf([closing, await closeThose(isOver, fresh)]);
-    await rest(CLOSE_SETTLES_MS);
-  };
-  const look = async (): Promise<Sample> => {
-    pacing.begin();
-    const sample = await envoys.sample();
-    left = sample.kind === 'known' ? sample.open : sample.kind === 'gone' ? 0 : null;
-    if (sample.kind === 'known') pacing.note(sample);
-    return sample;
-  };
-  const lookAtStart = async (): Promise<void> => {
-    if (record.connectionsAtStart !== null || timeLeftMs() === 0) return;
-    await look();
-    record.connectionsAtStart = left;
-  };
-  /** Sleeps in parts, so that an Envoy that dies is noticed. */
-  const rest = async (ms: number): Promise<void> => {
-    const endMs = clock.nowMs() + Math.min(ms, timeLeftMs());
-    while (!isOver() && clock.nowMs() < endMs) {
-      await clock.sleep(Math.min(LIVENESS_MS, endMs - clock.nowMs()));
-    }
-  };
-  /** Until the next try, or until an Envoy is gone: it may have been the one that did not answer. */
-  const restUnlessOneGoes = async (ms: number): Promise<void> => {
-    const before = envoys.left();
-    const endMs = clock.nowMs() + Math.min(ms, timeLeftMs());
-    while (!isOver() && envoys.left() === before && clock.nowMs() < endMs) {
-      await rest(Math.min(config.checkIntervalMinMs, endMs - clock.nowMs()));
-    }
-  };
-
-  /** Egress stays open until no request needs it any more. Idempotent: a process that takes over does it again. */
-  const closeOutboundLast = async (): Promise<void> => {
-    while (!isOver() && timeLeftMs() > 0) {
-      const sample = await look();
-      const open = await envoys.openInbound();
-      const { busy, open: all } = sample.kind === 'known' ? sample : UNKNOWN;
-      const goal = config.drainUntil === 'requests' ? busy : (open ?? all);
-      if (goal <= config.minOpenConnections) break;
-      await rest(pacing.delayMs(Number.isFinite(goal) ? goal : 0));
-    }
-    if (isOver()) return;
-    await envoys.tellAll('ask its clients to leave', (admin, signal) =>
-      admin.askClientsToLeave(signal),
-    );
-    closing = await envoys.tellAll('close its listeners', (admin, signal) =>
-      unlessClosed(admin, signal, admin.closeListeners(signal)),
-    );
-    await rest(CLOSE_SETTLES_MS);
-  };
-
-  const pacing = createPacing({
-    config,
-    clock,
-    budget: envoys,
-    openFiles: envoys.openFiles,
-    rest,
-    isOver,
-    timeLeftMs,
-  });
-
+/** Creates the steps of one drain, new or taken over: `record` says what has been done. */
+export function createDrainRun(
+  options: DrainRunOptions,
+): DrainRun & { enter(phase: DrainPhase): DrainRecord } {
+  const drain = openDrain(options);
+  const { course, envoys } = drain;
+  const { record } = course;
   return {
-    command,
+    command: options.command,
     get phase() {
       return record.phase;
     },
     startedAt: record.startedAt,
-    timeLeftMs,
+    timeLeftMs: course.timeLeftMs,
     get connectionsAtStart() {
       return record.connectionsAtStart;
     },
     get connectionsLeft() {
-      return left;
+      return course.left;
     },
     get outcome() {
-      return outcome;
+      return course.outcome;
     },
     get isOvertaken() {
-      return isOvertaken;
+      return course.isOvertaken;
     },
     lastError: envoys.lastError,
 
@@ -252,134 +118,265 @@ export function createDrainRun(options: {
       if (record.steps.at(-1)?.phase !== phase)
         record.steps = [...record.steps, { phase, at: new Date().toISOString() }];
       record.phase = phase;
-      if (phase === 'delay') record.delayStartedAtMs ??= clock.nowMs();
+      if (phase === 'delay') record.delayStartedAtMs ??= options.clock.nowMs();
       return { ...record };
     },
-
-    failHealth: async () => {
-      if (isOver()) return;
-      await envoys.tellAll(
-        'fail its health check',
-        (admin, signal) => admin.failHealthCheck(signal),
-        isOver,
-      );
-      if (!isOver()) await lookAtStart();
-    },
-
-    delay: async () => {
-      const startMs = record.delayStartedAtMs ?? clock.nowMs();
-      const endMs = Math.min(startMs + config.checkDelayMs, record.deadlineMs);
-      let known: number | undefined;
-      let quietSinceMs = startMs;
-      while (!isOver() && clock.nowMs() < endMs) {
-        await greet();
-        const accepted = await envoys.accepted();
-        const nowMs = clock.nowMs();
-        if (accepted?.total !== known) quietSinceMs = nowMs;
-        known = accepted?.total;
-        if (config.quietPeriodMs > 0 && accepted && nowMs - quietSinceMs >= config.quietPeriodMs) {
-          log.info(
-            `no new connection for ${formatDuration(config.quietPeriodMs)}: check-delay ends early`,
-          );
-          return;
-        }
-        if (accepted) pacing.note(accepted);
-        const paceMs =
-          config.quietPeriodMs > 0
-            ? Math.max(pacing.delayMs(0), config.quietPeriodMs / 10)
-            : config.checkIntervalMs;
-        await rest(Math.min(paceMs, endMs - clock.nowMs()));
-      }
-    },
-
-    close: async () => {
-      if (isOver()) return;
-      await envoys.forgetReplaced();
-      await greet();
-      if (isOver()) return;
-      await lookAtStart();
-      if (command === 'shutdown' && ledger.decide('close') === 'cancel') {
-        outcome = 'cancelled';
-        return;
-      }
-      hasClosed = true;
-      if (quicIsLast) {
-        await closeTcpFirst({ envoys, isOver, timeLeftMs, clock, ...config });
-      } else {
-        // The failed health check of a shutdown does not ask clients of listeners with drain_type MODIFY_ONLY.
-        await envoys.tellAll('ask its clients to leave', (admin, signal) =>
-          inboundFirst ? admin.askInboundToLeave(signal) : admin.askClientsToLeave(signal),
-        );
-      }
-      if (command === 'handover') {
-        await untilUdpIsQuiet({ targets: options.targets, isOver, timeLeftMs, clock, log });
-      }
-      closing = await closeThose();
-      await rest(CLOSE_SETTLES_MS);
-    },
-
-    passHealth: async () => {
-      const endMs = clock.nowMs() + PASS_HEALTH_LIMIT_MS;
-      // Another drain may begin at any moment. It has its record before it fails the health check.
-      const isSucceeded = (): boolean => ledger.hasLater(record.number);
-      let passed = 0;
-      await envoys.tellAll(
-        'pass its health check again',
-        async (admin, signal) => {
-          await admin.passHealthCheck(signal);
-          passed += 1;
-        },
-        () => clock.nowMs() >= endMs || isSucceeded(),
-      );
-      if (isSucceeded()) {
-        await envoys.tellAll('fail its health check', (admin, signal) =>
-          admin.failHealthCheck(signal),
-        );
-        return;
-      }
-      if (passed === 0 || passed < envoys.left()) {
-        throw new Error(`Envoy does not pass its health check again: ${envoys.lastError()}`);
-      }
-    },
-
-    wait: async () => {
-      // HTTP/3 connections that are idle would keep new ones from the newer generation.
-      const byRequests = config.drainUntil === 'requests' || quicIsLast;
-      if (inboundFirst) await closeOutboundLast();
-      let calm = 0;
-      // Who led before may have got no further.
-      if (!hasClosed) closing = await closeThose(isOver);
-      hasClosed = true;
-      while (!isOver()) {
-        await greet();
-        const sample = await look();
-        if (isOver()) return;
-        if (closing === 'late') closing = await closeThose(() => true);
-        const goal = sample.kind === 'known' ? (byRequests ? sample.busy : sample.open) : Infinity;
-        calm = goal <= config.minOpenConnections ? calm + 1 : 0;
-        const isIdle = byRequests && left !== null && left > config.minOpenConnections;
-        if (calm >= (isIdle ? CALM_POLLS : 1)) {
-          lookAround(true);
-          if (isOver()) return;
-          const isAll = newcomers.length === 0 && !host.isStarting;
-          if (isAll && closing === 'done') outcome = 'drained';
-          // It takes new connections for good, so nothing is left to wait for.
-          else if (isAll && closing === 'refused') outcome = 'admin-unreachable';
-          else if (timeLeftMs() === 0)
-            outcome = closing === 'done' ? 'timeout' : 'admin-unreachable';
-          else await rest(config.checkIntervalMinMs);
-        } else if (timeLeftMs() === 0) {
-          outcome = sample.kind === 'unknown' ? 'admin-unreachable' : 'timeout';
-        } else {
-          const toGo = Number.isFinite(goal) ? goal - config.minOpenConnections : 0;
-          // Files tell of connections; whether a request has ended they don't.
-          if (sample.kind !== 'known') await restUnlessOneGoes(pacing.delayMs(toGo));
-          else if (byRequests) await rest(pacing.delayMs(toGo));
-          else await pacing.restUntilDue(toGo);
-        }
-      }
-    },
+    failHealth: () => failHealth(drain),
+    delay: () => delay(drain),
+    close: () => close(drain),
+    passHealth: () => passHealth(drain),
+    wait: () => wait(drain),
   };
+}
+
+/** What the steps of one drain work on. */
+interface Drain extends DrainRunOptions {
+  readonly course: Course;
+  readonly envoys: Envoys;
+  /** HTTP/3 can't be steered: its connections would keep new ones from the newer generation. */
+  readonly quicIsLast: boolean;
+  /** Egress stays open until no request needs it any more. */
+  readonly inboundFirst: boolean;
+  hasClosed: boolean;
+  /** One that could not be told to close its listeners, or refused, takes connections still. */
+  closing: Told;
+}
+
+function openDrain(options: DrainRunOptions): Drain {
+  const { command, targets, config, clock, log, lookAtHost, isLeader = () => true } = options;
+  const record = { ...options.record };
+  const quicIsLast = command === 'handover' && targets.some((one) => one.quicIsLast);
+  const isKnown = ({ process }: EnvoyTarget): boolean =>
+    lookAtHost === undefined || record.envoys.some((one) => sameProcess(one, process));
+  const envoys = createEnvoys({
+    // The others count as come meanwhile: no one may have told them yet.
+    targets: targets.filter(isKnown),
+    rule: { ...config, ...(quicIsLast ? { drainUntil: 'requests' } : {}) },
+    deadlineMs: record.deadlineMs,
+    clock,
+    log,
+    counters: options.counters,
+    isLeader,
+  });
+  return {
+    ...options,
+    course: createCourse({ ...options, record, envoys, isLeader, lookAtHost }),
+    envoys,
+    quicIsLast,
+    inboundFirst: command === 'shutdown' && config.drainListeners === 'inbound',
+    hasClosed: false,
+    closing: 'done',
+  };
+}
+
+async function failHealth({ course, envoys }: Drain): Promise<void> {
+  if (course.isOver()) return;
+  await envoys.tellAll(
+    'fail its health check',
+    (admin, signal) => admin.failHealthCheck(signal),
+    course.isOver,
+  );
+  if (!course.isOver()) await lookAtStart(course);
+}
+
+async function delay(drain: Drain): Promise<void> {
+  const { course, envoys, config, clock, log } = drain;
+  const { record, pacing } = course;
+  const startMs = record.delayStartedAtMs ?? clock.nowMs();
+  const endMs = Math.min(startMs + config.checkDelayMs, record.deadlineMs);
+  let known: number | undefined;
+  let quietSinceMs = startMs;
+  while (!course.isOver() && clock.nowMs() < endMs) {
+    await greet(drain);
+    const accepted = await envoys.accepted();
+    const nowMs = clock.nowMs();
+    if (accepted?.total !== known) quietSinceMs = nowMs;
+    known = accepted?.total;
+    if (config.quietPeriodMs > 0 && accepted && nowMs - quietSinceMs >= config.quietPeriodMs) {
+      log.info(
+        `no new connection for ${formatDuration(config.quietPeriodMs)}: check-delay ends early`,
+      );
+      return;
+    }
+    if (accepted) pacing.note(accepted);
+    const paceMs =
+      config.quietPeriodMs > 0
+        ? Math.max(pacing.delayMs(0), config.quietPeriodMs / 10)
+        : config.checkIntervalMs;
+    await course.rest(Math.min(paceMs, endMs - clock.nowMs()));
+  }
+}
+
+async function close(drain: Drain): Promise<void> {
+  const { command, course, envoys, config, clock, log, targets } = drain;
+  const { isOver, timeLeftMs } = course;
+  if (isOver()) return;
+  await envoys.forgetReplaced();
+  await greet(drain);
+  if (isOver()) return;
+  await lookAtStart(course);
+  if (command === 'shutdown' && drain.ledger.decide('close') === 'cancel') {
+    course.outcome = 'cancelled';
+    return;
+  }
+  drain.hasClosed = true;
+  if (drain.quicIsLast) {
+    await closeTcpFirst({ envoys, isOver, timeLeftMs, clock, ...config });
+  } else {
+    // The failed health check of a shutdown does not ask clients of listeners with drain_type MODIFY_ONLY.
+    await envoys.tellAll('ask its clients to leave', (admin, signal) =>
+      drain.inboundFirst ? admin.askInboundToLeave(signal) : admin.askClientsToLeave(signal),
+    );
+  }
+  if (command === 'handover') {
+    await untilUdpIsQuiet({ targets, isOver, timeLeftMs, clock, log });
+  }
+  drain.closing = await closeThose(drain);
+  await course.rest(CLOSE_SETTLES_MS);
+}
+
+async function wait(drain: Drain): Promise<void> {
+  const { course, config } = drain;
+  const { isOver, pacing, rest } = course;
+  // HTTP/3 connections that are idle would keep new ones from the newer generation.
+  const byRequests = config.drainUntil === 'requests' || drain.quicIsLast;
+  if (drain.inboundFirst) await closeOutboundLast(drain);
+  let calm = 0;
+  // Who led before may have got no further.
+  if (!drain.hasClosed) drain.closing = await closeThose(drain, isOver);
+  drain.hasClosed = true;
+  while (!isOver()) {
+    await greet(drain);
+    const sample = await course.look();
+    if (isOver()) return;
+    if (drain.closing === 'late') drain.closing = await closeThose(drain, () => true);
+    const goal = sample.kind === 'known' ? (byRequests ? sample.busy : sample.open) : Infinity;
+    calm = goal <= config.minOpenConnections ? calm + 1 : 0;
+    const isIdle = byRequests && course.left !== null && course.left > config.minOpenConnections;
+    if (calm >= (isIdle ? CALM_POLLS : 1)) {
+      course.lookAround();
+      if (isOver()) return;
+      course.outcome = outcomeOfCalm(drain);
+      if (!course.outcome) await rest(config.checkIntervalMinMs);
+    } else if (course.timeLeftMs() === 0) {
+      course.outcome = sample.kind === 'unknown' ? 'admin-unreachable' : 'timeout';
+    } else {
+      const toGo = Number.isFinite(goal) ? goal - config.minOpenConnections : 0;
+      // Files tell of connections; whether a request has ended they don't.
+      if (sample.kind !== 'known') await restUnlessOneGoes(drain, pacing.delayMs(toGo));
+      else if (byRequests) await rest(pacing.delayMs(toGo));
+      else await pacing.restUntilDue(toGo);
+    }
+  }
+}
+
+/** Until the next try, or until an Envoy is gone: it may have been the one that did not answer. */
+async function restUnlessOneGoes(drain: Drain, ms: number): Promise<void> {
+  const { course, envoys, config, clock } = drain;
+  const before = envoys.left();
+  const endMs = clock.nowMs() + Math.min(ms, course.timeLeftMs());
+  while (!course.isOver() && envoys.left() === before && clock.nowMs() < endMs) {
+    await course.rest(Math.min(config.checkIntervalMinMs, endMs - clock.nowMs()));
+  }
+}
+
+/** Few enough connections are left; undefined: that is not the end yet. */
+function outcomeOfCalm({ course, closing }: Drain): DrainOutcome | undefined {
+  if (course.isComplete() && closing === 'done') return 'drained';
+  // It takes new connections for good, so nothing is left to wait for.
+  if (course.isComplete() && closing === 'refused') return 'admin-unreachable';
+  if (course.timeLeftMs() > 0) return undefined;
+  return closing === 'done' ? 'timeout' : 'admin-unreachable';
+}
+
+async function passHealth({ course, envoys, ledger, clock }: Drain): Promise<void> {
+  const endMs = clock.nowMs() + PASS_HEALTH_LIMIT_MS;
+  // Another drain may begin at any moment. It has its record before it fails the health check.
+  const isSucceeded = (): boolean => ledger.hasLater(course.record.number);
+  let passed = 0;
+  await envoys.tellAll(
+    'pass its health check again',
+    async (admin, signal) => {
+      await admin.passHealthCheck(signal);
+      passed += 1;
+    },
+    () => clock.nowMs() >= endMs || isSucceeded(),
+  );
+  if (isSucceeded()) {
+    await envoys.tellAll('fail its health check', (admin, signal) => admin.failHealthCheck(signal));
+    return;
+  }
+  if (passed === 0 || passed < envoys.left()) {
+    throw new Error(`Envoy does not pass its health check again: ${envoys.lastError()}`);
+  }
+}
+
+async function lookAtStart(course: Course): Promise<void> {
+  const { record } = course;
+  if (record.connectionsAtStart !== null || course.timeLeftMs() === 0) return;
+  await course.look();
+  record.connectionsAtStart = course.left;
+}
+
+/** Brings those that came meanwhile to where the drain is. */
+async function greet(drain: Drain): Promise<void> {
+  const { course, envoys, log } = drain;
+  const { record, isOver } = course;
+  const fresh = course.takeNewcomers();
+  if (fresh.length === 0 || isOver()) return;
+  const known = fresh.flatMap(({ process }) => process ?? []);
+  record.envoys = [...record.envoys, ...known];
+  drain.onChange?.({ ...record });
+  log.info(`${fresh.map(({ name }) => name).join(', ')} came up meanwhile: draining it too`);
+  await envoys.tellAll(
+    'fail its health check',
+    (admin, signal) => admin.failHealthCheck(signal),
+    isOver,
+    fresh,
+  );
+  if (!drain.hasClosed || isOver()) return;
+  drain.closing = worstOf([drain.closing, await closeThose(drain, isOver, fresh)]);
+  await course.rest(CLOSE_SETTLES_MS);
+}
+
+function closeThose(
+  { envoys, inboundFirst }: Drain,
+  over?: () => boolean,
+  only?: readonly EnvoyTarget[],
+): Promise<Told> {
+  return envoys.tellAll(
+    'close its listeners',
+    (admin, signal) =>
+      unlessClosed(
+        admin,
+        signal,
+        (inboundFirst ? admin.closeInbound : admin.closeListeners)(signal),
+      ),
+    over,
+    only,
+  );
+}
+
+/** Egress stays open until no request needs it any more. Idempotent: a process that takes over does it again. */
+async function closeOutboundLast(drain: Drain): Promise<void> {
+  const { course, envoys, config } = drain;
+  const { isOver, pacing } = course;
+  while (!isOver() && course.timeLeftMs() > 0) {
+    const sample = await course.look();
+    const open = await envoys.openInbound();
+    const { busy, open: all } = sample.kind === 'known' ? sample : UNKNOWN;
+    const goal = config.drainUntil === 'requests' ? busy : (open ?? all);
+    if (goal <= config.minOpenConnections) break;
+    await course.rest(pacing.delayMs(Number.isFinite(goal) ? goal : 0));
+  }
+  if (isOver()) return;
+  await envoys.tellAll('ask its clients to leave', (admin, signal) =>
+    admin.askClientsToLeave(signal),
+  );
+  drain.closing = await envoys.tellAll('close its listeners', (admin, signal) =>
+    unlessClosed(admin, signal, admin.closeListeners(signal)),
+  );
+  await course.rest(CLOSE_SETTLES_MS);
 }
 
 /** One that refuses may have closed its listeners before: by another leader, or another program. */
