@@ -52,8 +52,7 @@ export interface HostDrain {
 /** How long a runner that holds the host out of service may take to bring up an Envoy after a resume. */
 const COMES_BACK_LIMIT_MS = 20_000;
 
-/** Creates the host's drain. */
-export function createHostDrain(options: {
+interface HostDrainOptions {
   locator: EnvoyLocator;
   config: DrainConfig;
   host: DrainLifecycle;
@@ -64,26 +63,14 @@ export function createHostDrain(options: {
   /** Called when this process has started or joined a drain; not again for callers that join it here. */
   onDrain?: () => void;
   clock?: Clock;
-}): HostDrain {
-  const { locator, onDrain, ...rest } = options;
-  const { clock = systemClock, log } = options;
-  let last: Last | undefined;
-  const locate = shareInFlight(() => locator.locate());
+}
 
-  const drainerFor = (found: Located | NoEnvoy, startedBy?: DrainOrigin): Drainer => {
-    if (last && isStill(last, found)) return last.drainer;
-    const drainer = createDrainer({
-      ...rest,
-      command: 'shutdown',
-      targets: 'targets' in found ? found.targets : [],
-      ledger: found.ledger,
-      now: found.now,
-      ...('applies' in found ? { applies: found.applies } : {}),
-      startedBy,
-    });
-    last = { found, drainer };
-    return drainer;
-  };
+/** Creates the host's drain. */
+export function createHostDrain(options: HostDrainOptions): HostDrain {
+  const { locator, onDrain, ...rest } = options;
+  const { log } = options;
+  const own = createOwnDrain(rest);
+  const locate = shareInFlight(() => locator.locate());
   /** Undefined: there is no Envoy, and no one could be told. */
   const locateHost = async (): Promise<Located | NoEnvoy | undefined> =>
     (await locate()) ?? locator.whenNone?.();
@@ -96,23 +83,10 @@ export function createHostDrain(options: {
   };
   const drain = async (startedBy?: DrainOrigin): Promise<DrainResult> => {
     const found = await locateHost();
-    const drainer = found ? drainerFor(found, startedBy) : last?.drainer;
+    const drainer = found ? own.drainerFor(found, startedBy) : own.drainer();
     if (drainer) return begin(drainer);
     log.info('there is no Envoy: nothing to drain');
     return nothingToDrain();
-  };
-  /** Without an Envoy nothing can be told to pass: the runner that holds the host out brings one up. */
-  const bringBack = async (): Promise<ResumeResult> => {
-    const { ledger, covers } = locator.whenNone?.() ?? {};
-    const record = ledger?.read();
-    if (!ledger || !record || !covers?.(record) || !isHolding(record)) return noEnvoy();
-    if (!ledger.release())
-      return { kind: 'unreachable', reason: 'the drain record can’t be written' };
-    const isLive = async (): Promise<true | undefined> =>
-      (await locate())?.generation?.ready === true ? true : undefined;
-    const times = { everyMs: 100, limitMs: COMES_BACK_LIMIT_MS };
-    if (await until(isLive, times, clock)) return { kind: 'resumed', drain: null };
-    return noEnvoy();
   };
 
   return {
@@ -124,7 +98,7 @@ export function createHostDrain(options: {
       for (;;) {
         const found = await locateHost();
         if (!found) return drain(startedBy);
-        const drainer = drainerFor(found, startedBy);
+        const drainer = own.drainerFor(found, startedBy);
         const result = begin(drainer);
         const isFinal = drainer.makeFinal();
         const { outcome } = await result;
@@ -133,51 +107,114 @@ export function createHostDrain(options: {
     },
     resume: async () => {
       const located = await locate();
-      return located ? drainerFor(located).resume() : bringBack();
+      return located
+        ? own.drainerFor(located).resume()
+        : bringBack(locator.whenNone?.(), { ...rest, locate });
     },
     state: (located) => {
       const found = located ?? locator.whenNone?.();
-      if (last && found && !isStill(last, found) && last.drainer.state().kind !== 'draining') {
-        last = undefined;
-      }
-      const own = last?.drainer.state() ?? { kind: 'idle' };
-      const isOurs = own.kind !== 'idle' && !isCancelled(own);
-      if (isOurs && (!found || !last || isStill(last, found))) return own;
-      const record = found?.ledger.read();
-      if (!found || !record || record.isReleased) return { kind: 'idle' };
-      const isHosts = located ? located.applies(record) : found.covers(record) && isHolding(record);
-      return isHosts ? stateOf(record) : { kind: 'idle' };
+      return own.state(found) ?? recordedState(found, located);
     },
-    isUnderWay: (located) => {
-      if (last?.drainer.state().kind === 'draining') return true;
-      const record = located?.ledger.read();
-      return (
-        record !== undefined &&
-        !record.result &&
-        located?.applies(record) === true &&
-        conditionOf(record.leader) === 'running'
-      );
-    },
+    isUnderWay: (located) =>
+      own.drainer()?.state().kind === 'draining' || (located !== undefined && isLed(located)),
     resumeAbandoned: async () => {
       const found = await locateHost();
       const record = found?.ledger.read();
       if (!found || !record || record.result || conditionOf(record.leader) === 'running') return;
       if (!found.covers(record)) return;
       log.warn(`continuing the drain of ${record.startedAt}: its leader is gone`);
-      void begin(drainerFor(found));
+      void begin(own.drainerFor(found));
     },
     recordLate: (located) => {
       const found = located ?? locator.whenNone?.();
-      if (last && found && isStill(last, found)) last.drainer.recordLate();
+      if (found && own.isOf(found)) own.drainer()?.recordLate();
     },
-    current: () => last?.drainer.current(),
+    current: () => own.drainer()?.current(),
   };
 }
 
 /** The drain that this process has begun or joined last. */
+interface OwnDrain {
+  drainer(): Drainer | undefined;
+  /** Unless it is the drain of the host as found, it is a new one from now on. */
+  drainerFor(found: Located | NoEnvoy, startedBy?: DrainOrigin): Drainer;
+  /** Whether it is the drain of the host as found. */
+  isOf(found: Located | NoEnvoy): boolean;
+  /** Its state, where that is what the host is in; undefined: the records say more. */
+  state(found: Located | NoEnvoy | undefined): DrainState | undefined;
+}
+
+function createOwnDrain(options: Omit<HostDrainOptions, 'locator' | 'onDrain'>): OwnDrain {
+  let last: Last | undefined;
+  const isOf = (found: Located | NoEnvoy): boolean => last !== undefined && isStill(last, found);
+  return {
+    isOf,
+    drainer: () => last?.drainer,
+    drainerFor: (found, startedBy) => {
+      if (last && isOf(found)) return last.drainer;
+      const drainer = createDrainer({
+        ...options,
+        command: 'shutdown',
+        targets: 'targets' in found ? found.targets : [],
+        ledger: found.ledger,
+        now: found.now,
+        ...('applies' in found ? { applies: found.applies } : {}),
+        startedBy,
+      });
+      last = { found, drainer };
+      return drainer;
+    },
+    state: (found) => {
+      const state = last?.drainer.state();
+      if (found && !isOf(found) && state?.kind !== 'draining') last = undefined;
+      if (!last || !state || state.kind === 'idle' || isCancelled(state)) return undefined;
+      return !found || isOf(found) ? state : undefined;
+    },
+  };
+}
+
 interface Last {
   found: Located | NoEnvoy;
   drainer: Drainer;
+}
+
+/** Without an Envoy nothing can be told to pass: the runner that holds the host out brings one up. */
+async function bringBack(
+  none: NoEnvoy | undefined,
+  { locate, clock = systemClock }: { locate: EnvoyLocator['locate']; clock?: Clock },
+): Promise<ResumeResult> {
+  const record = none?.ledger.read();
+  if (!none || !record || !none.covers(record) || !isHolding(record)) return noEnvoy();
+  if (!none.ledger.release()) {
+    return { kind: 'unreachable', reason: 'the drain record can’t be written' };
+  }
+  const isLive = async (): Promise<true | undefined> =>
+    (await locate())?.generation?.ready === true ? true : undefined;
+  const times = { everyMs: 100, limitMs: COMES_BACK_LIMIT_MS };
+  if (await until(isLive, times, clock)) return { kind: 'resumed', drain: null };
+  return noEnvoy();
+}
+
+/** What the records say of the host as found. */
+function recordedState(
+  found: Located | NoEnvoy | undefined,
+  located: Located | undefined,
+): DrainState {
+  const record = found?.ledger.read();
+  if (!found || !record || record.isReleased) return { kind: 'idle' };
+  const isHosts = located ? located.applies(record) : found.covers(record) && isHolding(record);
+  return isHosts ? stateOf(record) : { kind: 'idle' };
+}
+
+/** Whether another process leads a drain of it. */
+function isLed({ ledger, applies }: Located): boolean {
+  const record = ledger.read();
+  return (
+    record !== undefined &&
+    !record.result &&
+    applies(record) &&
+    conditionOf(record.leader) === 'running'
+  );
 }
 
 /** Whether it is the drain of the host as it is now. */
