@@ -7,7 +7,7 @@ import { envoyArguments } from '../envoy/arguments.js';
 import { isEnvoy, notAnEnvoy } from '../envoy/bootstrap.js';
 import { notRedeployable, planHandover } from '../envoy/handover.js';
 import { launchOf } from '../envoy/launch.js';
-import { createOutputPipes } from '../envoy/output.js';
+import { createOutputPipes, type OutputPipes } from '../envoy/output.js';
 import {
   behindWrapper,
   describeExit,
@@ -29,6 +29,7 @@ import { ownIdentity } from '../host/process-identity.js';
 import { keepSocketPaths, recoverSocketPaths } from '../host/socket-paths.js';
 import type { Log } from '../log.js';
 import { ownSupervisor } from '../pm2/supervisor.js';
+import type { Prepared } from '../steering/prepare.js';
 import type { Steering } from '../steering/steering.js';
 import type { HostHold } from './drain-meanwhile.js';
 import { endAbandoned, generationInService, prepareProof } from './proof.js';
@@ -108,42 +109,28 @@ export async function startGeneration(
   }
 }
 
-async function launch(
-  options: {
-    binary: string;
-    config: Config;
-    generations: Generations;
-    liveLimitMs: number;
-    steering?: Steering;
-    log: Log;
-    clock: Clock;
-    slot: GenerationSlot;
-    before: Generation | undefined;
-    bootstrapAdmin: BootstrapAdmin | undefined;
-    hold?: HostHold;
-  },
-  signal: AbortSignal,
-): Promise<RunningGeneration> {
+interface Launch {
+  binary: string;
+  config: Config;
+  generations: Generations;
+  liveLimitMs: number;
+  steering?: Steering;
+  log: Log;
+  clock: Clock;
+  slot: GenerationSlot;
+  before: Generation | undefined;
+  bootstrapAdmin: BootstrapAdmin | undefined;
+  hold?: HostHold;
+}
+
+async function launch(options: Launch, signal: AbortSignal): Promise<RunningGeneration> {
   const { binary, config, generations, steering, log, slot, before, bootstrapAdmin, clock } =
     options;
   keepBootstrap(config.envoyConfig, slot, log);
   const proof = await prepareProof(before, { log, clock });
   const prepared = await steering?.prepare(slot, { bootstrap: config.envoyConfig, binary });
   const pipes = createOutputPipes(slot.directory, log);
-  const args = envoyArguments({
-    bootstrap: prepared?.bootstrap ?? config.envoyConfig,
-    adminSocket: slot.adminSocket,
-    admin: bootstrapAdmin,
-    drainTimeMs: config.envoyDrainTimeMs,
-    args: config.envoyArgs,
-    overrides: prepared?.overrides,
-  });
-  const [command = binary, ...words] = [...(prepared?.launcher ?? []), binary, ...args];
-  const started = await startEnvoy(command, words, pipes.stdio)
-    .catch(async (error: unknown) => {
-      throw (await isEnvoy(binary)) ? error : notAnEnvoy(binary);
-    })
-    .finally(pipes.closeChildEnds);
+  const started = await startPrepared(options, prepared, pipes);
   // Until it serves, it is the one to go when memory runs out.
   const isLikeOthers = endFirst(started.identity.pid);
   const killsBefore = outOfMemoryKills();
@@ -188,24 +175,56 @@ async function launch(
       await terminateEnvoy(started.identity, started.identity.pid);
       throw error;
     }
-    log.info(`generation ${slot.number} has opened its listeners: it is drained before it ends`);
-    const version = await admin.serverInfo().then(
-      (info) => info.version,
-      () => 'unknown',
-    );
-    const envoy = behindWrapper(started, slot.adminSocket);
-    const accepting = { ...generation, envoy: envoy.identity, version, ready: true };
-    try {
-      writeDown(accepting, generations);
-    } catch (fault) {
-      log.warn(messageOf(fault));
-    }
+    const accepting = await keepAccepting(generation, { started, admin, generations, log });
     isLikeOthers();
-    return { generation: accepting, envoy };
+    return accepting;
   } finally {
     admin.close();
     asked.close();
   }
+}
+
+async function startPrepared(
+  { binary, config, slot, bootstrapAdmin }: Launch,
+  prepared: Prepared | undefined,
+  pipes: OutputPipes,
+): Promise<EnvoyProcess> {
+  const args = envoyArguments({
+    bootstrap: prepared?.bootstrap ?? config.envoyConfig,
+    adminSocket: slot.adminSocket,
+    admin: bootstrapAdmin,
+    drainTimeMs: config.envoyDrainTimeMs,
+    args: config.envoyArgs,
+    overrides: prepared?.overrides,
+  });
+  const [command = binary, ...words] = [...(prepared?.launcher ?? []), binary, ...args];
+  return startEnvoy(command, words, pipes.stdio)
+    .catch(async (error: unknown) => {
+      throw (await isEnvoy(binary)) ? error : notAnEnvoy(binary);
+    })
+    .finally(pipes.closeChildEnds);
+}
+
+/** One that is stopped before anyone has seen it LIVE, and may have accepted something. */
+async function keepAccepting(
+  generation: Generation,
+  from: { started: EnvoyProcess; admin: AdminClient; generations: Generations; log: Log },
+): Promise<RunningGeneration> {
+  const { started, admin, generations, log } = from;
+  const { number, adminSocket } = generation;
+  log.info(`generation ${number} has opened its listeners: it is drained before it ends`);
+  const version = await admin.serverInfo().then(
+    (info) => info.version,
+    () => 'unknown',
+  );
+  const envoy = behindWrapper(started, adminSocket);
+  const accepting = { ...generation, envoy: envoy.identity, version, ready: true };
+  try {
+    writeDown(accepting, generations);
+  } catch (fault) {
+    log.warn(messageOf(fault));
+  }
+  return { generation: accepting, envoy };
 }
 
 /** No one would find an Envoy that is not recorded. */
