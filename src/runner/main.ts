@@ -1,7 +1,7 @@
 import cluster from 'node:cluster';
 import { systemClock } from '../clock.js';
 import { formatDuration } from '../config/duration.js';
-import { createHostDrain, type HostDrain } from '../drain/host-drain.js';
+import { createHostDrain } from '../drain/host-drain.js';
 import { createEnvoyLocator, hostRecords } from '../drain/locate.js';
 import type { DrainRecord } from '../drain/record.js';
 import { pruneRecords } from '../drain/record-files.js';
@@ -64,13 +64,64 @@ async function runOrEnd(app: App): Promise<void> {
 }
 
 async function run(app: App): Promise<void> {
-  const { config, log, channel, exit } = app;
+  const { log, channel, exit } = app;
   // Without it a cluster worker exits as soon as the daemon is gone, and Envoy with it undrained.
   if (cluster.worker) cluster.worker.exitedAfterDisconnect = true;
   if (isLeftOver(process.env['pm_id'])) {
     log.warn('a reload replaces this runner, which has ended: there is nothing to start again');
     await exit(EXIT.stoppedBeforeLive);
   }
+  const runner = await openRunner(app);
+  app.survivesFaults = () => runner.isStopping;
+  const bringing = bringUpOrHold(runner);
+  const stop = (reason: string, signalledAtMs = Date.now()): Promise<void> =>
+    stopRunner(runner, bringing, { reason, signalledAtMs });
+  onStop((reason, atMs) => void stop(reason, atMs));
+  onReopenLogs(() => void reopenLogs(runner.generations, log));
+  const hasPm2Ended = watchDaemonEnd();
+  channel.onDisconnect(() => {
+    // It tells its apps to stop first, but not one that it has started meanwhile.
+    if (hasPm2Ended()) return void stop('pm2 has ended');
+    runner.hasLostPm2 = true;
+    // Nothing is served yet, and no one would watch over it.
+    runner.starting.abort();
+  });
+
+  const running = await bringing;
+  if (!running || runner.isStopping) return;
+  watchRunning(runner, running);
+  const markOrphaned = (): void =>
+    leaveToSuccessor(runner, running, () => void stop('a newer generation serves'));
+  if (runner.hasLostPm2) markOrphaned();
+  else channel.onDisconnect(markOrphaned);
+  await putInService(runner, running);
+}
+
+/** One runner, from its start to its end. */
+interface Runner {
+  readonly app: App;
+  readonly runDir: string;
+  readonly generations: Generations;
+  readonly steering: Steering;
+  readonly host: PluginHost;
+  readonly hold: HostHold;
+  readonly context: StopContext;
+  /** Why it can't start a generation of its own. */
+  readonly problem: unknown;
+  /** Aborts when no generation is to be started any more. */
+  readonly starting: AbortController;
+  /** Aborts when it is told to stop. */
+  readonly stopping: AbortController;
+  isReady: boolean;
+  isStopping: boolean;
+  hasLostPm2: boolean;
+  /** What told it to stop. */
+  stoppedBy: { detail?: string };
+  relay: AdminRelay | undefined;
+}
+
+async function openRunner(app: App): Promise<Runner> {
+  const { config, log } = app;
   const runDir = prepareRunDir(config.runDir);
   const generations = openGenerations(runDir);
   refuseStrangers(generations, runDir);
@@ -79,78 +130,60 @@ async function run(app: App): Promise<void> {
   const namesProblem = namesMeet(bringTogether(runDir, log));
   // A plugin that can't be loaded stops a new generation, but not the drain of the one in service.
   const { host, pluginError } = await createHostOrBareOne(config, log);
-  let relay: AdminRelay | undefined;
-  let stoppedBy = {};
-  const context: StopContext = {
-    ...createStopContext(app, { runDir, generations, host }),
-    stoppedBy: () => stoppedBy,
-    leaveRelay: async () => relay?.close(),
-  };
-  const starting = new AbortController();
-  const stopping = new AbortController();
-  const hold = openHold(runDir, generations);
-  let isReady = false;
-  let isStopping = false;
-  let hasLostPm2 = false;
-  app.survivesFaults = () => isStopping;
-
-  const sayReady = (): void => {
-    isReady = true;
-    channel.sayReady();
-  };
-  const problem = app.configError ?? namesProblem ?? pluginError;
-  const bringing = bringUpOrHold(app, {
-    bring: (signal) => bringUp(app, { problem, generations, hold, runDir, steering, signal }),
-    adopt: async (error) => {
-      // Without pm2 no one would signal this runner either: the old one does no worse.
-      const adopted = hasLostPm2
-        ? undefined
-        : await adoptGeneration({ generations, hold, log }, error);
-      if (!adopted) {
-        if (!starting.signal.aborted) noteFailedStart(runDir, error);
-        throw error;
-      }
-      await steering.adopt(adopted.generation);
-      // `pm2 reload` then ends with an error: the instance that it waits for is not there any more.
-      await context.ownApp.removeReplaced();
-      return adopted;
+  const runner: Runner = {
+    ...{ app, runDir, generations, steering, host },
+    hold: openHold(runDir, generations),
+    context: {
+      ...createStopContext(app, { runDir, generations, host }),
+      stoppedBy: () => runner.stoppedBy,
+      leaveRelay: async () => runner.relay?.close(),
     },
-    ...{ generations, hold, sayReady, hostDrain: context.hostDrain },
-    signals: { starting: starting.signal, stopping: stopping.signal },
-  });
-  const stop = async (reason: string, signalledAtMs = Date.now()): Promise<void> => {
-    // Signalled again: never 'hurry up'. pm2-runtime repeats SIGINT after 8.8 s by itself.
-    if (isStopping) return;
-    isStopping = true;
-    log.info(`${reason}: stopping`);
-    stoppedBy = { detail: reason };
-    starting.abort();
-    stopping.abort();
-    const [running, intent] = await Promise.all([
-      bringing.catch(() => undefined),
-      context.ownApp.stopIntent(signalledAtMs),
-    ]);
-    await stopGeneration(running?.generation, intent, context);
-    // pm2 forgets that it was stopping an app that ends before it was ready: 75 tells it not to restart.
-    await exit(isReady ? EXIT.done : EXIT.stoppedBeforeLive);
+    problem: app.configError ?? namesProblem ?? pluginError,
+    starting: new AbortController(),
+    stopping: new AbortController(),
+    isReady: false,
+    isStopping: false,
+    hasLostPm2: false,
+    stoppedBy: {},
+    relay: undefined,
   };
-  onStop((reason, atMs) => void stop(reason, atMs));
-  onReopenLogs(() => void reopenLogs(generations, log));
-  const hasPm2Ended = watchDaemonEnd();
-  channel.onDisconnect(() => {
-    // It tells its apps to stop first, but not one that it has started meanwhile.
-    if (hasPm2Ended()) return void stop('pm2 has ended');
-    hasLostPm2 = true;
-    // Nothing is served yet, and no one would watch over it.
-    starting.abort();
-  });
+  return runner;
+}
 
-  const running = await bringing;
-  if (!running || isStopping) return;
+function sayReady(runner: Runner): void {
+  runner.isReady = true;
+  runner.app.channel.sayReady();
+}
+
+async function stopRunner(
+  runner: Runner,
+  bringing: Promise<RunningGeneration | undefined>,
+  { reason, signalledAtMs }: { reason: string; signalledAtMs: number },
+): Promise<void> {
+  const { app, context, starting, stopping } = runner;
+  // Signalled again: never 'hurry up'. pm2-runtime repeats SIGINT after 8.8 s by itself.
+  if (runner.isStopping) return;
+  runner.isStopping = true;
+  app.log.info(`${reason}: stopping`);
+  runner.stoppedBy = { detail: reason };
+  starting.abort();
+  stopping.abort();
+  const [running, intent] = await Promise.all([
+    bringing.catch(() => undefined),
+    context.ownApp.stopIntent(signalledAtMs),
+  ]);
+  await stopGeneration(running?.generation, intent, context);
+  // pm2 forgets that it was stopping an app that ends before it was ready: 75 tells it not to restart.
+  await app.exit(runner.isReady ? EXIT.done : EXIT.stoppedBeforeLive);
+}
+
+/** Ends the runner when its Envoy ends, and an Envoy that hangs, if configured. */
+function watchRunning(runner: Runner, { generation, envoy }: RunningGeneration): void {
+  const { config, log, exit } = runner.app;
   const killsBefore = outOfMemoryKills();
-  void running.envoy.exited.then(async (ended) => {
-    if (isStopping) return;
-    const { number } = running.generation;
+  void envoy.exited.then(async (ended) => {
+    if (runner.isStopping) return;
+    const { number } = generation;
     const why = outOfMemorySince(killsBefore);
     log.error(
       ended.serves
@@ -159,77 +192,78 @@ async function run(app: App): Promise<void> {
     );
     await exit(EXIT.unexpected);
   });
-  const watched = { generation: running.generation, afterMs: config.envoyStuckAfterMs };
-  const isDraining = (): boolean => hold.drain() !== undefined;
+  const watched = { generation, afterMs: config.envoyStuckAfterMs };
+  const isDraining = (): boolean => runner.hold.drain() !== undefined;
   const onStuck = (silentForMs: number): void => {
     log.error(
       `Envoy has not answered for ${formatDuration(silentForMs)} (envoy-stuck-after): ending it`,
     );
-    signalProcess(running.envoy.identity, 'SIGKILL');
+    signalProcess(envoy.identity, 'SIGKILL');
   };
-  void watchStuck({ ...watched, isDraining, onStuck }, stopping.signal);
-  const markOrphaned = (): void => {
-    if (isStopping) return;
-    log.warn('pm2 is gone: Envoy keeps serving until the next runner takes over from it');
-    try {
-      generations.write({ ...running.generation, orphaned: true });
-    } catch (error) {
-      log.warn(`that can't be recorded: ${messageOf(error)}`);
-    }
-    const watch = setInterval(() => {
-      if (successorsOf(running.generation, generations).some(({ ready }) => ready)) {
-        clearInterval(watch);
-        void stop('a newer generation serves');
-      }
-    }, SUCCESSOR_WATCH_MS);
-  };
-  if (hasLostPm2) markOrphaned();
-  else channel.onDisconnect(markOrphaned);
-  relay = await relayAdmin(running.generation.admin, () => generations.newest()?.adminSocket, log);
+  void watchStuck({ ...watched, isDraining, onStuck }, runner.stopping.signal);
+}
+
+/** Once pm2 is gone: records that the generation is an orphan, and waits for a newer one that serves. */
+function leaveToSuccessor(
+  { app: { log }, generations, isStopping }: Runner,
+  { generation }: RunningGeneration,
+  onSuccessor: () => void,
+): void {
   if (isStopping) return;
+  log.warn('pm2 is gone: Envoy keeps serving until the next runner takes over from it');
+  try {
+    generations.write({ ...generation, orphaned: true });
+  } catch (error) {
+    log.warn(`that can't be recorded: ${messageOf(error)}`);
+  }
+  const watch = setInterval(() => {
+    if (successorsOf(generation, generations).some(({ ready }) => ready)) {
+      clearInterval(watch);
+      onSuccessor();
+    }
+  }, SUCCESSOR_WATCH_MS);
+}
+
+/** Relays its admin address, tells pm2 that it is ready, and takes over from older generations. */
+async function putInService(runner: Runner, running: RunningGeneration): Promise<void> {
+  const { generations, hold, context, host, runDir, stopping } = runner;
+  const { log, channel } = runner.app;
+  const { generation } = running;
+  runner.relay = await relayAdmin(generation.admin, () => generations.newest()?.adminSocket, log);
+  if (runner.isStopping) return;
   const drain = hold.drain();
   if (drain && !drain.result) {
-    log.warn(`generation ${running.generation.number} is drained with the host`);
+    log.warn(`generation ${generation.number} is drained with the host`);
   }
   // It is over only once this generation is drained too; who began it is who keeps the host out.
   if (drain) void context.hostDrain.drain(drain.startedBy ?? undefined);
   forgetFailedStart(runDir);
-  sayReady();
+  sayReady(runner);
   channel.showMemoryOf(running.envoy.identity.pid);
-  const { version = 'unknown', number: generation } = running.generation;
-  channel.showMetrics({ 'envoy version': version, generation });
-  const isInService = !drain && !running.generation.failedReload;
+  const { version = 'unknown', number } = generation;
+  channel.showMetrics({ 'envoy version': version, generation: number });
+  const isInService = !drain && !generation.failedReload;
   if (isInService) void host.run('start', { goesOn: true });
-  await takeOverFromOlder(running.generation, context, stopping.signal);
+  await takeOverFromOlder(generation, context, stopping.signal);
 }
 
 /**
  * Starts a generation; leaves a drained host as it is, until a start is requested. Undefined: this
  * runner is told to stop.
  */
-async function bringUpOrHold(
-  { log }: App,
-  parts: {
-    bring: (signal: AbortSignal) => Promise<RunningGeneration>;
-    adopt: (reason: unknown) => Promise<RunningGeneration>;
-    generations: Generations;
-    hold: HostHold;
-    hostDrain: HostDrain;
-    sayReady: () => void;
-    signals: { starting: AbortSignal; stopping: AbortSignal };
-  },
-): Promise<RunningGeneration | undefined> {
-  const { bring, adopt, generations, hold, hostDrain, sayReady, signals } = parts;
+async function bringUpOrHold(runner: Runner): Promise<RunningGeneration | undefined> {
+  const { generations, hold, context, starting, stopping } = runner;
+  const { log } = runner.app;
   for (;;) {
     const drain = hold.drain();
     if (!drain) {
       const held = new AbortController();
       const watch = setInterval(() => hold.drain() && held.abort(), HOLD_WATCH_MS);
       try {
-        return await bring(AbortSignal.any([signals.starting, held.signal]));
+        return await bringUp(runner, AbortSignal.any([starting.signal, held.signal]));
       } catch (error) {
-        if (signals.stopping.aborted) return undefined;
-        if (!held.signal.aborted || signals.starting.aborted) return await adopt(error);
+        if (stopping.signal.aborted) return undefined;
+        if (!held.signal.aborted || starting.signal.aborted) return await adopt(runner, error);
         continue;
       } finally {
         clearInterval(watch);
@@ -238,15 +272,33 @@ async function bringUpOrHold(
     log.warn(`the host is ${describeHeld(drain)}`);
     const adopted = adoptDrained({ generations, log });
     if (adopted) return adopted;
-    sayReady();
+    sayReady(runner);
     // Its leader may have gone with Envoy.
-    if (!drain.result) void hostDrain.drain();
+    if (!drain.result) void context.hostDrain.drain();
     while (hold.drain()) {
-      if (signals.stopping.aborted) return undefined;
-      await systemClock.sleep(HOLD_WATCH_MS, signals.stopping);
+      if (stopping.signal.aborted) return undefined;
+      await systemClock.sleep(HOLD_WATCH_MS, stopping.signal);
     }
     log.info('the host was brought back: starting Envoy');
   }
+}
+
+/** Takes over the generation in service, where there is one; rejects with the reason otherwise. */
+async function adopt(runner: Runner, reason: unknown): Promise<RunningGeneration> {
+  const { generations, hold, steering, context, starting, runDir } = runner;
+  const { log } = runner.app;
+  // Without pm2 no one would signal this runner either: the old one does no worse.
+  const adopted = runner.hasLostPm2
+    ? undefined
+    : await adoptGeneration({ generations, hold, log }, reason);
+  if (!adopted) {
+    if (!starting.signal.aborted) noteFailedStart(runDir, reason);
+    throw reason;
+  }
+  await steering.adopt(adopted.generation);
+  // `pm2 reload` then ends with an error: the instance that it waits for is not there any more.
+  await context.ownApp.removeReplaced();
+  return adopted;
 }
 
 function describeHeld({ result, startedAt, startedBy }: DrainRecord): string {
@@ -255,18 +307,9 @@ function describeHeld({ result, startedAt, startedBy }: DrainRecord): string {
 }
 
 /** Starts a generation of this runner's own; what is wrong with the configuration comes out here. */
-async function bringUp(
-  { config, log }: App,
-  from: {
-    problem: unknown;
-    generations: Generations;
-    hold: HostHold;
-    runDir: string;
-    steering: Steering;
-    signal: AbortSignal;
-  },
-): Promise<RunningGeneration> {
-  const { problem, generations, hold, runDir, steering, signal } = from;
+async function bringUp(runner: Runner, signal: AbortSignal): Promise<RunningGeneration> {
+  const { problem, generations, hold, runDir, steering } = runner;
+  const { config, log } = runner.app;
   if (problem) throw problem;
   const startedMs = systemClock.nowMs();
   generations.prune();
