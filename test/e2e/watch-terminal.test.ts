@@ -47,7 +47,13 @@ describe('pm2-envoy status --watch on a terminal', { concurrency: 2 }, () => {
           const rows = await terminal.shows(/^oldest/);
           assert.ok(rows.length < 10, rows.join('\n'));
           assert.ok(rows.includes('connections  4 open, 1 active request'), rows.join('\n'));
+          assert.match(rows.at(-1) ?? '', /^seen at .*; Ctrl-C ends watching$/);
+          await pm2.pm2('stop', 'envoy-manager');
+          const down = await terminal.shows(/manager/);
+          assert.equal(down.at(-2), 'manager down: asked Envoy itself');
           assert.equal(terminal.hasWrapped(), false);
+          terminal.resize({ width: 24, height: 10 });
+          await terminal.shows(/^\d\d:\d\d:\d\d; Ctrl-C ends$/);
         },
         { size },
       );

@@ -76,15 +76,15 @@ async function chooseDisplay(cli: CliContext): Promise<Display> {
   return { show: showScreen(screen), close: screen.end };
 }
 
-const DOWN = 'the manager is down: asked Envoy directly';
+const DOWN = ['the manager is down: asked Envoy directly', 'manager down: asked Envoy itself'];
 
 function showScreen(screen: Screen): Display['show'] {
   let seen: DrainSeen | undefined;
   return ({ found, note }) => {
     const at = new Date().toTimeString().slice(0, 8);
     const footer: Row[] = [
-      ...(note === undefined ? [] : [{ text: [note, DOWN], style: 'warn' } as const]),
-      { text: [`seen at ${at}; Ctrl-C ends watching`, `seen at ${at}`], style: 'dim' },
+      ...(note === undefined ? [] : [{ text: [note, ...DOWN], style: 'warn' } as const]),
+      { text: [`seen at ${at}; Ctrl-C ends watching`, `${at}; Ctrl-C ends`, at], style: 'dim' },
     ];
     if (!found) {
       const rows: Row[] = [
