@@ -14,6 +14,7 @@ type Situation = Pick<PageState, 'status' | 'link'>;
 
 /** What a button may do now. */
 export function buttonOf(command: Command, state: Situation): ButtonState {
+  if (state.link.kind === 'snapshot') return off('connecting to the manager');
   if (state.link.kind !== 'live') return off('there is no connection to the manager');
   return command === 'shutdown' ? shutdownOf(state) : resumeOf(state);
 }
