@@ -11,10 +11,14 @@ import {
 import { dirname, join, relative, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { pathToFileURL } from 'node:url';
+import { drawShutdown } from '../../scripts/shutdown-picture.js';
+import { checkPm2 } from '../../src/cli/doctor/pm2.js';
+import { checkTimers } from '../../src/cli/doctor/timers.js';
 import { layOut } from '../../src/cli/terminal/layout.js';
 import type { Terminal } from '../../src/cli/terminal/terminal.js';
 import { statusRows } from '../../src/cli/view/status-view.js';
 import { FORMATS } from '../../src/config/formats.js';
+import { killTimeoutMs } from '../../src/config/grace-period.js';
 import { loadConfig } from '../../src/config/load.js';
 import { KEYS, SCHEMA, variableOf } from '../../src/config/schema.js';
 import { SHUTDOWN_EVENTS } from '../../src/drain/state.js';
@@ -40,6 +44,7 @@ import {
   unpadded,
 } from '../support/pages.js';
 import { shownLines, staleIn, vocabularyOf } from '../support/shown.js';
+import { makePm2Process } from '../unit/fakes.js';
 import { draining, ended, statusWith } from '../unit/statuses.js';
 
 const ROOT = resolve(import.meta.dirname, '../..');
@@ -101,6 +106,20 @@ describe('README.md', () => {
 
   it('is short', () => {
     assert.ok(readme.split('\n').length <= 150);
+  });
+
+  it('names the phases that its picture shows', () => {
+    const phases = tableRows(section(readme, 'What a drain does')).map(([cell]) => cell);
+    const words = ['no', 'one', 'two', 'three', 'four', 'five'];
+    assert.match(readme, new RegExp(`drain has ${words[phases.length]} phases:`));
+    const picture = read('docs/images/shutdown.svg').replaceAll(/<[^>]*>/g, '');
+    const shown = [...picture.matchAll(/^ {2}[✓▸·] ([a-z-]+)/gm)].map(([, name]) => `\`${name}\``);
+    assert.deepEqual(phases, shown);
+  });
+
+  it('shows a drain as scripts/shutdown-picture.ts draws it', () => {
+    const advice = 'CONTRIBUTING.md says how to draw it again';
+    assert.equal(read('docs/images/shutdown.svg'), drawShutdown(), advice);
   });
 
   it('shows what `npm start` prints', () => {
@@ -283,6 +302,38 @@ describe('output that a page shows', () => {
         assert.ok(isOrigin || known.has(withoutValues(text)), `${path}:${line}: ${text}`);
       }
     }
+  });
+});
+
+describe('what docs/operations.md shows of doctor', () => {
+  const sample =
+    blocksOf(read('docs/operations.md'), '\\w*').find((text) => text.includes('\nok  ')) ?? '';
+  const rows = sample.replaceAll(/\n {22}/g, ' ').split('\n');
+  const shown = (topic: string): string[] =>
+    rows.filter((row) => row.slice(8).trim().startsWith(`${topic} `)).map((row) => row.slice(22));
+
+  it('is what it says of the timers of that page', () => {
+    const file = blocksOf(read('docs/operations.md'), 'js')[0] ?? '';
+    const variables = [...file.matchAll(/(PM2_ENVOY_(?:CHECK_DELAY|DRAIN_TIMEOUT)): '(.*)'/g)];
+    const env = Object.fromEntries(variables.map(([, name = '', value]) => [name, value]));
+    const { config } = loadConfig({ env });
+    const timers = { config, killTimeoutMs: killTimeoutMs(config), gracePeriodMs: undefined };
+    assert.deepEqual(
+      shown('timers'),
+      checkTimers(timers).map(({ message }) => message),
+    );
+  });
+
+  it('is what it says of the two apps', () => {
+    const process = makePm2Process({ pid: 7164 });
+    const manager = makePm2Process({ name: 'envoy-manager', pid: 7170 });
+    const daemon = { processes: async () => [], reload: async () => {}, remove: async () => {} };
+    const all = [process, manager];
+    const found = { home: '/home/envoy/.pm2', runDir: '/run', daemon, process, manager, all };
+    assert.deepEqual(
+      shown('pm2'),
+      checkPm2(found).map(({ message }) => message),
+    );
   });
 });
 
