@@ -24,6 +24,20 @@ export interface CheckedLaunch {
 const SPARE_BYTES = 64 * 2 ** 20;
 
 /**
+ * Finds the binary, and the bootstrap file; nothing is started.
+ *
+ * @throws Pm2EnvoyError `envoy-not-found`; `bootstrap-invalid` when there is no such file
+ */
+export function findLaunch(
+  config: LaunchSettings,
+  from: { env?: NodeJS.ProcessEnv; cwd?: string } = {},
+): string {
+  const { path: binary } = findEnvoy(config.envoyBin, from.env);
+  checkReadable(config.envoyConfig, from.cwd);
+  return binary;
+}
+
+/**
  * Finds the binary and has it check the bootstrap; nothing is started. Beside an Envoy that serves, and without room
  * for a second one, the bootstrap is not checked.
  *
@@ -35,8 +49,7 @@ export async function checkLaunch(
   runDir: string,
   from: { env?: NodeJS.ProcessEnv; cwd?: string; servingPid?: number | undefined } = {},
 ): Promise<CheckedLaunch> {
-  const { path: binary } = findEnvoy(config.envoyBin, from.env);
-  checkReadable(config.envoyConfig, from.cwd);
+  const binary = findLaunch(config, from);
   const noRoom = from.servingPid === undefined ? undefined : whyNoRoom(from.servingPid);
   if (noRoom !== undefined) return { binary, check: { kind: 'unchecked', reason: noRoom } };
   const launch = { bootstrap: config.envoyConfig, args: config.envoyArgs, cwd: from.cwd };

@@ -68,16 +68,21 @@ export async function startGeneration(
     steering?: Steering;
     log: Log;
     hold?: HostHold;
+    /**
+     * Throws if Envoy refuses the bootstrap. Given where that was not checked before, as nothing serves: Envoy's own
+     * start is the check then, and this says what is wrong if Envoy does not read the bootstrap, or ends.
+     */
+    check?: () => Promise<void>;
     clock?: Clock;
   },
   signal: AbortSignal,
 ): Promise<RunningGeneration> {
-  const { binary, config, generations, log, clock = systemClock } = options;
+  const { generations, log, clock = systemClock } = options;
   const startedMs = clock.nowMs();
   if (signal.aborted) throw stoppedEarly();
   const before = generationInService(generations);
   if (before) await endAbandoned(before, { generations, log, clock });
-  const facts = await readOrWarn(binary, config, log);
+  const facts = await readOrWarn(options);
   const handover = before && (await planHandover(before, facts?.listeners));
   for (const note of handover?.notes ?? []) log.warn(note);
   if (handover?.obstacles[0]) throw notRedeployable(handover.obstacles);
@@ -121,6 +126,7 @@ interface Launch {
   before: Generation | undefined;
   bootstrapAdmin: BootstrapAdmin | undefined;
   hold?: HostHold;
+  check?: () => Promise<void>;
 }
 
 async function launch(options: Launch, signal: AbortSignal): Promise<RunningGeneration> {
@@ -241,15 +247,22 @@ function writeDown(generation: Generation, generations: Generations): void {
 }
 
 /** Envoy serves without it; the bootstrap's admin address is not relayed then, and its listeners are not compared. */
-async function readOrWarn(
-  binary: string,
-  { envoyConfig: bootstrap, envoyArgs: args }: Config,
-  log: Log,
-): Promise<BootstrapFacts | undefined> {
+async function readOrWarn({
+  binary,
+  config: { envoyConfig: bootstrap, envoyArgs: args },
+  log,
+  check,
+}: {
+  binary: string;
+  config: Config;
+  log: Log;
+  check?: () => Promise<void>;
+}): Promise<BootstrapFacts | undefined> {
   try {
     return await readBootstrap(binary, { bootstrap, args });
   } catch (error) {
     if (!(await isEnvoy(binary))) throw notAnEnvoy(binary);
+    await check?.();
     log.warn(messageOf(error));
     return undefined;
   }
@@ -290,6 +303,7 @@ async function untilLive(
     /** What the kernel had ended for lack of memory before. */
     killsBefore: number | undefined;
     before: Generation | undefined;
+    check?: () => Promise<void>;
   },
   signal: AbortSignal,
 ): Promise<void> {
@@ -306,6 +320,7 @@ async function untilLive(
     if (signal.aborted) throw stoppedEarly();
     if (ended) {
       if (!(await isEnvoy(binary))) throw notAnEnvoy(binary);
+      await watched.check?.();
       const reason = await fault();
       throw new Pm2EnvoyError(
         watched.before && reason && IS_CONFIGURATION.test(reason)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { join, resolve } from 'node:path';
@@ -101,6 +101,18 @@ describe('bad input is refused with one line and exit code 78', { concurrency: 3
       assert.match(lines[0] ?? '', /Envoy refuses the bootstrap file .*nonsense/);
       assert.equal(lines[0]?.match(/envoy\.yaml/g)?.length, 1, 'the file is named once');
       assert.doesNotMatch(lines[0]?.split('Envoy refuses')[1] ?? '', / {2}/);
+    }));
+
+  it('a bootstrap that Envoy can read, but not run, once its start has failed', () =>
+    withPrepared({}, async (pm2) => {
+      const file = join(pm2.folder, 'envoy.yaml');
+      const bootstrap = JSON.parse(readFileSync(file, 'utf8'));
+      bootstrap.static_resources.clusters.shift();
+      writeFileSync(file, JSON.stringify(bootstrap));
+      const { code, lines } = await runApp(RUNNER, pm2);
+      assert.equal(code, 78);
+      assert.match(lines.at(-1) ?? '', /Envoy refuses the bootstrap file .*unknown cluster 'http'/);
+      assert.deepEqual(pm2.generations(), []);
     }));
 
   it('a busy serve-port', () =>

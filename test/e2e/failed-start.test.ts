@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { request } from '../support/clients.js';
+import { envoyBinary } from '../support/envoy.js';
 import { statusOf, type TestPm2, withPm2 } from '../support/pm2.js';
 import { eventually } from '../support/wait.js';
 
@@ -58,6 +59,28 @@ describe('an Envoy that does not start', () => {
         const { code, stdout } = await pm2.cli('doctor');
         assert.equal(code, 1);
         assert.match(stdout, /PROBLEM envoy +no Envoy runs: its start failed at .*Envoy refuses/);
+      },
+      false,
+    ));
+});
+
+describe('a start', () => {
+  it('has Envoy check the bootstrap beforehand only beside one that serves', () =>
+    withPm2(
+      {},
+      async (pm2) => {
+        const path = join(pm2.folder, 'noting-envoy');
+        const calls = join(pm2.folder, 'calls');
+        writeFileSync(path, `#!/bin/sh\necho "$*" >> '${calls}'\nexec '${envoyBinary()}' "$@"\n`);
+        chmodSync(path, 0o755);
+        pm2.env['ENVOY_BIN'] = path;
+        await pm2.start();
+        // One reads the bootstrap, and one serves: a third one's pages would stay in use (decision 0010).
+        const isCheck = (words: string): boolean => /--mode validate/.test(words);
+        const madeBy = (): string[] => readFileSync(calls, 'utf8').trim().split('\n');
+        assert.deepEqual(madeBy().map(isCheck), [true, false], madeBy().join('\n'));
+        await pm2.pm2('reload', 'envoy');
+        assert.deepEqual(madeBy().slice(2).map(isCheck), [true, true, false]);
       },
       false,
     ));
