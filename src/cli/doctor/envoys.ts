@@ -108,7 +108,6 @@ function checkPorts(live: readonly Generation[]): Finding[] {
 
 async function checkGeneration(generation: Generation, config: Config): Promise<Finding[]> {
   const name = `generation ${generation.number}`;
-  if (!generation.ready) return [ok('envoy', `${name} is starting, pid ${generation.envoy.pid}`)];
   const admin = createAdminClient({ kind: 'unix', path: generation.adminSocket });
   const findings = await checkEnvoy(targetOf(generation, admin), config);
   admin.close();
@@ -208,6 +207,7 @@ async function checkEnvoy(target: EnvoyTarget, config: Config): Promise<Finding[
     else if (counted.note) findings.push(warning('envoy', counted.note, remedy));
     return findings;
   } catch (error) {
+    if (target.generation?.ready === false) return [ok('envoy', `${name} is starting`)];
     return [
       problem(
         'envoy',
