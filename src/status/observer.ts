@@ -1,4 +1,5 @@
 import { type Clock, systemClock } from '../clock.js';
+import { isDraining } from './situation.js';
 import type { Status } from './status.js';
 
 /** Lets any number of callers watch the status, at the cost of one. */
@@ -57,9 +58,10 @@ function keyOf(status: Status): string {
   return JSON.stringify([others, lasting, peers, generations]);
 }
 
-function isQuiet({ phase, outcome, generations }: Status): boolean {
-  const isDraining = phase !== 'idle' && outcome === null;
+function isQuiet(status: Status): boolean {
+  const { generations } = status;
   return (
-    !isDraining && generations.every(({ state }) => state === 'serving' || state === 'drained')
+    !isDraining(status) &&
+    generations.every(({ state }) => state === 'serving' || state === 'drained')
   );
 }

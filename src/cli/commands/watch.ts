@@ -2,7 +2,7 @@ import { systemClock } from '../../clock.js';
 import { isPm2EnvoyError, messageOf } from '../../errors.js';
 import { EXIT } from '../../exit-codes.js';
 import type { PluginHost } from '../../plugins/api/types.js';
-import type { Status } from '../../status/status.js';
+import { isDraining } from '../../status/situation.js';
 import type { CliContext } from '../terminal/context.js';
 import { layOut, type Row } from '../terminal/layout.js';
 import type { Screen } from '../terminal/screen.js';
@@ -62,10 +62,6 @@ async function look(read: () => Promise<Found>): Promise<Watched> {
     if (!isPm2EnvoyError(error, 'manager-unreachable')) throw error;
     return { found: undefined, note: messageOf(error) };
   }
-}
-
-function isDraining({ phase, outcome }: Status): boolean {
-  return phase !== 'idle' && outcome === null;
 }
 
 async function chooseDisplay(cli: CliContext): Promise<Display> {

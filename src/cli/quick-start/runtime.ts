@@ -5,6 +5,7 @@ import { systemClock } from '../../clock.js';
 import type { Config } from '../../config/config.js';
 import { findRunDir } from '../../host/run-dir.js';
 import { createManagerClient } from '../../status/manager-client.js';
+import { isDraining } from '../../status/situation.js';
 import type { Io } from '../terminal/io.js';
 import { createDrainLines, drainLine, type PlainLine } from '../view/plain-view.js';
 
@@ -75,7 +76,7 @@ async function showDrain(io: Io, config: Config, signal: AbortSignal): Promise<v
   while (!signal.aborted) {
     const status = await manager.status(signal).catch(() => undefined);
     if (signal.aborted) return;
-    if (status && status.phase !== 'idle' && status.outcome === null) {
+    if (status && isDraining(status)) {
       if (io.isTerminal) io.live(textOf(drainLine(status)));
       else for (const line of lines.next(status, systemClock.nowMs())) io.note(textOf(line));
     }

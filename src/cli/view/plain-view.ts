@@ -1,5 +1,5 @@
 import { describeFailedStart } from '../../host/failed-start.js';
-import { isComingUp } from '../../status/coming-up.js';
+import { isComingUp, isDraining } from '../../status/situation.js';
 import type { Status } from '../../status/status.js';
 import { closingIn, fullest, holdersText, kindsOf, left, roughly } from './words.js';
 
@@ -62,19 +62,18 @@ export function createDrainLines(): DrainLines {
 
 /** Envoy and its drain in one line. */
 export function watchLine(status: Status): PlainLine {
-  const { phase, outcome, envoy, generations, orphanedDrain, failedStart, lastError } = status;
+  const { phase, outcome, envoy, generations, failedStart, lastError } = status;
   const serves = envoy && !isComingUp(status);
   const where = serves && envoy.generation !== null ? ` (generation ${envoy.generation})` : '';
   const says = !serves ? 'no Envoy' : `Envoy ${envoy.version ?? ''} ${envoy.state ?? 'silent'}`;
-  const isDraining = phase !== 'idle' && outcome === null;
-  const drain = isDraining ? drainLine(status) : undefined;
+  const drain = isDraining(status) ? drainLine(status) : undefined;
   const open = openOf(status.connections, null);
   const parts = [
     drain ? drain.text : `${outcome ?? phase}: ${open}`,
     `${says.replace(/ +/g, ' ')}${where}`,
     ...(envoy?.listeners === 0 ? ['no listener: it serves nothing'] : []),
     ...(status.listenersClosed ? ['its listeners are closed'] : []),
-    ...(orphanedDrain ? ['another program has failed its health check'] : []),
+    ...(status.orphanedDrain ? ['another program has failed its health check'] : []),
     ...(status.abandonedDrain ? ['no process continues the drain'] : []),
     ...generations
       .filter(({ state }) => state === 'starting' || state === 'handing-over')

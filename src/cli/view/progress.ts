@@ -1,6 +1,7 @@
 import { systemClock } from '../../clock.js';
 import type { DrainResult } from '../../drain/state.js';
 import { messageOf } from '../../errors.js';
+import { isDraining } from '../../status/situation.js';
 import type { Status } from '../../status/status.js';
 import type { CliContext } from '../terminal/context.js';
 import { layOut } from '../terminal/layout.js';
@@ -49,7 +50,7 @@ export function createDrainProgress({ io }: CliContext): DrainProgress {
           if (over.signal.aborted) return;
           try {
             const status = await read(over.signal);
-            if (over.signal.aborted || status.phase === 'idle' || status.outcome !== null) continue;
+            if (over.signal.aborted || !isDraining(status)) continue;
             latest = status;
             display.status(status);
           } catch (error) {

@@ -1,9 +1,10 @@
 import { formatDuration } from '../../config/duration.js';
 import { describeTimeline } from '../../config/timeline.js';
 import { describeOrigin } from '../../drain/state.js';
+import { unreachable } from '../../errors.js';
 import { describeFailedStart } from '../../host/failed-start.js';
-import { isComingUp } from '../../status/coming-up.js';
 import type { Peer } from '../../status/peers.js';
+import { isComingUp, isDraining, situationOf } from '../../status/situation.js';
 import type { EnvoyStatus, GenerationStatus, Status } from '../../status/status.js';
 import type { Row } from '../terminal/layout.js';
 import {
@@ -78,8 +79,8 @@ function describeNone(failed: Status['failedStart']): string {
 
 /** Until when a drain continues: at the latest, and as connections end now. */
 export function deadlineRows(status: Status, showTime: (iso: string) => string): Row[] {
-  const { phase, outcome, deadline, timeLeftMs, paceLeftMs } = status;
-  if (phase === 'idle' || outcome !== null || timeLeftMs === null) return [];
+  const { deadline, timeLeftMs, paceLeftMs } = status;
+  if (!isDraining(status) || timeLeftMs === null) return [];
   const inTime = `in ${left(timeLeftMs)}`;
   const texts = deadline === null ? [inTime] : [`${inTime}, at ${showTime(deadline)}`, inTime];
   const isNear = timeLeftMs < NEAR_MS;
@@ -174,27 +175,38 @@ const BAD = { style: 'bad' } as const;
 const NEAR_MS = 30_000;
 
 /** Where the drain is. */
-export function phaseRow({ phase, outcome, startedAt, orphanedDrain, ...status }: Status): Row {
+export function phaseRow(status: Status): Row {
   const label = 'phase';
-  if (status.listenersClosed) {
-    const text = 'idle, but Envoy’s listeners are closed (`pm2-envoy redeploy`)';
-    return { label, text, ...BAD };
+  const of = `(drain of ${status.startedAt})`;
+  const now = situationOf(status);
+  switch (now.kind) {
+    case 'listeners-closed': {
+      const text = 'idle, but Envoy’s listeners are closed (`pm2-envoy redeploy`)';
+      return { label, text, ...BAD };
+    }
+    case 'orphaned-drain': {
+      const text = 'idle, but another program has failed Envoy’s health check (`pm2-envoy resume`)';
+      return { label, text, ...WARN };
+    }
+    case 'no-envoy':
+    case 'starting':
+    case 'idle':
+      return { label, text: 'idle' };
+    case 'draining': {
+      if (!now.isAbandoned) return { label, text: `${now.phase} ${of}`, style: 'bold' };
+      const text = `${now.phase} ${of}, and no process continues it: \`pm2-envoy shutdown\` does`;
+      return { label, text, ...BAD };
+    }
+    case 'ended': {
+      const { durationMs, connectionsLeft } = status;
+      const took = durationMs === null ? '' : ` after ${formatDuration(durationMs)}`;
+      const rest =
+        connectionsLeft === null ? '' : `, ${counted(connectionsLeft, 'connection')} left then`;
+      return { label, text: `${now.outcome}${took}${rest} ${of}`, style: 'bold' };
+    }
+    default:
+      return unreachable(now);
   }
-  if (orphanedDrain) {
-    const text = 'idle, but another program has failed Envoy’s health check (`pm2-envoy resume`)';
-    return { label, text, ...WARN };
-  }
-  if (phase === 'idle') return { label, text: 'idle' };
-  if (status.abandonedDrain) {
-    const text = `${phase} (drain of ${startedAt}), and no process continues it: \`pm2-envoy shutdown\` does`;
-    return { label, text, ...BAD };
-  }
-  if (outcome === null) return { label, text: `${phase} (drain of ${startedAt})`, style: 'bold' };
-  const { durationMs, connectionsLeft } = status;
-  const took = durationMs === null ? '' : ` after ${formatDuration(durationMs)}`;
-  const rest =
-    connectionsLeft === null ? '' : `, ${counted(connectionsLeft, 'connection')} left then`;
-  return { label, text: `${outcome}${took}${rest} (drain of ${startedAt})`, style: 'bold' };
 }
 
 function peerTexts({ peer, local }: Peer): string[] {

@@ -1,3 +1,4 @@
+import { situationOf } from '../../status/situation.js';
 import type { PageState } from './state.js';
 import { exactSpan, span } from './words.js';
 
@@ -10,10 +11,10 @@ export interface ButtonState {
 /** What a button calls. */
 export type Command = 'shutdown' | 'resume';
 
-type Situation = Pick<PageState, 'status' | 'link'>;
+type Seen = Pick<PageState, 'status' | 'link'>;
 
 /** What a button may do now. */
-export function buttonOf(command: Command, state: Situation): ButtonState {
+export function buttonOf(command: Command, state: Seen): ButtonState {
   if (state.link.kind === 'snapshot') return off('connecting to the manager');
   if (state.link.kind !== 'live') return off('there is no connection to the manager');
   return command === 'shutdown' ? shutdownOf(state) : resumeOf(state);
@@ -59,19 +60,22 @@ const ADVICE: Readonly<Record<number, string>> = {
 };
 const ENDED = 'the drain has ended; `pm2-envoy redeploy` brings up a new Envoy';
 
-function shutdownOf({ status }: Situation): ButtonState {
-  if (status.outcome !== null) return off(ENDED);
-  if (status.phase !== 'idle') return off('a drain is running');
-  if (!status.envoy) return off('there is no Envoy');
+function shutdownOf({ status }: Seen): ButtonState {
+  const { kind } = situationOf(status);
+  if (kind === 'ended') return off(ENDED);
+  if (kind === 'draining') return off('a drain is running');
+  if (kind === 'no-envoy') return off('there is no Envoy');
   return { isOff: false, why: 'drains this host; asks for confirmation' };
 }
 
-function resumeOf({ status: { outcome, phase, orphanedDrain } }: Situation): ButtonState {
-  if (outcome !== null) return off(ENDED);
-  if (orphanedDrain || phase === 'fail-health' || phase === 'delay') {
+function resumeOf({ status }: Seen): ButtonState {
+  const { phase } = status;
+  const { kind } = situationOf(status);
+  if (kind === 'ended') return off(ENDED);
+  if (kind === 'orphaned-drain' || phase === 'fail-health' || phase === 'delay') {
     return { isOff: false, why: 'Envoy passes its health check again' };
   }
-  if (phase === 'idle') return off('there is no drain to cancel');
+  if (kind !== 'draining') return off('there is no drain to cancel');
   return off('too late, the listeners are closed; `pm2-envoy redeploy` brings up a new Envoy');
 }
 

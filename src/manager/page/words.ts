@@ -1,6 +1,7 @@
 import type { DrainOrigin, DrainOriginKind, DrainOutcome, DrainPhase } from '../../drain/state.js';
-import { isComingUp } from '../../status/coming-up.js';
-import type { Status } from '../../status/status.js';
+import { unreachable } from '../../errors.js';
+import { situationOf } from '../../status/situation.js';
+import type { EnvoyStatus, Status } from '../../status/status.js';
 import { type Html, html } from './html.js';
 
 /** How a headline is coloured; the words say the same. */
@@ -52,12 +53,38 @@ const OUTCOMES: Readonly<Record<DrainOutcome, readonly [tone: Tone, title: strin
 
 /** The headline of a status. */
 export function headlineOf(status: Status): Headline {
-  const { phase, outcome } = status;
-  if (outcome !== null) return withOrigin(say(...OUTCOMES[outcome]), status);
-  if (status.abandonedDrain) return say('warn', ...ABANDONED);
-  if (phase === 'idle') return idleHeadline(status);
-  const [title, text] = PHASES[phase];
-  return withOrigin(say('busy', title, `${text}${closingOf(status)}`), status);
+  const now = situationOf(status);
+  switch (now.kind) {
+    case 'ended':
+      return withOrigin(say(...OUTCOMES[now.outcome]), status);
+    case 'draining': {
+      if (now.isAbandoned) return say('warn', ...ABANDONED);
+      const [title, text] = PHASES[now.phase];
+      return withOrigin(say('busy', title, `${text}${closingOf(status)}`), status);
+    }
+    case 'no-envoy':
+      return now.failedStart
+        ? failedHeadline(now.failedStart)
+        : say('bad', 'There is no Envoy', NEXT);
+    case 'listeners-closed':
+      return say(
+        'bad',
+        'Out of service, without a drain',
+        'Envoy’s listeners are closed, and nothing opens them again: `pm2-envoy redeploy` brings up a new Envoy.',
+      );
+    case 'orphaned-drain':
+      return say(
+        'bad',
+        'Out of service, without a drain',
+        'Another program has failed Envoy’s health check: revert that (Resume), or drain it.',
+      );
+    case 'starting':
+      return say('busy', 'Envoy is starting', 'No Envoy serves until it is LIVE.');
+    case 'idle':
+      return idleHeadline(now.envoy, status.generations);
+    default:
+      return unreachable(now);
+  }
 }
 
 /** With the moment, not the time that is left: what is read out must not tick. */
@@ -93,27 +120,7 @@ function clockOf(iso: string): string {
   return Number.isNaN(Date.parse(iso)) ? iso : new Date(iso).toISOString().slice(11, 19);
 }
 
-function idleHeadline(status: Status): Headline {
-  const { envoy, orphanedDrain, generations, failedStart } = status;
-  if (failedStart) return failedHeadline(failedStart);
-  if (!envoy) return say('bad', 'There is no Envoy', NEXT);
-  if (status.listenersClosed) {
-    return say(
-      'bad',
-      'Out of service, without a drain',
-      'Envoy’s listeners are closed, and nothing opens them again: `pm2-envoy redeploy` brings up a new Envoy.',
-    );
-  }
-  if (orphanedDrain) {
-    return say(
-      'bad',
-      'Out of service, without a drain',
-      'Another program has failed Envoy’s health check: revert that (Resume), or drain it.',
-    );
-  }
-  if (isComingUp(status)) {
-    return say('busy', 'Envoy is starting', 'No Envoy serves until it is LIVE.');
-  }
+function idleHeadline(envoy: EnvoyStatus, generations: Status['generations']): Headline {
   if (envoy.state === null) {
     const since = envoy.silentSince ? ` since ${clockOf(envoy.silentSince)}` : '';
     return say(
