@@ -50,7 +50,7 @@ const HELP: Readonly<Record<string, CommandHelp>> = {
     exitCodes: {
       unexpected: 'the redeploy failed; the Envoy in service keeps serving',
       timeout: 'connections of the old Envoy were cut at drain-timeout',
-      unreachable: 'pm2 is not running, or has no app that runs Envoy',
+      unreachable: 'pm2 has no app that runs Envoy, or the new Envoy does not answer',
       interrupted: 'Ctrl-C; the reload continues',
     },
   },

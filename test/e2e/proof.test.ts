@@ -84,7 +84,11 @@ describe('A new generation that lacks what the old one serves', { concurrency: 3
       assert.match(JSON.parse(dry.stdout).changes.removed[0], new RegExp(gone));
       const command = `'${process.execPath}' '${pm2.cliPath}' redeploy`;
       const asked = startProcess(pm2, 'script', ['-qefc', command, '/dev/null']);
-      await eventually('the question', () => asked.output().includes('continue? [y/N]'), 60_000);
+      await eventually(
+        'the question',
+        () => asked.output().includes('Nothing will listen on'),
+        60_000,
+      );
       asked.child.stdin?.write('n\n');
       assert.equal(await asked.ended, 78, asked.output());
       assert.equal(serving().number, number);

@@ -302,6 +302,28 @@ describe('pm2-envoy redeploy', { concurrency: 3 }, () => {
         assert.equal(again.code, 0, again.stdout);
       }));
 
+    it('to an Envoy that hangs at the end does not say that it serves: 5', () =>
+      withPm2({}, async (pm2) => {
+        const held = await holdTcp(pm2.ports.tcp);
+        const redeploy = pm2.cli('redeploy');
+        const second = await eventually(
+          'the hand-over',
+          async () => {
+            const { generations } = await statusOf(pm2);
+            return generations[0].state === 'handing-over' && pm2.generations()[1];
+          },
+          START_LIMIT_MS,
+        );
+        process.kill(second.envoy.pid, 'SIGSTOP');
+        held.close();
+        const { code, stdout } = await redeploy;
+        assert.equal(code, 5, stdout);
+        assert.match(
+          stdout,
+          /^generation 2 .* took over after .*, but does not answer \(.*\): .*; generation 1 .* has ended: drained, 0 connections cut$/m,
+        );
+      }));
+
     it('and stopped by `pm2 kill` cuts nothing, and does not say that Envoy serves', () =>
       withPm2({}, async (pm2) => {
         const held = await holdTcp(pm2.ports.tcp);

@@ -122,11 +122,12 @@ function changedVariables({ settings, config }: LoadedConfig): Record<string, st
 async function acceptsRemovals(cli: CliContext, { changes }: RedeployPlan): Promise<boolean> {
   const { removed = [] } = changes;
   if (removed.length === 0) return false;
-  const answer = await cli.io.ask('nothing will listen there any more: continue? [y/N] ');
+  const all = removed.join(', ');
+  const answer = await cli.io.ask(`Nothing will listen on ${all} after this. Continue? [y/N]`);
   if (/^y(es)?$/i.test(answer ?? '')) return true;
   throw new Pm2EnvoyError(
     'listeners-removed',
-    `nothing was reloaded: the bootstrap does not have ${removed.join(', ')} any more; restore them, or pass --yes`,
+    `nothing was reloaded: the bootstrap no longer has ${all}; add what is missing again, or pass --yes`,
   );
 }
 
@@ -160,7 +161,9 @@ function report(cli: CliContext, plan: RedeployPlan, result: RedeployResult | un
     if (!cli.json) cli.io.out('everything is valid; nothing was reloaded (--dry-run)');
     return;
   }
-  if (!cli.json) cli.io.out(describeResult(result, plan));
+  if (!cli.json) {
+    for (const line of describeResult(result, plan).split('\n')) cli.io.say(line, 'stdout');
+  }
   if (result.outcome === 'failed') {
     for (const line of describeKept(plan, result.keeps)) cli.io.note(line);
     cli.endWith(result.code === null ? EXIT.unexpected : exitCodeOfCode(result.code));
@@ -168,7 +171,7 @@ function report(cli: CliContext, plan: RedeployPlan, result: RedeployResult | un
   }
   if (result.outcome === 'timeout') cli.endWith(EXIT.timeout);
   if (result.outcome === 'admin-unreachable') cli.endWith(EXIT.unreachable);
-  for (const line of describeAfterwards(plan)) cli.io.note(line);
+  for (const line of describeAfterwards(plan)) cli.io.say(line);
 }
 
 function describePlan({ from, version, changes, handover, warnings, app }: RedeployPlan): string[] {
@@ -212,19 +215,23 @@ function describeProgress(progress: RedeployProgress): { step: string; text: str
   }
 }
 
-function describeResult(result: RedeployResult, { config }: RedeployPlan): string {
+function describeResult(result: RedeployResult, { app, config }: RedeployPlan): string {
   const took = formatDuration(Math.round(result.tookMs));
   if (result.outcome === 'failed') {
     const serves = result.serves ? `${named(result.serves)} keeps serving` : 'no Envoy serves now';
     return `the redeploy failed after ${took}: ${result.reason}\n${serves}`;
   }
-  const { from, to, handover } = result;
-  if (!from) return `${named(to)} serves after ${took}`;
+  const { from, to, handover, silent } = result;
+  const isUp =
+    silent === null
+      ? `${named(to)} serves after ${took}`
+      : `${named(to)} took over after ${took}, but does not answer (${silent}): \`pm2-envoy doctor\` says more, \`pm2 restart ${app.process.name}\` starts another one`;
+  if (!from) return isUp;
   const cut =
     handover === null
       ? 'how its hand-over ended is unknown'
       : `${handover.outcome}, ${describeLeft(handover, config)}`;
-  return `${named(to)} serves after ${took}; ${named(from)} has ended: ${cut}`;
+  return `${isUp}; ${named(from)} has ended: ${cut}`;
 }
 
 /** Idle connections of a drain that waits for requests alone lose nothing. */

@@ -165,7 +165,7 @@ async function checkNextRedeploy(
   // Why not is a finding of its own: the check of the configuration.
   const facts = await read().catch(() => undefined);
   const { obstacles, notes, removed } = await planHandover(serving, facts?.listeners);
-  const gone = removed.map((one) => `the bootstrap does not have ${one} any more`);
+  const gone = removed.map((one) => `the bootstrap no longer has ${one}`);
   return [
     ...obstacles.map((one) =>
       problem(

@@ -22,12 +22,14 @@ export type RedeployResult = {
   | {
       /**
        * `timeout`: drain-timeout was over before the old generation was empty. `admin-unreachable`: no one
-       * knows whether it was.
+       * knows whether it was, or the new one does not answer.
        */
       outcome: 'redeployed' | 'timeout' | 'admin-unreachable';
       to: Served;
       /** How the old generation's hand-over ended; null when there was none, or it is not known. */
       handover: DrainResult | null;
+      /** Why the new generation does not answer at the end; null: it does. */
+      silent: string | null;
     }
   | {
       outcome: 'failed';
@@ -55,6 +57,7 @@ export type RedeployProgress =
 
 const LOOK_MS = 250;
 const OLDEST_COUNT_MS = 5_000;
+const ANSWER_LIMIT_MS = 5_000;
 
 /**
  * Makes pm2 reload the app and follows it to its end in the run directory. Never rejects: a reload that
@@ -100,7 +103,9 @@ export async function runReload(
   const isStopped = serving ? isDrainedSince(app.runDir, serving, startedAtMs) : from !== undefined;
   if (serving?.ready && isNew(serving) && !refusal && !isStopped) {
     const handover = from ? resultOf(app.runDir, from) : null;
-    return { ...shared, outcome: outcomeOf(handover), to: servedOf(serving), handover };
+    const silent = await whySilent(serving);
+    const outcome = silent === null ? outcomeOf(handover) : 'admin-unreachable';
+    return { ...shared, outcome, to: servedOf(serving), handover, silent };
   }
   const failure = failureOf({ plan, serving, refusal, isStopped, startedAtMs });
   const serves = serving?.ready && !isStopped ? servedOf(serving) : null;
@@ -157,6 +162,19 @@ function isDrainedSince(runDir: string, serving: Generation, sinceMs: number): b
 
 function readHostDrain(runDir: string, generation: Generation): DrainRecord | undefined {
   return openHostLedger({ runDir, live: [generation], log: silentLog }).read();
+}
+
+/** An Envoy that was LIVE may hang by the time that the old one has ended. */
+async function whySilent({ adminSocket }: Generation): Promise<string | null> {
+  const admin = createAdminClient({ kind: 'unix', path: adminSocket }, ANSWER_LIMIT_MS);
+  try {
+    await admin.state();
+    return null;
+  } catch (error) {
+    return messageOf(error);
+  } finally {
+    admin.close();
+  }
 }
 
 function outcomeOf(handover: DrainResult | null): 'redeployed' | 'timeout' | 'admin-unreachable' {

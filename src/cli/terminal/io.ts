@@ -62,7 +62,7 @@ export function createIo(): Io {
       const lines = createInterface({ input: process.stdin, output: process.stderr });
       return await new Promise((resolve) => {
         lines.once('close', () => resolve(undefined));
-        lines.question(question, (answer) => {
+        lines.question(`${folded(question, terminal('stderr'))} `, (answer) => {
           resolve(answer.trim());
           lines.close();
         });
