@@ -158,7 +158,7 @@ function report(cli: CliContext, plan: RedeployPlan, result: RedeployResult | un
   if (cli.json)
     cli.io.out(JSON.stringify({ changes, warnings, ...(result ?? { outcome: 'dry-run' }) }));
   if (!result) {
-    if (!cli.json) cli.io.out('everything is valid; nothing was reloaded (--dry-run)');
+    if (!cli.json) cli.io.say('everything is valid; nothing was reloaded (--dry-run)', 'stdout');
     return;
   }
   if (!cli.json) {
