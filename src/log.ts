@@ -1,7 +1,7 @@
-import pino from 'pino';
+import type { Logger, LoggerOptions } from 'pino';
 
 /** What the modules need of a logger: pino's signature. */
-export type Log = Pick<pino.Logger, 'debug' | 'info' | 'warn' | 'error' | 'fatal'>;
+export type Log = Pick<Logger, 'debug' | 'info' | 'warn' | 'error' | 'fatal'>;
 
 /** Where a log is written to. */
 export interface LogStream {
@@ -29,7 +29,9 @@ export async function createLog(options: {
 }): Promise<Log> {
   const { name, level, format, stream } = options;
   const text = format === 'text' || (format === 'auto' && stream.isTTY === true);
-  const settings: pino.LoggerOptions = {
+  // Not for an ecosystem file, which needs the settings alone: pm2 reads it in the process that stays.
+  const { default: pino } = await import('pino');
+  const settings: LoggerOptions = {
     name,
     level,
     base: { pid: process.pid },
@@ -49,4 +51,12 @@ export async function createLog(options: {
 }
 
 /** A logger that says nothing; the default of modules that are handed none. */
-export const silentLog: Log = pino({ level: 'silent' });
+export const silentLog: Log = {
+  debug: sayNothing,
+  info: sayNothing,
+  warn: sayNothing,
+  error: sayNothing,
+  fatal: sayNothing,
+};
+
+function sayNothing(): void {}

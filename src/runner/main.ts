@@ -318,7 +318,7 @@ async function bringUp(runner: Runner, signal: AbortSignal): Promise<RunningGene
   const serving = generations.newest();
   const check = async (): Promise<void> => {
     const { check } = await checkLaunch(config, runDir, { servingPid: serving?.envoy.pid });
-    if (check.kind === 'unchecked') log.warn(`${check.reason}; starting Envoy anyway`);
+    if (check.kind === 'unchecked') log.warn(`${check.reason}: its start decides`);
   };
   const binary = findLaunch(config);
   const options = { binary, config, generations, steering, log, hold };

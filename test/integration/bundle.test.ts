@@ -59,7 +59,7 @@ function outputOf(app: string): string {
 it('what is bundled asks for no package that an install does not bring', () => {
   const manifest = JSON.parse(readFileSync(join(DIST, '../package.json'), 'utf8'));
   const brought = Object.keys({ ...manifest.dependencies, ...manifest.optionalDependencies });
-  for (const folder of ['bundle', 'bundle/cli']) {
+  for (const folder of ['bundle', 'bundle/cli', 'bundle/ecosystem']) {
     for (const file of readdirSync(join(DIST, folder)).filter((name) => name.endsWith('.js'))) {
       const text = readFileSync(join(DIST, folder, file), 'utf8');
       for (const [, name = ''] of text.matchAll(/import\("((?:@[^/"]+\/)?[^./"][^/"]*)[^"]*"\)/g)) {
@@ -77,6 +77,12 @@ describe('the bundled command line', () => {
     const kB = Math.round(text.length / 1_000);
     assert.ok(kB < 620, `it loads ${kB} kB`);
   });
+});
+
+it('what an ecosystem file imports is the settings alone: pm2-runtime keeps it', () => {
+  const { text, packages } = loadedBy([join(DIST, 'index.js'), join(DIST, 'pm2/apps.js')]);
+  assert.deepEqual(packages, []);
+  assert.ok(text.length < 80_000, `it loads ${text.length} bytes`);
 });
 
 describe('the bundled apps', () => {
