@@ -23,12 +23,14 @@ export function toChart(groups: readonly Group[]): string {
   let y = 8;
   const bars = groups.flatMap(({ rows, names }) => rows.map((row) => ({ ...row, names })));
   for (const { what, values, names } of bars) {
+    // A subject to which this does not apply has no bar.
     const medians = values.map(median);
-    const longest = Math.max(...medians);
+    const longest = Math.max(...medians.filter(Number.isFinite));
     y += BAR;
     parts.push(`<text class="title" x="8" y="${y}">${escaped(what)}</text>`);
     y += 8;
     for (const [index, value] of medians.entries()) {
+      if (!Number.isFinite(value)) continue;
       const width = Math.max(1.5, (value / longest) * ROOM);
       const own = index === 0 ? 'own' : 'bar';
       parts.push(
@@ -50,7 +52,11 @@ export function toChart(groups: readonly Group[]): string {
 }
 
 function said(values: Row['values'], names: readonly string[]): string {
-  return names.map((name, index) => `${name} ${short(median(values[index] ?? []))}`).join(', ');
+  return names
+    .map((name, index) => [name, median(values[index] ?? [])] as const)
+    .filter(([, value]) => Number.isFinite(value))
+    .map(([name, value]) => `${name} ${short(value)}`)
+    .join(', ');
 }
 
 function short(value: number): string {

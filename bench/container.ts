@@ -1,6 +1,6 @@
 /**
  * What a whole container takes, by its cgroup: pm2, runner, manager and Envoy as the image runs them, beside the two
- * containers of Envoy and Contour's shutdown-manager. Part of `npm run bench`; alone: `npm run build && node --import
+ * containers of Envoy and Contour's shutdown-manager, and beside pm2 with two apps that do nothing. Part of `npm run bench`; alone: `npm run build && node --import
  * tsx bench/container.ts [rounds]`, as root, which prints the section for bench/RESULTS.md.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
@@ -30,7 +30,11 @@ const PROBE_MS = 10_000;
 const GOAL = '≤ 1.5 ×';
 
 /** The columns of the rows. */
-export const CONTAINERS: readonly string[] = ['pm2-envoy', 'Envoy and Contour’s sidecar'];
+export const CONTAINERS: readonly string[] = [
+  'pm2-envoy',
+  'Envoy and Contour’s sidecar',
+  'Envoy, pm2, two empty apps',
+];
 
 /** A pod's containers that serve, each in a cgroup of its own. */
 export interface Container {
@@ -38,30 +42,30 @@ export interface Container {
   httpPort: number;
   /** What a readiness probe asks. */
   probe(): Promise<number>;
-  /** What a preStop hook does; resolves at the end of the drain. */
-  drain(): Promise<unknown>;
+  /** What a preStop hook does; resolves at the end of the drain. Left out: there is no drain. */
+  drain?(): Promise<unknown>;
   stop(): Promise<void>;
 }
 
 /** The rows: idle and in a drain, of ours and of the peer, side by side in each round. */
 export async function containerRows(rounds: number): Promise<Row[]> {
-  const seen: { idle: MemoryUse; drain: MemoryUse }[][] = CONTAINERS.map(() => []);
+  const seen: Measured[][] = CONTAINERS.map(() => []);
   const backend = await startBackend();
-  const [ours, peer] = [prepareOurs(backend), preparePeer(backend)];
+  const all = [prepareOurs(backend), preparePeer(backend), prepareFloor(backend)];
   try {
     for (let round = 0; round < rounds; round += 1) {
-      const both = await Promise.all([ours.start(), peer.start()]);
-      const uses = await Promise.all(both.map(measure));
+      const containers = await Promise.all(all.map(({ start }) => start()));
+      const uses = await Promise.all(containers.map(measure));
       for (const [index, use] of uses.entries()) seen[index]?.push(use);
-      for (const container of both) await container.stop();
+      for (const container of containers) await container.stop();
     }
   } finally {
     await backend.close();
-    for (const { remove } of [ours, peer]) remove();
+    for (const { remove } of all) remove();
   }
-  const row = (what: string, target: string, of: 'idle' | 'drain', key: keyof MemoryUse): Row => ({
+  const row = (what: string, target: string, of: keyof Measured, key: keyof MemoryUse): Row => ({
     ...{ what, target },
-    values: seen.map((list) => list.map((use) => use[of][key])),
+    values: seen.map((list) => list.flatMap((use) => use[of]?.[key] ?? [])),
   });
   return [
     row('whole container, idle: working set, MiB', GOAL, 'idle', 'workingSetMb'),
@@ -86,16 +90,26 @@ Memory of all that runs, by cgroup, as a kubelet and a limit see it. Ours is one
 and Envoy, with what deploy/container runs. The peer's is the sum of two: Envoy, and its sidecar. Idle: ${IDLE_MS / 1_000} s after
 they serve, with a readiness probe each ${PROBE_MS / 1_000} s; in a drain: ${DRAIN_MS / 1_000} s into it, held by one idle connection. Each
 round begins with programs that are in no cache: what of their files is in memory counts. _Working set_ is all but the
-cache of files that were not used lately.
+cache of files that were not used lately. The last column is what no supervision by pm2 can do without: ours with
+two apps that do nothing in place of runner and manager.
 
 ${toMarkdown(rows, CONTAINERS)}
 `;
 }
 
-async function measure(container: Container): Promise<{ idle: MemoryUse; drain: MemoryUse }> {
+interface Measured {
+  idle: MemoryUse;
+  drain?: MemoryUse;
+}
+
+async function measure(container: Container): Promise<Measured> {
   const probe = setInterval(() => void container.probe().catch(() => undefined), PROBE_MS);
   await rest(IDLE_MS);
   const idle = sum(container.groups);
+  if (!container.drain) {
+    clearInterval(probe);
+    return { idle };
+  }
   const held = await holdIdle(container.httpPort);
   const done = container.drain();
   await rest(DRAIN_MS);
@@ -167,6 +181,41 @@ export function prepareOurs(backend: Backend, options: OursOptions = {}): Prepar
     };
   };
   return { folder, start, remove };
+}
+
+/** Our container with two apps that do nothing, in the modes of runner and manager, and an Envoy that pm2 starts. */
+function prepareFloor(backend: Backend): Prepared {
+  const prepared = prepareOurs(backend, {
+    change: (folder) => {
+      const at = (name: string): string => join(folder, 'opt', name);
+      writeFileSync(
+        at('empty.cjs'),
+        "process.send('ready');\nsetInterval(() => undefined, 2 ** 30);\n",
+      );
+      writeFileSync(
+        at('server.cjs'),
+        `require('node:http').createServer((_, answer) => answer.end())
+.listen(process.env.PM2_ENVOY_SERVE_PORT, '127.0.0.1');\n`,
+      );
+      const envoy = `exec ${folder}/bin/envoy -c ${folder}/envoy.yaml --disable-hot-restart --concurrency 2 >/dev/null 2>&1`;
+      const shared = {
+        ...{ treekill: false, pmx: false, disable_source_map_support: true },
+        ...{ out_file: '/dev/null', error_file: '/dev/null' },
+      };
+      const apps = [
+        { ...shared, name: 'empty', script: at('empty.cjs'), exec_mode: 'cluster', instances: 1 },
+        { ...shared, name: 'server', script: at('server.cjs'), exec_mode: 'fork' },
+        { ...shared, name: 'envoy', script: '/bin/sh', args: ['-c', envoy], interpreter: 'none' },
+      ];
+      writeFileSync(at('ecosystem.config.js'), `export const apps = ${JSON.stringify(apps)};\n`);
+    },
+  });
+  const start = async (): Promise<Container> => {
+    const { drain, ...container } = await prepared.start();
+    await eventually('Envoy', async () => (await ask(container.httpPort)) === 200, 60_000);
+    return container;
+  };
+  return { ...prepared, start };
 }
 
 /** Envoy, and the sidecar beside it, as Contour runs them: its preStop hook runs in the sidecar. */
