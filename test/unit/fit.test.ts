@@ -17,6 +17,11 @@ describe('widthOf', () => {
     ['日本', 4],
     ['e\u0301', 1],
     ['🚀', 2],
+    ['👨‍👩‍👧‍👦', 2],
+    ['👍🏽', 2],
+    ['🇩🇪', 2],
+    ['1️⃣', 2],
+    ['हिन्दी', 4],
     ['█░', 2],
   ];
   for (const [text, width] of WIDTHS) {
@@ -39,6 +44,10 @@ describe('cutEnd', () => {
   it('says that something is missing', () => assert.equal(cutEnd('123456', 5), '1234…'));
   it('does so in ASCII', () => assert.equal(cutEnd('123456', 5, false), '123..'));
   it('never cuts a wide character in half', () => assert.equal(cutEnd('日本語', 4), '日…'));
+  it('never cuts what is one character to the eye', () => {
+    assert.equal(cutEnd('👍🏽👍🏽👍🏽', 5), '👍🏽👍🏽…');
+    assert.equal(cutEnd('a👨‍👩‍👧‍👦b', 3), 'a…');
+  });
 });
 
 describe('cutMiddle', () => {
@@ -51,7 +60,7 @@ describe('cutMiddle', () => {
 
 describe('cutEnd and cutMiddle', () => {
   it('give nothing that is wider than it may be', () => {
-    for (const text of ['', 'a', 'ab', 'a long listener name', '日本語日本語']) {
+    for (const text of ['', 'a', 'ab', 'a long listener name', '日本語日本語', '🇩🇪👍🏽a👨‍👩‍👧‍👦']) {
       for (let width = 0; width <= 24; width += 1) {
         for (const unicode of [true, false]) {
           for (const cut of [cutEnd, cutMiddle]) {
@@ -68,6 +77,7 @@ describe('wrap', () => {
   it('breaks at spaces, and a word that is too long anywhere', () => {
     assert.deepEqual(wrap('1 open (1 http1)', 8), ['1 open', '(1', 'http1)']);
     assert.deepEqual(wrap('0.0.0.0_10000', 5), ['0.0.0', '.0_10', '000']);
+    assert.deepEqual(wrap('🇩🇪🇫🇷👍🏽', 4), ['🇩🇪🇫🇷', '👍🏽']);
   });
 });
 

@@ -1,15 +1,17 @@
-/** Characters that take two columns: East Asian wide ones and most emoji. */
-const WIDE =
-  /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|[\u{1f300}-\u{1faff}]|[\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}/u;
-const ZERO_WIDTH = /[\p{Mark}\u200b-\u200d\ufeff]/u;
+import { eastAsianWidth } from 'get-east-asian-width';
+
+const ASCII = /^[\x20-\x7e]*$/;
+/** A picture, two letters that make a flag, or a key: two columns, whatever it is made of. */
+const EMOJI = /^\p{Emoji_Presentation}|^\p{Emoji}\ufe0f|^[\u{1f1e6}-\u{1f1ff}]{2}/u;
+const ZERO_WIDTH = /^[\p{Mn}\p{Me}\p{Default_Ignorable_Code_Point}]/u;
+const SPACING_MARK = /\p{Mc}/gu;
 /** Names come from Envoy and its clients: they must not be able to steer the terminal. */
 const CONTROL = /[\p{Cc}\p{Cf}\u2028\u2029]+/gu;
 
 /** Columns that a text takes on a terminal. */
 export function widthOf(text: string): number {
-  let width = 0;
-  for (const character of text) width += columnsOf(character);
-  return width;
+  if (ASCII.test(text)) return text.length;
+  return charactersOf(text).reduce((sum, character) => sum + columnsOf(character), 0);
 }
 
 /** A text as it may be shown: without control characters, and in ASCII where the terminal has no more. */
@@ -32,7 +34,9 @@ export function ellipsis(unicode: boolean): string {
 export function cutEnd(text: string, width: number, unicode = true): string {
   if (widthOf(text) <= width) return text;
   const mark = ellipsis(unicode);
-  return take([...text], width - widthOf(mark)).join('') + mark.slice(0, Math.max(0, width));
+  return (
+    take(charactersOf(text), width - widthOf(mark)).join('') + mark.slice(0, Math.max(0, width))
+  );
 }
 
 /** Cuts the middle out of a text that is wider than `width`: names differ at both ends. */
@@ -41,7 +45,7 @@ export function cutMiddle(text: string, width: number, unicode = true): string {
   const mark = ellipsis(unicode);
   const room = width - widthOf(mark);
   if (room < 2) return cutEnd(text, width, unicode);
-  const characters = [...text];
+  const characters = charactersOf(text);
   const head = take(characters, Math.ceil(room / 2));
   const tail = take(characters.toReversed(), Math.floor(room / 2)).toReversed();
   return head.join('') + mark + tail.join('');
@@ -57,7 +61,7 @@ export function wrap(text: string, width: number): string[] {
       continue;
     }
     if (line !== '') lines.push(line);
-    let rest = [...word];
+    let rest = charactersOf(word);
     while (widthOf(rest.join('')) > width) {
       const part = take(rest, width);
       if (part.length === 0) break;
@@ -101,6 +105,18 @@ function take(characters: readonly string[], width: number): string[] {
 }
 
 function columnsOf(character: string): number {
+  if (EMOJI.test(character)) return 2;
   if (ZERO_WIDTH.test(character)) return 0;
-  return WIDE.test(character) ? 2 : 1;
+  const marks = character.slice(1).match(SPACING_MARK)?.length ?? 0;
+  return eastAsianWidth(character.codePointAt(0) ?? 0) + marks;
+}
+
+let segmenter: Intl.Segmenter | undefined;
+
+/** What is one character to the eye, such as a flag, is one here. */
+function charactersOf(text: string): string[] {
+  if (ASCII.test(text)) return [...text];
+  // Not before it is needed: it takes as long as the rest of a command's terminal.
+  segmenter ??= new Intl.Segmenter();
+  return Array.from(segmenter.segment(text), ({ segment }) => segment);
 }
