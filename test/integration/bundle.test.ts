@@ -104,7 +104,7 @@ describe('the bundled apps', () => {
   it('are no larger than they were, by more than a library', () => {
     const kB = (app: string): number => Math.round(loadedAtStart(app).length / 1_000);
     assert.ok(kB('manager') < 540, `the manager loads ${kB('manager')} kB`);
-    assert.ok(kB('runner') < 355, `the runner loads ${kB('runner')} kB`);
+    assert.ok(kB('runner') < 365, `the runner loads ${kB('runner')} kB`);
   });
 
   it('do not have Node load its own fetch, which takes 5 MiB', () => {
