@@ -99,12 +99,15 @@ describe('GET /status and pm2-envoy status', { concurrency: 2 }, () => {
       const held = await holdTcp(pm2.ports.tcp);
       process.kill(first.runner.pid, 'SIGKILL');
       await handsOver(pm2, 1);
-      const { generations, connections } = await statusOf(pm2);
+      // On a busy machine a count may be some seconds old.
+      const { generations } = await eventually('the connection', async () => {
+        const status = await statusOf(pm2);
+        return status.connections?.open === 1 && status;
+      });
       const [orphan, next] = generations;
       assert.deepEqual([orphan.number, orphan.runnerPid, orphan.connections], [1, null, 1]);
       assert.deepEqual([next.number, next.state], [2, 'serving']);
       assert.ok(next.runnerPid > 0 && next.runnerPid !== first.runner.pid);
-      assert.equal(connections.open, 1);
 
       await pm2.pm2('stop', 'envoy-manager');
       const { code, stdout, stderr } = await pm2.cli('status');
