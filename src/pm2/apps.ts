@@ -89,6 +89,7 @@ export function envoyApps(options: EnvoyAppsOptions = {}): Pm2App[] {
     kill_retry_time: 500,
     // pm2 has Node load the source maps of every module otherwise: 10 MB.
     disable_source_map_support: true as const,
+    node_args: nodeArguments(),
     env: { ...options.env, ...variables, [PROJECT_VARIABLE]: cwd },
   };
   const manager: Pm2App = {
@@ -96,7 +97,6 @@ export function envoyApps(options: EnvoyAppsOptions = {}): Pm2App[] {
     name: `${name}-manager`,
     script: scriptPath('manager', cwd),
     exec_mode: 'fork',
-    node_args: nodeArguments(LEAN),
     stop_exit_codes: [EXIT.configuration],
   };
   if (config.adminAddress) return [manager];
@@ -104,8 +104,6 @@ export function envoyApps(options: EnvoyAppsOptions = {}): Pm2App[] {
     ...shared,
     name,
     script: scriptPath('runner', cwd),
-    // It waits nearly always (decision 0010); the manager answers a thousand callers at the same time.
-    node_args: nodeArguments(LEAN, ...NOT_COMPILED),
     // Only cluster mode starts the new one first on a reload.
     exec_mode: 'cluster',
     instances: 1,
@@ -165,10 +163,8 @@ function realPathOf(path: string): string | undefined {
   }
 }
 
-/** Less memory at some cost in speed (decision 0009). */
-const LEAN = '--optimize-for-size';
-/** JavaScript is interpreted only (decision 0010). */
-const NOT_COMPILED = ['--no-opt', '--no-sparkplug'];
+/** Less memory: garbage is collected earlier, and JavaScript is interpreted only (decision 0010). Both wait nearly always. */
+const LEAN = ['--optimize-for-size', '--no-opt', '--no-sparkplug'];
 /** The latest Node that is tested with them. */
 const LATEST_NODE = 24;
 
@@ -176,11 +172,11 @@ const LATEST_NODE = 24;
 const LOUD = '--unhandled-rejections=strict';
 
 /** V8 renames its options, and Node does not start with one that it does not know. */
-function nodeArguments(...options: readonly string[]): string[] {
+function nodeArguments(): string[] {
   const isTested = Number.parseInt(process.versions.node, 10) <= LATEST_NODE;
   // SIGUSR1 opens the debugger otherwise, until log-signals.ts is loaded. Not in Node 20.
   const own = ['--disable-sigusr1'].filter((one) => process.allowedNodeEnvironmentFlags.has(one));
-  return [LOUD, ...own, ...(isTested ? options : [])];
+  return [LOUD, ...own, ...(isTested ? LEAN : [])];
 }
 
 /**
