@@ -1,7 +1,8 @@
 /**
  * What a whole container takes, by its cgroup: pm2, runner, manager and Envoy as the image runs them, beside the two
- * containers of Envoy and Contour's shutdown-manager, and beside pm2 with two apps that do nothing. Part of `npm run bench`; alone: `npm run build && node --import
- * tsx bench/container.ts [rounds]`, as root, which prints the section for bench/RESULTS.md.
+ * containers of Envoy and Contour's shutdown-manager, and beside pm2 with two apps that do nothing. Part of `npm run
+ * bench`; alone: `npm run build && node --import tsx bench/container.ts [rounds]`, as root, which prints the section
+ * for bench/RESULTS.md.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -91,7 +92,8 @@ and Envoy, with what deploy/container runs. The peer's is the sum of two: Envoy,
 they serve, with a readiness probe each ${PROBE_MS / 1_000} s; in a drain: ${DRAIN_MS / 1_000} s into it, held by one idle connection. Each
 round begins with programs that are in no cache: what of their files is in memory counts. _Working set_ is all but the
 cache of files that were not used lately. The last column is what no supervision by pm2 can do without: ours with
-two apps that do nothing in place of runner and manager.
+two apps that do nothing in place of runner and manager. Once an Envoy has ended, by a crash or in a redeploy, its program
+counts as used twice, and ours is 45 MiB more, which the kernel can take at any time (docs/decisions/0010).
 
 ${toMarkdown(rows, CONTAINERS)}
 `;
