@@ -28,6 +28,8 @@ export interface Course {
   takeNewcomers(): EnvoyTarget[];
   /** Looks at the host again, due or not. */
   lookAround(): void;
+  /** Looks a last time: a host that another generation has brought back meanwhile is not drained. */
+  confirm(): void;
   /** Whether no Envoy was new or about to come at the latest look at the host. */
   isComplete(): boolean;
 }
@@ -116,6 +118,11 @@ export function createCourse(options: {
     },
     takeNewcomers: () => host.newcomers.splice(0),
     lookAround: () => lookAround(true),
+    confirm: () => {
+      host.look(true);
+      const isDone = outcome === 'drained' || outcome === 'envoy-gone';
+      if (isDone && host.isBack()) outcome = 'cancelled';
+    },
     isComplete: () => host.newcomers.length === 0 && !host.isStarting(),
   };
 }

@@ -160,6 +160,8 @@ async function leadDrain(
       onEvent: enter,
       skips: (event) => run.outcome === 'cancelled' && event !== 'finish',
     });
+    // Hooks may have taken their time.
+    run.confirm();
     // Where another generation serves, the old one is being handed over from: nothing is resumed.
     if (run.outcome === 'cancelled' && !run.isOvertaken) await host.run('resume', { drain: run });
   } catch (error) {

@@ -89,7 +89,7 @@ interface DrainRunOptions {
 /** Creates the steps of one drain, new or taken over: `record` says what has been done. */
 export function createDrainRun(
   options: DrainRunOptions,
-): DrainRun & { enter(phase: DrainPhase): DrainRecord } {
+): DrainRun & { enter(phase: DrainPhase): DrainRecord; confirm(): void } {
   const drain = openDrain(options);
   const { course, envoys } = drain;
   const { record } = course;
@@ -121,6 +121,7 @@ export function createDrainRun(
       if (phase === 'delay') record.delayStartedAtMs ??= options.clock.nowMs();
       return { ...record };
     },
+    confirm: course.confirm,
     failHealth: () => failHealth(drain),
     delay: () => delay(drain),
     close: () => close(drain),

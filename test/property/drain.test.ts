@@ -107,6 +107,29 @@ describe('a drain, whatever happens', () => {
     );
   });
 
+  it('is not drained where a reload has brought the host back during its last hooks', async () => {
+    const config: DrainConfig = {
+      ...{ checkIntervalMs: 400, checkIntervalMinMs: 50, drainTimeoutMs: 6_000 },
+      ...{ checkDelayMs: 1_500, quietPeriodMs: 0, minOpenConnections: 2 },
+      ...{
+        ignoreListeners: [],
+        drainListeners: 'all' as const,
+        drainUntil: 'connections' as const,
+      },
+    };
+    for (let afterMs = 550; afterMs < 700; afterMs += 3) {
+      await play(
+        { config, foreign: false, latencyMs: 20, hookMs: 30, open: 1 },
+        [
+          { afterMs: 0, action: { kind: 'call', who: 1 } },
+          { afterMs: 2, action: { kind: 'call', who: 0 } },
+          { afterMs, action: { kind: 'reload', fails: false } },
+        ],
+        (world) => checkTruth(world, config, []),
+      );
+    }
+  });
+
   it('ends in time with the truth though its record is meddled with', async () => {
     const plan = planOf(call, call, connections, turn, admin, other, meddling, meddling);
     await holds(
