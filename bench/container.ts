@@ -93,7 +93,7 @@ they serve, with a readiness probe each ${PROBE_MS / 1_000} s; in a drain: ${DRA
 round begins with programs that are in no cache: what of their files is in memory counts. _Working set_ is all but the
 cache of files that were not used lately. The last column is what no supervision by pm2 can do without: ours with
 two apps that do nothing in place of runner and manager. Once an Envoy has ended, by a crash or in a redeploy, its program
-counts as used twice, and ours is 47 to 57 MiB more, most of which the kernel can take at any time (docs/decisions/0010).
+counts as used twice, and ours is 50 MiB more, which the kernel can take at any time (docs/decisions/0010).
 
 ${toMarkdown(rows, CONTAINERS)}
 `;
