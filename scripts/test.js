@@ -12,7 +12,7 @@ import { endLeftovers } from './leftovers.js';
 const root = fileURLToPath(new URL('..', import.meta.url));
 const QUICK = ['unit', 'property'];
 /** These take minutes, and the whole machine. */
-const LONG = ['soak', 'deploy'];
+const LONG = ['soak', 'deploy', 'pm2'];
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

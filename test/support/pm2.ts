@@ -13,8 +13,8 @@ import { eventually } from './wait.js';
 
 const run = promisify(execFile);
 const require = createRequire(import.meta.url);
-/** `PM2_BIN`: another version's. */
-const PM2 = process.env['PM2_BIN'] ?? require.resolve('pm2/bin/pm2');
+/** pm2's command line. `PM2_BIN`: another version's. */
+export const PM2: string = process.env['PM2_BIN'] ?? require.resolve('pm2/bin/pm2');
 const PM2_RUNTIME = require.resolve('pm2/bin/pm2-runtime');
 const ROOT = resolve(import.meta.dirname, '../..');
 /** No pm2 command of a test takes this long; one that does is a fault. */
@@ -33,6 +33,8 @@ export interface TestPm2 {
   cliPath: string;
   /** What the configuration file holds; written again after a change. */
   settings: Record<string, unknown>;
+  /** From now on pm2's commands are another version's; `script` is its bin/pm2. */
+  usePm2(script: string): void;
   /** Runs a pm2 command; rejects when it fails. */
   pm2(...args: string[]): Promise<string>;
   /** Starts pm2-runtime in the foreground. */
@@ -95,9 +97,10 @@ export async function preparePm2(
   const generations = openGenerations(join(folder.path, 'run'));
   const seen = new Set<number>();
   let runtimeOutput = '';
+  let script = PM2;
 
   const pm2 = async (...args: string[]): Promise<string> => {
-    const { stdout } = await run(process.execPath, [PM2, ...args], {
+    const { stdout } = await run(process.execPath, [script, ...args], {
       env,
       cwd: folder.path,
       timeout: COMMAND_LIMIT_MS,
@@ -128,6 +131,9 @@ export async function preparePm2(
     ecosystem,
     cliPath: CLI,
     settings: allSettings,
+    usePm2: (other) => {
+      script = other;
+    },
     pm2,
     runtime: () => {
       const child = spawn(process.execPath, [PM2_RUNTIME, 'start', ecosystem], {

@@ -16,6 +16,8 @@ export type TrafficKind = (typeof TRAFFIC_KINDS)[number];
 export interface Failure {
   kind: TrafficKind;
   error: string;
+  /** There was no connection: nothing listened. */
+  isRefused: boolean;
   /** Since the traffic began. */
   atMs: number;
 }
@@ -25,8 +27,9 @@ export interface TrafficReport {
   /** Answered or lost, of all kinds but `readyz`. */
   requests: number;
   lost: number;
-  kinds: Record<TrafficKind, { requests: number; lost: number }>;
-  /** The first few of each kind. */
+  /** `refused`: of the lost ones, those that had no connection. */
+  kinds: Record<TrafficKind, { requests: number; lost: number; refused: number }>;
+  /** The first few of each kind, refused and others. */
   failures: Failure[];
   /** Keep-alive connections that the server closed between two requests, without a word before. */
   closedUnannounced: number;
@@ -49,7 +52,7 @@ const FAILURES_OF_A_KIND = 5;
 export function createTally(): Tally {
   const startedMs = Date.now();
   const kinds = Object.fromEntries(
-    TRAFFIC_KINDS.map((kind) => [kind, { requests: 0, lost: 0 }]),
+    TRAFFIC_KINDS.map((kind) => [kind, { requests: 0, lost: 0, refused: 0 }]),
   ) as TrafficReport['kinds'];
   const failures: Failure[] = [];
   let closedUnannounced = 0;
@@ -66,8 +69,11 @@ export function createTally(): Tally {
     lost: (kind, error) => {
       kinds[kind].requests += 1;
       kinds[kind].lost += 1;
-      if (kinds[kind].lost > FAILURES_OF_A_KIND) return;
-      failures.push({ kind, error, atMs: Date.now() - startedMs });
+      const isRefused = error.includes('ECONNREFUSED');
+      if (isRefused) kinds[kind].refused += 1;
+      const alike = failures.filter((one) => one.kind === kind && one.isRefused === isRefused);
+      if (alike.length >= FAILURES_OF_A_KIND) return;
+      failures.push({ kind, error, isRefused, atMs: Date.now() - startedMs });
     },
     closedUnannounced: () => {
       closedUnannounced += 1;
