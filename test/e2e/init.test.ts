@@ -80,6 +80,17 @@ describe('pm2-envoy init', () => {
     assert.match(print('commonjs'), /^const \{ envoyApps \} = require\('pm2-envoy'\);/);
   });
 
+  it('imports by path where only NODE_PATH has it, which pnpm sets for a global install: pm2 has none', () => {
+    const path = join(pm2.folder, 'global');
+    mkdirSync(path);
+    symlinkSync(ROOT, join(path, 'pm2-envoy'));
+    const text = execFileSync(process.execPath, [pm2.cliPath, 'init', '--format', 'commonjs'], {
+      ...{ cwd: path, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] },
+      env: { ...pm2.env, NODE_PATH: path },
+    });
+    assert.match(text, /require\('\/.*\/dist\/index\.js'\)/);
+  });
+
   it('refuses another format with 2, and a bad setting with 78', async () => {
     assert.equal((await pm2.cli('init', '--format', 'toml')).code, 2);
     assert.equal((await pm2.cli('init', '--check-delay', '5')).code, 78);

@@ -1,5 +1,4 @@
 import { readFileSync, realpathSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { createServer } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -106,13 +105,19 @@ function canListen(port: number): Promise<boolean> {
 /** By its name where Node finds it from the folder; a global install it does not. */
 function importFrom(folder: string, format: EcosystemFormat): string {
   const path = join(PACKAGE_ROOT, 'dist/index.js');
-  try {
-    const found = createRequire(join(folder, 'ecosystem.config.js')).resolve('pm2-envoy');
-    if (realpathSync(found) === realpathSync(path)) return 'pm2-envoy';
-  } catch {
-    // Not there.
-  }
+  if (isBelow(folder)) return 'pm2-envoy';
   return format === 'esm' ? pathToFileURL(path).href : path;
+}
+
+/** Not by require.resolve(): that follows NODE_PATH too, which pnpm sets for this command line, and nobody for pm2. */
+function isBelow(folder: string): boolean {
+  try {
+    const found = join(folder, 'node_modules/pm2-envoy');
+    return realpathSync(found) === realpathSync(PACKAGE_ROOT);
+  } catch {
+    const parent = dirname(folder);
+    return parent !== folder && isBelow(parent);
+  }
 }
 
 /** What a file `.js` is in a folder. */
