@@ -11,7 +11,7 @@ import {
 import { describeTraffic } from '../support/traffic.js';
 
 /** Each row of the page is run as it is written there, under load. */
-describe('docs/pm2.md says of every command what requests see', { concurrency: 2 }, () => {
+describe('docs/pm2.md says of every command what requests see', { concurrency: 3 }, () => {
   for (const { heading, rows } of TABLES) {
     describe(heading, { concurrency: 1 }, () => {
       let host: CommandHost;
