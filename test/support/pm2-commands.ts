@@ -81,6 +81,23 @@ export const CASES: Readonly<Record<string, CommandCase>> = {
       }
     },
   },
+  'pm2 reload FILE, where it is JSON or YAML, with settings that are refused': {
+    run: async (host, command) => {
+      for (const format of ['json', 'yaml'] as const) {
+        const { stdout } = await host.pm2.cli('init', '--format', format);
+        const file = join(host.project, `ecosystem.config.${format}`);
+        writeFileSync(file, stdout);
+        await withBadSettings(host, async () => {
+          const said = await host.run(command.replace('FILE', file));
+          assert.match(said, /Applying action reloadProcessId on app \[envoy\]/);
+          assert.doesNotMatch(said, /\[envoy\]\(\d+\) ✓/);
+          await saysWhy(host);
+        });
+        await host.run('pm2 restart envoy-manager');
+        await host.pm2.untilReady();
+      }
+    },
+  },
   'pm2 reload FILE with settings that are refused': {
     run: (host, command) =>
       withBadSettings(host, () => assert.rejects(host.run(command), /check-delay/)),
