@@ -50,8 +50,17 @@ describe('pm2-envoy plugin create', () => {
   });
 
   it('says how its test finds pm2-envoy where Node does not', (t) => {
-    const { out } = project(t, false).cli('plugin create tell-us');
-    assert.match(out, /cd tell-us && npm install --no-save \/.+ && npm test/);
+    const { folder, cli } = project(t, false);
+    assert.match(
+      cli('plugin create tell-us').out,
+      /cd tell-us && npm install --no-save \/.+ && npm test/,
+    );
+    // pnpm sets NODE_PATH for a global install, and ES modules are not found by that.
+    mkdirSync(join(folder, 'global'));
+    symlinkSync(ROOT, join(folder, 'global/pm2-envoy'));
+    process.env['NODE_PATH'] = join(folder, 'global');
+    t.after(() => delete process.env['NODE_PATH']);
+    assert.match(cli('plugin create tell-them').out, /cd tell-them && npm install --no-save /);
   });
 
   it('refuses what is no name, or is there', (t) => {

@@ -6,7 +6,7 @@ import type { LoadedConfig } from '../../config/load.js';
 import { type Key, variableOf } from '../../config/schema.js';
 import { Pm2EnvoyError } from '../../errors.js';
 import { EXIT } from '../../exit-codes.js';
-import { PACKAGE_ROOT } from '../../package-root.js';
+import { installedFrom, PACKAGE_ROOT } from '../../package-root.js';
 import type { CommandSpec, HookFunction, Plugin, PluginHost } from '../../plugins/api/types.js';
 import { envoyApps } from '../../pm2/apps.js';
 import { type EcosystemFormat, FORMATS, renderEcosystem } from '../init/ecosystem.js';
@@ -105,19 +105,8 @@ function canListen(port: number): Promise<boolean> {
 /** By its name where Node finds it from the folder; a global install it does not. */
 function importFrom(folder: string, format: EcosystemFormat): string {
   const path = join(PACKAGE_ROOT, 'dist/index.js');
-  if (isBelow(folder)) return 'pm2-envoy';
+  if (installedFrom(folder) === realpathSync(PACKAGE_ROOT)) return 'pm2-envoy';
   return format === 'esm' ? pathToFileURL(path).href : path;
-}
-
-/** Not by require.resolve(): that follows NODE_PATH too, which pnpm sets for this command line, and nobody for pm2. */
-function isBelow(folder: string): boolean {
-  try {
-    const found = join(folder, 'node_modules/pm2-envoy');
-    return realpathSync(found) === realpathSync(PACKAGE_ROOT);
-  } catch {
-    const parent = dirname(folder);
-    return parent !== folder && isBelow(parent);
-  }
 }
 
 /** What a file `.js` is in a folder. */

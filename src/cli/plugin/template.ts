@@ -1,7 +1,6 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { join } from 'node:path';
-import { PACKAGE_ROOT, packageVersion } from '../../package-root.js';
+import { join, resolve } from 'node:path';
+import { installedFrom, PACKAGE_ROOT, packageVersion } from '../../package-root.js';
 
 /** What is wrong with a plugin's name, which is that of its folder too; undefined: nothing. */
 export function nameFault(name: string): string | undefined {
@@ -21,7 +20,7 @@ export function writeTemplate(name: string): string[] {
   }
   write('package.json', `${JSON.stringify(manifestOf(name), undefined, 2)}\n`);
   const commands = [`cd ${name}`];
-  if (!isFoundFrom(name)) commands.push(`npm install --no-save ${PACKAGE_ROOT}`);
+  if (!installedFrom(resolve(name))) commands.push(`npm install --no-save ${PACKAGE_ROOT}`);
   return [...commands, 'npm test'];
 }
 
@@ -40,13 +39,4 @@ function manifestOf(name: string): object {
     scripts: { test: 'node --test test.js' },
     peerDependencies: { 'pm2-envoy': `^${packageVersion()}` },
   };
-}
-
-function isFoundFrom(folder: string): boolean {
-  try {
-    createRequire(join(process.cwd(), folder, 'index.js')).resolve('pm2-envoy/testing');
-    return true;
-  } catch {
-    return false;
-  }
 }
