@@ -27,9 +27,11 @@ import { type DirectDrain, directSettings, openDirectDrain } from './direct.js';
 export async function runShutdown(cli: CliContext): Promise<number> {
   const { config } = cli.load();
   // No drain waits for what is only said.
-  void findForeign(config).then((foreign) => {
-    if (foreign) cli.io.say(`${foreign.message}: ${foreign.remedy}`);
-  });
+  void findForeign(config)
+    .catch(() => undefined)
+    .then((foreign) => {
+      if (foreign) cli.io.say(`${foreign.message}: ${foreign.remedy}`);
+    });
   const { result, seen } = await drainSomehow(cli, config);
   if (cli.json) cli.io.out(JSON.stringify(result));
   else cli.io.say(describeResult(result, seen), 'stdout');
