@@ -114,4 +114,13 @@ async function sayWhy(pm2: TestPm2, said: string): Promise<void> {
     /^end the program that has the port \(`ss -ltnp 'sport = :\d+'`\), or change the port .*; pm2 retries by itself$/,
   );
   assert.equal(doctor.stdout.match(/PROBLEM/g)?.length, 1, doctor.stdout);
+  const redeploy = await pm2.cli('redeploy');
+  assert.equal(redeploy.code, 1, redeploy.stderr);
+  const failure = `${redeploy.stdout}${redeploy.stderr}`;
+  assert.match(
+    failure,
+    /the redeploy failed after \S+: Envoy exited with code 1 before it was LIVE/,
+  );
+  assert.ok(failure.includes(said), failure);
+  assert.match(failure, /; end the program that has the port \(`ss -ltnp/);
 }

@@ -8,6 +8,7 @@ import type { DrainRecord } from '../../drain/record.js';
 import type { DrainResult } from '../../drain/state.js';
 import { freePort, portInUse } from '../../envoy/port-in-use.js';
 import { messageOf } from '../../errors.js';
+import { readFailedStart } from '../../host/failed-start.js';
 import { type Generation, openGenerations } from '../../host/generations.js';
 import { isAlive } from '../../host/process-identity.js';
 import { silentLog } from '../../log.js';
@@ -189,7 +190,7 @@ function failureOf(seen: {
   isStopped: boolean;
   startedAtMs: number;
 }): { reason: string; code: string | null } {
-  const failed = seen.serving?.failedReload;
+  const failed = seen.serving ? seen.serving.failedReload : readFailedStart(seen.plan.app.runDir);
   const isOfThisReload =
     failed !== undefined &&
     Date.parse(failed.at) >= seen.startedAtMs &&
