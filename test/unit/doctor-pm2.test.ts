@@ -26,6 +26,14 @@ describe('checkPm2', () => {
     assert.match(said(RUNNER).join(), /^ok envoy \(pid 10\) and envoy-manager \(pid 11\) run in/);
   });
 
+  it('does not say that an app runs that has no process', () => {
+    const [first = ''] = said({ ...RUNNER, status: 'waiting restart', pid: 0 });
+    assert.match(
+      first,
+      /^ok envoy \(waiting restart\) and envoy-manager \(pid 11\) are in \/nowhere, with the settings/,
+    );
+  });
+
   it('finds more than one instance, but takes the one that a reload replaces for none', () => {
     const second = { ...RUNNER, pmId: 2, pid: 12 };
     assert.match(said(RUNNER, [MANAGER, second]).join(), /^problem pm2 runs 2 instances of envoy/);

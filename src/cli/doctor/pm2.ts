@@ -157,8 +157,10 @@ export function refusalOf(manager: Pm2Process): string {
 }
 
 function describeApps(home: string, app: Pm2Process, manager: Pm2Process | undefined): string {
-  const apps = [app, ...(manager ? [manager] : [])].map(({ name, pid }) => `${name} (pid ${pid})`);
-  return `${apps.join(' and ')} run in ${home}, with the settings that a drain needs`;
+  const apps = [app, ...(manager ? [manager] : [])];
+  const named = apps.map(({ name, pid, status }) => `${name} (${pid > 0 ? `pid ${pid}` : status})`);
+  const verb = apps.every(({ pid }) => pid > 0) ? 'run' : 'are';
+  return `${named.join(' and ')} ${verb} in ${home}, with the settings that a drain needs`;
 }
 
 function checkKillSignal(home: string): Finding[] {
