@@ -69,7 +69,7 @@ export function envoyApps(options: EnvoyAppsOptions = {}): Pm2App[] {
     throw withoutStack(
       new Pm2EnvoyError(
         'config-invalid',
-        `envoyApps: the name ${JSON.stringify(name)} is not allowed for a pm2 app: start with a letter, and use letters, digits, dots, dashes and underscores; not all`,
+        `envoyApps: the name ${JSON.stringify(name)} is not allowed for a pm2 app: start with a letter, and use letters, digits, dots, dashes and underscores; pm2 takes "all" for every app`,
       ),
     );
   }

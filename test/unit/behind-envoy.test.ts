@@ -68,6 +68,10 @@ describe('envoyApps({ name })', () => {
       );
     });
   }
+
+  it('says what pm2 takes the name all for', () => {
+    assert.throws(() => envoyApps({ ...options, name: 'all' }), /; pm2 takes "all" for every app$/);
+  });
 });
 
 describe('holdStops', () => {
