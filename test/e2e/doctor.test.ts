@@ -142,7 +142,10 @@ describe('pm2-envoy doctor', { concurrency: 2 }, () => {
       const { code, stdout } = await pm2.cli('doctor');
       assert.equal(code, 1);
       assert.match(stdout, /PROBLEM pm2 +pm2 at .*no daemon listens there/);
-      assert.match(stdout, /warning envoy +generation 1 has no runner/);
+      assert.match(
+        stdout,
+        /warning envoy +generation 1 has no runner.*\n +-> `pm2 start ecosystem.config.js` takes over/,
+      );
       assert.match(stdout, /PROBLEM manager +the manager at .* can't be reached/);
       process.kill(generation.envoy.pid, 'SIGSTOP');
       assert.match((await pm2.cli('doctor')).stdout, /PROBLEM envoy +generation 1 does not answer/);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { preparePm2, type TestPm2 } from '../support/pm2.js';
@@ -63,6 +63,14 @@ describe('pm2-envoy init', () => {
     const other = await pm2.cli('doctor', '--app', 'inner');
     assert.equal(other.code, 5);
     assert.match(other.stderr, /no Envoy as the app inner; .* there: edge, edge-manager/);
+    const bootstrap = join(pm2.folder, 'envoy.yaml');
+    const served = readFileSync(bootstrap);
+    writeFileSync(bootstrap, 'static_resources: {listeners: 5}');
+    await pm2.pm2('restart', 'edge');
+    const { stdout: findings } = await pm2.cli('doctor', '--app', 'edge');
+    writeFileSync(bootstrap, served);
+    assert.match(findings, /the last reload failed/);
+    assert.match(findings, /-> correct what it names \(`pm2 logs edge` has more\)/);
     await pm2.pm2('delete', 'all');
   });
 

@@ -50,7 +50,7 @@ export async function checkEnvoys(
   // While pm2 tries again and again there is now and then one that is starting.
   const isFailing = !serving && readFailedStart(runDir) !== undefined;
   if (live.length === 0 || isFailing) return [...left, ...checkNone(runDir, app)];
-  const findings = await Promise.all(live.map((one) => checkGeneration(one, config)));
+  const findings = await Promise.all(live.map((one) => checkGeneration(one, { config, app })));
   const next = serving ? await checkNextRedeploy(serving, { config, app }) : [];
   return [...findings.flat(), ...left, ...checkPorts(live), ...next];
 }
@@ -72,7 +72,7 @@ function checkNone(runDir: string, app: Pm2Process | undefined): Finding[] {
   const failed = readFailedStart(runDir);
   if (!failed) {
     const message = `no Envoy runs (looked in ${runDir})`;
-    return app?.status === 'online' ? [problem('envoy', message, '`pm2 logs envoy`')] : [];
+    return app?.status === 'online' ? [problem('envoy', message, `\`pm2 logs ${app.name}\``)] : [];
   }
   // pm2 calls its back-off `waiting restart`, and a stop for good as well.
   const isRefused = exitCodeOfCode(failed.code ?? '') === EXIT.configuration;
@@ -84,15 +84,20 @@ function checkNone(runDir: string, app: Pm2Process | undefined): Finding[] {
     problem(
       'envoy',
       `no Envoy runs: ${describeFailedStart(failed)}`,
-      `${remedyFor(failed)}${again}`,
+      `${remedyFor(failed, app)}${again}`,
     ),
   ];
 }
 
-function remedyFor({ reason }: Pick<FailedStart, 'reason'>): string {
+function remedyFor({ reason }: Pick<FailedStart, 'reason'>, app: Pm2Process | undefined): string {
   const port = portInUse(reason);
   if (port !== undefined) return freePort(port);
-  return 'correct what it names (`pm2 logs envoy` has more)';
+  return `correct what it names (\`pm2 logs ${app?.name ?? 'envoy'}\` has more)`;
+}
+
+/** pm2 can't restart what it does not have: its daemon was killed, or the app deleted. */
+function startAgain(app: Pm2Process | undefined): string {
+  return app ? `\`pm2 restart ${app.name}\`` : '`pm2 start ecosystem.config.js`';
 }
 
 /** The kernel deals connections out among all that listen: some would go to an Envoy that no one drains here. */
@@ -106,7 +111,10 @@ function checkPorts(live: readonly Generation[]): Finding[] {
   );
 }
 
-async function checkGeneration(generation: Generation, config: Config): Promise<Finding[]> {
+async function checkGeneration(
+  generation: Generation,
+  { config, app }: { config: Config; app: Pm2Process | undefined },
+): Promise<Finding[]> {
   const name = `generation ${generation.number}`;
   const admin = createAdminClient({ kind: 'unix', path: generation.adminSocket });
   const findings = await checkEnvoy(targetOf(generation, admin), config);
@@ -117,7 +125,7 @@ async function checkGeneration(generation: Generation, config: Config): Promise<
       problem(
         'redeploy',
         `the last reload failed (${failed.at}), and ${name} keeps serving: ${failed.reason}`,
-        `${remedyFor(failed)}, then \`pm2-envoy redeploy\``,
+        `${remedyFor(failed, app)}, then \`pm2-envoy redeploy\``,
       ),
     );
   }
@@ -127,7 +135,7 @@ async function checkGeneration(generation: Generation, config: Config): Promise<
       warning(
         'envoy',
         `${name} has no runner: nothing restarts it when it crashes`,
-        '`pm2 restart envoy` takes over from it without losing a request',
+        `${startAgain(app)} takes over from it without losing a request`,
       ),
     );
   }
