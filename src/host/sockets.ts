@@ -183,20 +183,28 @@ export function listening(pid: number): { local: string; port: number; inode: nu
 }
 
 function readTable(path: string, localPorts: readonly number[]): Connection[] {
+  return connectionsIn(tableText(path), localPorts);
+}
+
+/**
+ * The sockets in a table of /proc/net on the given local ports, without the listening ones. Each once: the
+ * kernel may hand out a row again while connections come and go between two reads of the file. Pure.
+ */
+export function connectionsIn(table: string, localPorts: readonly number[]): Connection[] {
   const ports = new Set(localPorts);
-  const found: Connection[] = [];
-  for (const row of tableText(path).matchAll(ROW)) {
+  const found = new Map<number, Connection>();
+  for (const row of table.matchAll(ROW)) {
     const [, localAddress = '', hexPort = '', peerAddress = '', peerPort = '', state, inode] = row;
     const localPort = Number.parseInt(hexPort, 16);
     if (state === '0A' || !ports.has(localPort)) continue;
-    found.push({
+    found.set(Number(inode), {
       peer: endpoint(peerAddress, Number.parseInt(peerPort, 16)),
       local: endpoint(localAddress, localPort),
       localPort,
       inode: Number(inode),
     });
   }
-  return found;
+  return [...found.values()];
 }
 
 /** A host without IPv6 has no table of it. */

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { countSockets, listConnections } from '../../src/host/sockets.js';
+import { connectionsIn, countSockets, listConnections } from '../../src/host/sockets.js';
 import { makeTempFolder } from './fakes.js';
 
 const NOBODY = 4_194_000;
@@ -42,6 +42,18 @@ describe('countSockets', { skip: process.platform !== 'linux' }, () => {
     const text = `127.0.0.1:${socket.address().port}`;
     assert.deepEqual(countSockets(process.pid, [ipAt(text)])?.udp, [text]);
     socket.close();
+  });
+});
+
+describe('connectionsIn', () => {
+  it('counts a connection once whose row the kernel has handed out twice', () => {
+    const row = (number: number, inode: number): string =>
+      `   ${number}: 0100007F:2710 0100007F:9C40 01 00000000:00000000 00:00000000 00000000     0        0 ${inode} 1 0000000000000000 20 4 30 10 -1\n`;
+    const table = `  sl  local_address rem_address\n${row(1, 7)}${row(2, 7)}${row(3, 8)}`;
+    assert.deepEqual(
+      connectionsIn(table, [10_000]).map(({ inode }) => inode),
+      [7, 8],
+    );
   });
 });
 
