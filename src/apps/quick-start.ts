@@ -34,7 +34,13 @@ try {
   const { config } = loadConfig({ env, cwd: PACKAGE_ROOT });
   const left = refuseSecond(config);
   await refuseDaemon(home);
-  await checkPort({ host: config.serveAddress, port: config.servePort });
+  await checkPort(
+    { host: config.serveAddress, port: config.servePort },
+    {
+      subject: 'the manager',
+      remedy: `\`PM2_ENVOY_SERVE_PORT=${config.servePort + 1} npm start\` takes another port`,
+    },
+  );
   const listeners = readBootstrapListeners(config.envoyConfig);
   // An Envoy that was left has them: the runner takes over from it.
   if (!left) for (const listener of listeners) await checkListener(listener, config);

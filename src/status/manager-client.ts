@@ -175,7 +175,15 @@ function anotherHosts(url: string, body: unknown): Pm2EnvoyError {
   return new Pm2EnvoyError(
     'manager-unreachable',
     `the manager at ${url} is another project's (${typeof said === 'string' ? said : 'it gives no reason'})`,
+    { cause: ANOTHER_HOSTS },
   );
+}
+
+const ANOTHER_HOSTS = 'another host’s manager';
+
+/** Whether a manager answered, which is another project's. */
+export function isAnotherHosts(error: unknown): boolean {
+  return error instanceof Pm2EnvoyError && error.cause === ANOTHER_HOSTS;
 }
 
 /** Too many callers wait there already: a caller that can join the drain in another way should. */

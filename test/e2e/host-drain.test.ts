@@ -131,6 +131,10 @@ describe('a host that was drained', { concurrency: 2 }, () => {
       assert.deepEqual(await caller, { status: 200, outcome: 'envoy-gone' });
       await online(pm2);
       assert.equal((await pm2.http('GET', '/readyz')).status, 503);
+      assert.match(
+        (await pm2.cli('doctor')).stdout,
+        /warning envoy +no Envoy runs: the drain of \S+ by an HTTP request from 127\.0\.0\.1 keeps the host out of service\n +-> `pm2-envoy redeploy`/,
+      );
       await pm2.pm2('restart', 'envoy');
       await pm2.untilReady();
 

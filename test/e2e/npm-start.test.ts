@@ -83,7 +83,7 @@ describe('npm start', { concurrency: 2 }, () => {
       assert.notEqual(terminal.exitCode, 0);
       assert.match(
         output(),
-        /the manager can't listen on 127\.0\.0\.1 port \d+ \(another program uses it\)/,
+        /the manager can't listen on 127\.0\.0\.1 port \d+ \(another program uses it\): `PM2_ENVOY_SERVE_PORT=\d+ npm start`/,
       );
       assert.deepEqual(pidsWith(folder), []);
     }));

@@ -1,9 +1,34 @@
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { makeFolder } from '../support/folder.js';
 import { preparePm2, withPm2 } from '../support/pm2.js';
 import { eventually } from '../support/wait.js';
 
 describe('an Envoy of another pm2 in the same run directory', () => {
+  it('is not drained by a shell of this pm2 that names no run directory', async () => {
+    const { path, remove } = makeFolder();
+    const runDir = join(path, 'pm2-envoy');
+    try {
+      await withPm2({ 'run-dir': runDir }, async (first) => {
+        const second = await preparePm2({ 'run-dir': undefined });
+        second.env['XDG_RUNTIME_DIR'] = path;
+        try {
+          const { code, stderr } = await second.cli('shutdown');
+          assert.equal(code, 78, stderr);
+          assert.match(stderr, /not drained: the Envoy in the run directory .* another pm2/);
+          await first.untilReady();
+          const named = await second.cli('shutdown', '--run-dir', runDir);
+          assert.equal(named.code, 0, named.stderr);
+        } finally {
+          await second.stop();
+        }
+      });
+    } finally {
+      remove();
+    }
+  });
+
   it('is called that by doctor, redeploy and shutdown, with what to set', () =>
     withPm2({}, async (first) => {
       const runDir = String(first.settings['run-dir']);

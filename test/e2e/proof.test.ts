@@ -91,6 +91,16 @@ describe('A new generation that lacks what the old one serves', { concurrency: 3
       );
       asked.child.stdin?.write('n\n');
       assert.equal(await asked.ended, 78, asked.output());
+      assert.doesNotMatch(asked.output(), /--yes/, 'the answer was given');
+      const interrupted = startProcess(pm2, 'script', ['-qefc', command, '/dev/null']);
+      await eventually(
+        'the question again',
+        () => interrupted.output().includes('Nothing will listen on'),
+        60_000,
+      );
+      interrupted.child.stdin?.write('\x03');
+      assert.equal(await interrupted.ended, 130, interrupted.output());
+      assert.match(interrupted.output(), /nothing was reloaded/);
       assert.equal(serving().number, number);
       const done = await pm2.cli('redeploy', '--yes');
       assert.equal(done.code, 0, done.stdout + done.stderr);

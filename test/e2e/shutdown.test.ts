@@ -46,6 +46,20 @@ describe('POST /shutdown', { concurrency: 2 }, () => {
     assert.ok(median <= 300, `the answers came ${delays.map(Math.round)} ms after the last close`);
   });
 
+  it('is by the manager’s settings: a call’s own are said not to be used', () =>
+    withPm2({}, async (pm2) => {
+      const held = await holdTcp(pm2.ports.tcp);
+      const called = pm2.cli('shutdown', '--check-delay', '5s', '--drain-timeout', '7s');
+      await eventually('the drain to wait', async () => (await statusOf(pm2)).phase === 'wait');
+      held.close();
+      const { code, stderr } = await called;
+      assert.equal(code, 0, stderr);
+      assert.match(
+        stderr,
+        /--check-delay, --drain-timeout are not used: the manager at \S+ drains with its own settings/,
+      );
+    }));
+
   it('is answered immediately after the drain, for GET too', () =>
     withPm2({}, async (pm2) => {
       const first = await pm2.http('POST', '/shutdown');

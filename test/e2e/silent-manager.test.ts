@@ -111,6 +111,7 @@ describe('pm2-envoy, where the manager of another project has the port', () => {
         const found = findings.findings.find(({ topic }) => topic === 'manager');
         assert.equal(found?.level, 'problem');
         assert.match(String(found?.message), /another project's/);
+        assert.match(String(found?.remedy), /^set another serve-port in this project/);
         const status = await first.cli(['status', '--json']);
         assert.equal(JSON.parse(status.stdout).phase, 'idle', status.stderr);
       }),

@@ -123,11 +123,14 @@ async function acceptsRemovals(cli: CliContext, { changes }: RedeployPlan): Prom
   const { removed = [] } = changes;
   if (removed.length === 0) return false;
   const all = removed.join(', ');
+  const forget = cli.io.onInterrupt(() => 'nothing was reloaded');
   const answer = await cli.io.ask(`Nothing will listen on ${all} after this. Continue? [y/N]`);
+  forget();
   if (/^y(es)?$/i.test(answer ?? '')) return true;
+  const remedy = answer === undefined ? '; add what is missing again, or pass --yes' : '';
   throw new Pm2EnvoyError(
     'listeners-removed',
-    `nothing was reloaded: the bootstrap no longer has ${all}; add what is missing again, or pass --yes`,
+    `nothing was reloaded: the bootstrap no longer has ${all}${remedy}`,
   );
 }
 

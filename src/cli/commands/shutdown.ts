@@ -8,7 +8,7 @@ import {
   type DrainResult,
   originOfCommand,
 } from '../../drain/state.js';
-import { isPm2EnvoyError, unreachable } from '../../errors.js';
+import { isPm2EnvoyError, Pm2EnvoyError, unreachable } from '../../errors.js';
 import { EXIT } from '../../exit-codes.js';
 import { findRunDir } from '../../host/run-dir.js';
 import { userName } from '../../host/user.js';
@@ -25,13 +25,8 @@ import { type DirectDrain, directSettings, openDirectDrain } from './direct.js';
  * drain has ended and resolves to its exit code.
  */
 export async function runShutdown(cli: CliContext): Promise<number> {
-  const { config } = cli.load();
-  // No drain waits for what is only said.
-  void findForeign(config)
-    .catch(() => undefined)
-    .then((foreign) => {
-      if (foreign) cli.io.say(`${foreign.message}: ${foreign.remedy}`);
-    });
+  const { config, settings } = cli.load();
+  await refuseForeign(cli, config, settings['run-dir'].source === 'default');
   const { result, seen } = await drainSomehow(cli, config);
   if (cli.json) cli.io.out(JSON.stringify(result));
   else cli.io.say(describeResult(result, seen), 'stdout');
@@ -40,6 +35,19 @@ export async function runShutdown(cli: CliContext): Promise<number> {
     cli.io.say('Envoy accepts no more connections; `pm2-envoy redeploy` brings up a new one.');
   }
   return exitCodeOfOutcome(result.outcome);
+}
+
+/**
+ * Whoever has named the run directory means the Envoy in it; else it may be another project's.
+ *
+ * @throws Pm2EnvoyError `config-invalid`
+ */
+async function refuseForeign(cli: CliContext, config: Config, isDefault: boolean): Promise<void> {
+  const foreign = await findForeign(config).catch(() => undefined);
+  if (!foreign) return;
+  const text = `${foreign.message}: ${foreign.remedy}`;
+  if (isDefault) throw new Pm2EnvoyError('config-invalid', `not drained: ${text}`);
+  cli.io.say(text);
 }
 
 /** The exit code of an outcome (docs/commands.md). */
@@ -90,12 +98,30 @@ async function drainByManager(
   progress: DrainProgress,
 ): Promise<Drained> {
   const forget = cli.io.onInterrupt(() => describeInterrupted(progress.latest()?.phase));
+  sayWhatIsNotUsed(cli, manager);
   try {
     const result = await progress.follow(manager.shutdown(), manager.status);
     return withSeen(result, { progress, read: manager.status });
   } finally {
     forget();
   }
+}
+
+/** What a call needs to find the manager; with everything else, that one has its own. */
+const TO_FIND_IT: readonly string[] = [
+  ...['run-dir', 'serve-address', 'serve-port', 'admin-address'],
+  ...['shutdown-token', 'shutdown-token-file', 'log-level', 'log-format'],
+];
+
+function sayWhatIsNotUsed(cli: CliContext, { url, status }: ManagerClient): void {
+  const unused = Object.keys(cli.given.flags).filter((name) => !TO_FIND_IT.includes(name));
+  if (unused.length === 0) return;
+  const names = unused.map((name) => `--${name}`).join(', ');
+  const text = `${names} ${unused.length === 1 ? 'is' : 'are'} not used: the manager at ${url} drains with its own settings`;
+  status().then(
+    () => cli.io.say(text),
+    () => undefined,
+  );
 }
 
 async function drainDirectly(

@@ -4,7 +4,10 @@ import type { Config } from '../../config/config.js';
 import { formatDuration } from '../../config/duration.js';
 import { createCounters } from '../../drain/count.js';
 import type { EnvoyTarget } from '../../drain/envoys.js';
-import { openHandoverLedger, targetOf } from '../../drain/locate.js';
+import { isHeldBy } from '../../drain/host-now.js';
+import { openHandoverLedger, openHostLedger, targetOf } from '../../drain/locate.js';
+import type { DrainRecord } from '../../drain/record.js';
+import { describeOrigin } from '../../drain/state.js';
 import { drainTimeSeconds } from '../../envoy/arguments.js';
 import { findEnvoy } from '../../envoy/binary.js';
 import { planHandover } from '../../envoy/handover.js';
@@ -70,6 +73,12 @@ function leftElsewhere(generation: Generation): Finding {
 /** Where pm2 has stopped the app, or is not there, that is the finding. */
 function checkNone(runDir: string, app: Pm2Process | undefined): Finding[] {
   const failed = readFailedStart(runDir);
+  const drain = heldBy(runDir);
+  if (drain && !failed) {
+    const by = drain.startedBy ? ` by ${describeOrigin(drain.startedBy)}` : '';
+    const message = `no Envoy runs: the drain of ${drain.startedAt}${by} keeps the host out of service`;
+    return [warning('envoy', message, '`pm2-envoy redeploy` brings it back')];
+  }
   if (!failed) {
     const message = `no Envoy runs (looked in ${runDir})`;
     return app?.status === 'online' ? [problem('envoy', message, `\`pm2 logs ${app.name}\``)] : [];
@@ -87,6 +96,13 @@ function checkNone(runDir: string, app: Pm2Process | undefined): Finding[] {
       `${remedyFor(failed, app)}${again}`,
     ),
   ];
+}
+
+/** The drain that keeps the host out of service while no Envoy runs. */
+function heldBy(runDir: string): DrainRecord | undefined {
+  const record = openHostLedger({ runDir, live: [], log: silentLog }).read();
+  const isOver = record && record.number <= openGenerations(runDir).lastAfterDrain();
+  return !isOver && isHeldBy(record, 0) ? record : undefined;
 }
 
 function remedyFor({ reason }: Pick<FailedStart, 'reason'>, app: Pm2Process | undefined): string {

@@ -16,7 +16,7 @@ import { type FoundApp, findApp } from '../../pm2/find-app.js';
 import { findForeign } from '../../pm2/foreign.js';
 import { PM2_KILL_TIMEOUT_MS } from '../../pm2/hold-stop.js';
 import { pm2Home } from '../../pm2/supervisor.js';
-import { createManagerClient } from '../../status/manager-client.js';
+import { createManagerClient, isAnotherHosts } from '../../status/manager-client.js';
 import { outlookOf } from '../../steering/prepare.js';
 import { unsteeredWarning } from '../../steering/steering.js';
 import { checkAbsent } from './absent.js';
@@ -159,11 +159,17 @@ async function checkManager(config: Config, isNew: boolean): Promise<Finding[]> 
     return [ok('manager', `answers at ${manager.url}`)];
   } catch (error) {
     if (isNew && isPm2EnvoyError(error, 'manager-unreachable')) return [];
-    const remedy = isPm2EnvoyError(error, 'manager-refused')
-      ? 'set the same shutdown token here as in the manager'
-      : 'start it, or set the same serve-address and serve-port as in the manager';
-    return [problem('manager', messageOf(error), remedy)];
+    return [problem('manager', messageOf(error), remedyForManager(error))];
   }
+}
+
+function remedyForManager(error: unknown): string {
+  if (isPm2EnvoyError(error, 'manager-refused')) {
+    return 'set the same shutdown token here as in the manager';
+  }
+  return isAnotherHosts(error)
+    ? 'set another serve-port in this project’s settings, then `pm2 restart` its manager'
+    : 'start it, or set the same serve-address and serve-port as in the manager';
 }
 
 function checkAcceptQueue(): Finding {

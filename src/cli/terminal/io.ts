@@ -62,6 +62,8 @@ export function createIo(): Io {
       const lines = createInterface({ input: process.stdin, output: process.stderr });
       return await new Promise((resolve) => {
         lines.once('close', () => resolve(undefined));
+        // readline takes Ctrl-C for itself.
+        lines.once('SIGINT', () => process.kill(process.pid, 'SIGINT'));
         lines.question(`${folded(question, terminal('stderr'))} `, (answer) => {
           resolve(answer.trim());
           lines.close();
