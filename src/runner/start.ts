@@ -191,7 +191,7 @@ async function launch(options: Launch, signal: AbortSignal): Promise<RunningGene
 }
 
 async function startPrepared(
-  { binary, config, slot, bootstrapAdmin }: Launch,
+  { binary, config, slot, bootstrapAdmin, check }: Launch,
   prepared: Prepared | undefined,
   pipes: OutputPipes,
 ): Promise<EnvoyProcess> {
@@ -206,7 +206,9 @@ async function startPrepared(
   const [command = binary, ...words] = [...(prepared?.launcher ?? []), binary, ...args];
   return startEnvoy(command, words, pipes.stdio)
     .catch(async (error: unknown) => {
-      throw (await isEnvoy(binary)) ? error : notAnEnvoy(binary);
+      if (!(await isEnvoy(binary))) throw notAnEnvoy(binary);
+      await check?.();
+      throw error;
     })
     .finally(pipes.closeChildEnds);
 }

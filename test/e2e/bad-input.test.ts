@@ -7,6 +7,7 @@ import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { request } from '../support/clients.js';
+import { envoyBinary } from '../support/envoy.js';
 import { preparePm2, type TestPm2 } from '../support/pm2.js';
 import { eventually } from '../support/wait.js';
 
@@ -112,6 +113,26 @@ describe('bad input is refused with one line and exit code 78', { concurrency: 3
       const { code, lines } = await runApp(RUNNER, pm2);
       assert.equal(code, 78);
       assert.match(lines.at(-1) ?? '', /Envoy refuses the bootstrap file .*unknown cluster 'http'/);
+      assert.deepEqual(pm2.generations(), []);
+    }));
+
+  it('an Envoy behind a script that ends it at once, with what the script says', () =>
+    withPrepared({}, async (pm2) => {
+      const script = join(pm2.folder, 'particular-envoy');
+      // It lets the bootstrap be read.
+      writeFileSync(
+        script,
+        `#!/bin/sh
+case "$*" in *--version* | *stats_flush_interval*) exec '${envoyBinary()}' "$@" ;; esac
+echo 'LICENSE is not set' >&2
+exit 1
+`,
+      );
+      chmodSync(script, 0o755);
+      pm2.env['ENVOY_BIN'] = script;
+      const { code, lines } = await runApp(RUNNER, pm2);
+      assert.equal(code, 78, lines.join('\n'));
+      assert.match(lines.at(-1) ?? '', /Envoy refuses the bootstrap file .*LICENSE is not set/);
       assert.deepEqual(pm2.generations(), []);
     }));
 
