@@ -41,19 +41,25 @@ export function findLaunch(
  * Finds the binary and has it check the bootstrap; nothing is started. Beside an Envoy that serves, and without room
  * for a second one, the bootstrap is not checked.
  *
- * @param from environment and folder of the app, when another process asks; pid of the Envoy that serves
+ * @param from environment and folder of the app, when another process asks; pid of the Envoy that serves; `stop`
+ *   ends the check
  * @throws Pm2EnvoyError `envoy-not-found`, `bootstrap-invalid`
  */
 export async function checkLaunch(
   config: LaunchSettings,
   runDir: string,
-  from: { env?: NodeJS.ProcessEnv; cwd?: string; servingPid?: number | undefined } = {},
+  from: {
+    env?: NodeJS.ProcessEnv;
+    cwd?: string;
+    servingPid?: number | undefined;
+    stop?: AbortSignal;
+  } = {},
 ): Promise<CheckedLaunch> {
   const binary = findLaunch(config, from);
   const noRoom = from.servingPid === undefined ? undefined : whyNoRoom(from.servingPid);
   if (noRoom !== undefined) return { binary, check: { kind: 'unchecked', reason: noRoom } };
   const launch = { bootstrap: config.envoyConfig, args: config.envoyArgs, cwd: from.cwd };
-  return { binary, check: await validateBootstrap(binary, launch, runDir) };
+  return { binary, check: await validateBootstrap(binary, launch, runDir, { stop: from.stop }) };
 }
 
 /**

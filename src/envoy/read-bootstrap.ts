@@ -42,11 +42,13 @@ export interface BootstrapFacts {
  * are made (1.36.4, 1.39.3, 1.40.0). The rest of the bootstrap, in which there may be secrets, is not kept.
  *
  * @param launch `cwd`: where Envoy's relative paths start; this process's folder if left out
+ * @param stop ends it
  * @throws Pm2EnvoyError `bootstrap-invalid` when Envoy does not tell
  */
 export async function readBootstrap(
   binary: string,
   launch: Pick<EnvoyLaunch, 'bootstrap' | 'args'> & { cwd?: string | undefined },
+  stop?: AbortSignal,
 ): Promise<BootstrapFacts> {
   const { bootstrap, args, cwd } = launch;
   const options = [
@@ -64,7 +66,9 @@ export async function readBootstrap(
   });
   if (child.pid) endFirst(child.pid);
   // A wrapper's Envoy with it.
-  const timer = setTimeout(() => child.pid && signalGroup(child.pid, 'SIGKILL'), READ_LIMIT_MS);
+  const end = (): void => void (child.pid && signalGroup(child.pid, 'SIGKILL'));
+  const timer = setTimeout(end, READ_LIMIT_MS);
+  stop?.addEventListener('abort', end);
   try {
     const found = await new Promise<string | undefined>((resolve, reject) => {
       const filter = createBootstrapFilter();
@@ -83,6 +87,7 @@ export async function readBootstrap(
     throw notRead(bootstrap, messageOf(error), error);
   } finally {
     clearTimeout(timer);
+    stop?.removeEventListener('abort', end);
   }
   throw notRead(bootstrap, 'Envoy does not report its content');
 }

@@ -3,6 +3,7 @@ import { closeSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Pm2EnvoyError, systemCodeOf } from '../errors.js';
 import { endFirst, outOfMemoryKills, outOfMemorySince } from '../host/memory.js';
+import { signalGroup } from '../host/process-group.js';
 import { type EnvoyLaunch, validateArguments } from './arguments.js';
 import { isEnvoy, isStarved, notAnEnvoy } from './bootstrap.js';
 import { createFaultFinder } from './fault.js';
@@ -12,6 +13,7 @@ import { childEnvironment } from './process.js';
 export type BootstrapCheck = { kind: 'valid' } | { kind: 'unchecked'; reason: string };
 
 const VALIDATE_LIMIT_MS = 30_000;
+const STOPPED = 'it was stopped';
 /** A shell that runs Envoy as its child reports a death by signal as 128 and the signal's number. */
 const LAST_EXIT_CODE = 128;
 
@@ -25,6 +27,7 @@ const LAST_EXIT_CODE = 128;
  * validation, and that fails on a socket, which Node's pipes are.
  *
  * @param launch `cwd`: where relative paths in the bootstrap start; this process's folder if left out
+ * @param stop ends the check, whose answer is not needed any more
  * @throws Pm2EnvoyError `bootstrap-invalid` with Envoy's reason, or `envoy-not-found` when the
  *   binary is no Envoy that runs here
  */
@@ -32,20 +35,30 @@ export async function validateBootstrap(
   binary: string,
   launch: Pick<EnvoyLaunch, 'bootstrap' | 'args'> & { cwd?: string | undefined },
   scratchDir: string,
-  limitMs: number = VALIDATE_LIMIT_MS,
+  { limitMs = VALIDATE_LIMIT_MS, stop }: { limitMs?: number; stop?: AbortSignal | undefined } = {},
 ): Promise<BootstrapCheck> {
   const file = join(scratchDir, `validate-${process.pid}.log`);
   const output = openSync(file, 'w', 0o600);
   const killsBefore = outOfMemoryKills();
+  let isLate = false;
+  let timer: NodeJS.Timeout | undefined;
+  let end = (): void => undefined;
   try {
+    if (stop?.aborted) return unchecked(STOPPED);
     const child = spawn(binary, validateArguments(launch), {
+      detached: true,
       stdio: ['ignore', output, output],
       env: childEnvironment(),
       cwd: launch.cwd,
-      timeout: limitMs,
-      killSignal: 'SIGKILL',
     });
+    // A wrapper's Envoy with it.
+    end = () => void (child.pid && signalGroup(child.pid, 'SIGKILL'));
     if (child.pid !== undefined) endFirst(child.pid);
+    timer = setTimeout(() => {
+      isLate = true;
+      end();
+    }, limitMs);
+    stop?.addEventListener('abort', end);
     const { code, signal, error } = await new Promise<Ended>((resolve) => {
       child.once('exit', (code, signal) => resolve({ code, signal }));
       child.once('error', (error) => resolve({ code: null, signal: null, error }));
@@ -53,8 +66,8 @@ export async function validateBootstrap(
     if (isStarved(error)) return unchecked(`it could not be started (${systemCodeOf(error)})`);
     if (error) throw notAnEnvoy(binary, error);
     if (code === 0) return { kind: 'valid' };
-    // By its own timer, and no signal of anyone else's.
-    if (child.killed) return unchecked(`it did not end within ${limitMs / 1_000} s`);
+    if (stop?.aborted) return unchecked(STOPPED);
+    if (isLate) return unchecked(`it did not end within ${limitMs / 1_000} s`);
     if (code === null || code > LAST_EXIT_CODE) {
       const by = signal ?? `signal ${(code ?? 0) - LAST_EXIT_CODE}`;
       return unchecked(`it was ended by ${by}${outOfMemorySince(killsBefore)}`);
@@ -65,6 +78,8 @@ export async function validateBootstrap(
       `Envoy refuses the bootstrap file ${launch.bootstrap} (envoy-config): ${reasonOf(readFileSync(file, 'utf8'))}`,
     );
   } finally {
+    clearTimeout(timer);
+    stop?.removeEventListener('abort', end);
     closeSync(output);
     rmSync(file, { force: true });
   }

@@ -317,8 +317,10 @@ async function bringUp(runner: Runner, signal: AbortSignal): Promise<RunningGene
   migrateAcceptQueues(log);
   const serving = generations.newest();
   const check = async (): Promise<void> => {
-    const { check } = await checkLaunch(config, runDir, { servingPid: serving?.envoy.pid });
-    if (check.kind === 'unchecked') log.warn(`${check.reason}: its start decides`);
+    const from = { servingPid: serving?.envoy.pid, stop: signal };
+    const { check } = await checkLaunch(config, runDir, from);
+    if (check.kind === 'unchecked' && !signal.aborted)
+      log.warn(`${check.reason}: its start decides`);
   };
   const binary = findLaunch(config);
   const options = { binary, config, generations, steering, log, hold };

@@ -82,7 +82,7 @@ export async function startGeneration(
   if (signal.aborted) throw stoppedEarly();
   const before = generationInService(generations);
   if (before) await endAbandoned(before, { generations, log, clock });
-  const facts = await readOrWarn(options);
+  const facts = await readOrWarn(options, signal);
   const handover = before && (await planHandover(before, facts?.listeners));
   for (const note of handover?.notes ?? []) log.warn(note);
   if (handover?.obstacles[0]) throw notRedeployable(handover.obstacles);
@@ -249,20 +249,24 @@ function writeDown(generation: Generation, generations: Generations): void {
 }
 
 /** Envoy serves without it; the bootstrap's admin address is not relayed then, and its listeners are not compared. */
-async function readOrWarn({
-  binary,
-  config: { envoyConfig: bootstrap, envoyArgs: args },
-  log,
-  check,
-}: {
-  binary: string;
-  config: Config;
-  log: Log;
-  check?: () => Promise<void>;
-}): Promise<BootstrapFacts | undefined> {
+async function readOrWarn(
+  {
+    binary,
+    config: { envoyConfig: bootstrap, envoyArgs: args },
+    log,
+    check,
+  }: {
+    binary: string;
+    config: Config;
+    log: Log;
+    check?: () => Promise<void>;
+  },
+  signal: AbortSignal,
+): Promise<BootstrapFacts | undefined> {
   try {
-    return await readBootstrap(binary, { bootstrap, args });
+    return await readBootstrap(binary, { bootstrap, args }, signal);
   } catch (error) {
+    if (signal.aborted) throw stoppedEarly();
     if (!(await isEnvoy(binary))) throw notAnEnvoy(binary);
     await check?.();
     log.warn(messageOf(error));

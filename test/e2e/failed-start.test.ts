@@ -1,14 +1,16 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { request } from '../support/clients.js';
 import { envoyBinary } from '../support/envoy.js';
-import { statusOf, type TestPm2, withPm2 } from '../support/pm2.js';
+import { pidsWith, statusOf, type TestPm2, withPm2 } from '../support/pm2.js';
+import { startProcess } from '../support/process.js';
 import { eventually } from '../support/wait.js';
 
+const RUNNER = resolve(import.meta.dirname, '../../dist/apps/runner.js');
 const ECOSYSTEM = resolve(import.meta.dirname, '../../ecosystem.config.js');
 
 describe('an Envoy that does not start', () => {
@@ -81,6 +83,24 @@ describe('a start', () => {
         assert.deepEqual(madeBy().map(isCheck), [true, false], madeBy().join('\n'));
         await pm2.pm2('reload', 'envoy');
         assert.deepEqual(madeBy().slice(2).map(isCheck), [true, true, false]);
+      },
+      false,
+    ));
+
+  it('that is stopped while Envoy hangs at reading the bootstrap ends at once, and nothing is left', () =>
+    withPm2(
+      {},
+      async (pm2) => {
+        const script = join(pm2.folder, 'hanging-envoy');
+        const started = join(pm2.folder, 'started');
+        writeFileSync(script, `#!/bin/sh\ntouch '${started}'\nsleep 600\n`);
+        chmodSync(script, 0o755);
+        pm2.env['ENVOY_BIN'] = script;
+        const runner = startProcess(pm2, process.execPath, [RUNNER]);
+        await eventually('the script to run', () => existsSync(started));
+        runner.child.kill('SIGTERM');
+        assert.equal(await runner.ended, 75, runner.output());
+        await eventually('nothing of it', () => pidsWith(script).length === 0);
       },
       false,
     ));

@@ -1,14 +1,16 @@
 import assert from 'node:assert/strict';
-import { chmodSync, existsSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { isEnvoy } from '../../src/envoy/bootstrap.js';
 import { validateBootstrap } from '../../src/envoy/validate.js';
 import { isPm2EnvoyError } from '../../src/errors.js';
+import { identify } from '../../src/host/process-identity.js';
 import { writeBootstrap } from '../support/bootstrap.js';
 import { envoyBinary } from '../support/envoy.js';
 import { makeFolder } from '../support/folder.js';
 import { freePorts } from '../support/ports.js';
+import { eventually } from '../support/wait.js';
 
 describe('validateBootstrap', () => {
   it('takes a bootstrap with an access log on /dev/stdout, and leaves no file behind', () =>
@@ -37,11 +39,37 @@ describe('validateBootstrap', () => {
       const bootstrap = join(folder, 'envoy.yaml');
       writeFileSync(bootstrap, '{}');
       const launch = { bootstrap, args: [] };
-      assert.deepEqual(await validateBootstrap(envoyBinary(), launch, folder, 1), {
+      assert.deepEqual(await validateBootstrap(envoyBinary(), launch, folder, { limitMs: 1 }), {
         kind: 'unchecked',
         reason: 'Envoy could not check the bootstrap: it did not end within 0.001 s',
       });
     }));
+
+  for (const [how, limitMs] of [
+    ['that is too slow', 2_000],
+    ['that is stopped', 60_000],
+  ] as const) {
+    it(`leaves nothing behind of a check ${how}, though envoy-bin is a script`, () =>
+      withFolder(async (folder) => {
+        const bootstrap = join(folder, 'envoy.yaml');
+        writeFileSync(bootstrap, '{}');
+        const started = join(folder, 'started');
+        const binary = wrapper(
+          folder,
+          `sleep 600 & echo $! >'${started}.new'
+mv '${started}.new' '${started}'
+wait`,
+        );
+        const stop = new AbortController();
+        const launch = { bootstrap, args: [] };
+        const check = validateBootstrap(binary, launch, folder, { limitMs, stop: stop.signal });
+        await eventually('the script to run', () => existsSync(started));
+        if (limitMs > 2_000) stop.abort();
+        assert.equal((await check).kind, 'unchecked');
+        const pid = Number(readFileSync(started, 'utf8'));
+        await eventually('its process to be gone', () => identify(pid) === undefined);
+      }));
+  }
 
   for (const [how, script, by] of [
     ['a signal', 'kill -9 $$', 'SIGKILL'],
