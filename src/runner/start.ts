@@ -16,6 +16,7 @@ import {
   terminateEnvoy,
 } from '../envoy/process.js';
 import { type BootstrapFacts, readBootstrap } from '../envoy/read-bootstrap.js';
+import { describeWaiting } from '../envoy/waiting.js';
 import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../errors.js';
 import type { BootstrapAdmin } from '../host/bootstrap-admin.js';
 import {
@@ -161,7 +162,10 @@ async function launch(options: Launch, signal: AbortSignal): Promise<RunningGene
     writeDown(generation, generations);
     const candidate = { number: slot.number, admin: asked, complaint };
     const foresee = (waitedMs: number): Promise<void> => proof.foresee(candidate, waitedMs);
-    await untilLive({ ...options, envoy: started, admin, fault, killsBefore, foresee }, signal);
+    await untilLive(
+      { ...options, envoy: started, admin, fault, complaint, killsBefore, foresee },
+      signal,
+    );
     let found: EnvoyProcess | undefined;
     const behind = (): EnvoyProcess => {
       found ??= behindWrapper(started, slot.adminSocket);
@@ -302,6 +306,7 @@ async function untilLive(
     envoy: EnvoyProcess;
     admin: AdminClient;
     fault(): Promise<string | undefined>;
+    complaint(): string | undefined;
     /** Throws as soon as there is no point in waiting. */
     foresee(waitedMs: number): Promise<void>;
     liveLimitMs: number;
@@ -339,7 +344,7 @@ async function untilLive(
       const state = await admin.state(signal);
       // DRAINING is LIVE with a failed health check: the host is being drained meanwhile.
       if (state === 'LIVE' || state === 'DRAINING') return;
-      last = `its state is ${state}`;
+      last = describeWaiting(state);
       hasAnswered = true;
     } catch (error) {
       if (!isPm2EnvoyError(error)) throw error;
@@ -347,8 +352,9 @@ async function untilLive(
     if (hasAnswered) await foresee(clock.nowMs() - startedMs);
     await clock.sleep(READY_POLL_MS, signal);
   }
+  const said = watched.complaint();
   throw new Pm2EnvoyError(
     'envoy-start-failed',
-    `Envoy was not LIVE within ${formatDuration(liveLimitMs)}: ${last}`,
+    `Envoy was not LIVE within ${formatDuration(liveLimitMs)}: ${last}${said ? `; its log says: ${said}` : ''}`,
   );
 }

@@ -15,6 +15,7 @@ import { freePort, portInUse } from '../../envoy/port-in-use.js';
 import { describeGap, gapsOf } from '../../envoy/proof.js';
 import { type BootstrapFacts, readBootstrap } from '../../envoy/read-bootstrap.js';
 import { readServing } from '../../envoy/serving.js';
+import { hasWaited } from '../../envoy/waiting.js';
 import { messageOf } from '../../errors.js';
 import { EXIT, exitCodeOfCode } from '../../exit-codes.js';
 import { generationsElsewhere, runDirOf } from '../../host/elsewhere.js';
@@ -108,7 +109,11 @@ function heldBy(runDir: string): DrainRecord | undefined {
 function remedyFor({ reason }: Pick<FailedStart, 'reason'>, app: Pm2Process | undefined): string {
   const port = portInUse(reason);
   if (port !== undefined) return freePort(port);
-  return `correct what it names (\`pm2 logs ${app?.name ?? 'envoy'}\` has more)`;
+  const log = `\`pm2 logs ${app?.name ?? 'envoy'}\` has more`;
+  if (hasWaited(reason)) {
+    return `see whether its control plane (xDS) and clusters can be reached (${log})`;
+  }
+  return `correct what it names (${log})`;
 }
 
 /** pm2 can't restart what it does not have: its daemon was killed, or the app deleted. */
