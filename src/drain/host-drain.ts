@@ -14,6 +14,7 @@ import {
   type DrainResult,
   type DrainState,
   keepsHostOut,
+  NO_ENVOY,
   type ResumeResult,
 } from './state.js';
 
@@ -256,7 +257,7 @@ function isCancelledResult(result: DrainResult | undefined): boolean {
 }
 
 function noEnvoy(): ResumeResult {
-  return { kind: 'too-late', reason: 'there is no Envoy' };
+  return { kind: 'too-late', reason: NO_ENVOY };
 }
 
 function nothingToDrain(): DrainResult {

@@ -182,5 +182,13 @@ export function eventsOf(command: DrainCommand): readonly DrainPhase[] {
 
 /** The message for a drain that can't be cancelled. */
 export function describeTooLate(reason: string): string {
-  return `${reason}: the drain can't be cancelled; \`pm2-envoy redeploy\` brings up a new Envoy`;
+  const next = reason === NO_ENVOY ? STARTS_ENVOY : '`pm2-envoy redeploy` brings up a new Envoy';
+  return `${reason}: the drain can't be cancelled; ${next}`;
 }
+
+/** Why nothing can be cancelled where nothing runs. */
+export const NO_ENVOY = 'there is no Envoy';
+
+/** What to do then: `pm2 delete` makes pm2 forget the app, which a redeploy needs. */
+export const STARTS_ENVOY =
+  '`pm2-envoy redeploy` starts one, or `pm2 start ecosystem.config.js` where pm2 does not have the app';

@@ -4,7 +4,12 @@ import { describe, it } from 'node:test';
 import { createHostDrain, type HostDrain } from '../../src/drain/host-drain.js';
 import type { Located } from '../../src/drain/locate.js';
 import { openLedger } from '../../src/drain/record.js';
-import { type DrainState, keepsHostOut, originOfCommand } from '../../src/drain/state.js';
+import {
+  type DrainState,
+  describeTooLate,
+  keepsHostOut,
+  originOfCommand,
+} from '../../src/drain/state.js';
 import {
   createFakeEnvoy,
   createFakeLog,
@@ -162,5 +167,19 @@ describe('originOfCommand', () => {
     assert.deepEqual(byHand, { kind: 'cli', detail: 'alice' });
     assert.equal(keepsHostOut(byHand), true);
     assert.equal(keepsHostOut(originOfCommand('alice', { SERVICE_RESULT: 'success' })), false);
+  });
+});
+
+describe('describeTooLate', () => {
+  it('says what starts an Envoy where there is none, whether or not pm2 has the app', async () => {
+    const none = await setUp().hostDrain.resume();
+    assert.equal(
+      none.kind === 'too-late' && describeTooLate(none.reason),
+      "there is no Envoy: the drain can't be cancelled; `pm2-envoy redeploy` starts one, or `pm2 start ecosystem.config.js` where pm2 does not have the app",
+    );
+    assert.match(
+      describeTooLate('its listeners are closed'),
+      /`pm2-envoy redeploy` brings up a new/,
+    );
   });
 });

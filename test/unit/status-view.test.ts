@@ -46,6 +46,16 @@ describe('statusRows', () => {
     );
   });
 
+  it('say what starts an Envoy where there is none, whether or not pm2 has the app', () => {
+    const none = statusWith({ envoy: null, generations: [] });
+    assert.ok(
+      shown(none).includes(
+        'envoy        there is none; `pm2-envoy redeploy` starts one, or `pm2 start ecosystem.config.js` where pm2 does not have the app',
+      ),
+      shown(none).join('\n'),
+    );
+  });
+
   it('say what holds a drain, and until when', () => {
     assert.deepEqual(shown(WAITING), [
       'phase        wait (drain of 2026-11-22T20:34:41.000Z)',

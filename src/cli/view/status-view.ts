@@ -1,6 +1,6 @@
 import { formatDuration } from '../../config/duration.js';
 import { describeTimeline } from '../../config/timeline.js';
-import { describeOrigin } from '../../drain/state.js';
+import { describeOrigin, STARTS_ENVOY } from '../../drain/state.js';
 import { unreachable } from '../../errors.js';
 import { describeFailedStart } from '../../host/failed-start.js';
 import type { Peer } from '../../status/peers.js';
@@ -74,7 +74,7 @@ export function envoyRows(status: Status): Row[] {
 function describeNone(failed: Status['failedStart']): string {
   return failed
     ? `there is none: ${describeFailedStart(failed)}`
-    : 'there is none; `pm2-envoy redeploy` starts one';
+    : `there is none; ${STARTS_ENVOY}`;
 }
 
 /** Until when a drain continues: at the latest, and as connections end now. */
