@@ -4,6 +4,7 @@ import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { preparePm2, type TestPm2 } from '../support/pm2.js';
+import { inTerminal } from '../support/terminal.js';
 import { eventually } from '../support/wait.js';
 
 const ROOT = resolve(import.meta.dirname, '../..');
@@ -97,6 +98,37 @@ describe('pm2-envoy init', () => {
       env: { ...pm2.env, NODE_PATH: path },
     });
     assert.match(text, /require\('\/.*\/dist\/index\.js'\)/);
+  });
+
+  it('says which names pm2 takes where stdout goes to a file, and what to save it as on a terminal', async () => {
+    const { stderr } = await pm2.cli('init', '--format', 'json');
+    assert.match(stderr, /^`pm2 start` takes the file where its name ends with \.config\.json$/m);
+    assert.doesNotMatch(stderr, /save it/);
+    await inTerminal(
+      pm2,
+      ['init', '--format', 'yaml'],
+      async (terminal) => {
+        await terminal.shows(/^save it as ecosystem\.config\.yaml in .*`pm2 start ecosystem/);
+        assert.equal(await terminal.ended, 0);
+      },
+      { size: { width: 300, height: 80 } },
+    );
+  });
+
+  it('says that the bootstrap is missing which no option names', async () => {
+    const missing = /^there is no \S+\/config\/envoy\.yaml, .*`--envoy-config`/m;
+    const { PM2_ENVOY_CONFIG: config } = pm2.env;
+    Object.assign(pm2.env, { PM2_ENVOY_CONFIG: '' });
+    try {
+      const unset = await pm2.cli('init');
+      assert.equal(unset.code, 0, unset.stderr);
+      assert.match(unset.stderr, missing);
+      const foreign = await pm2.cli('init', '--admin-address', 'http://127.0.0.1:9901');
+      const named = await pm2.cli('init', '--envoy-config', 'envoy.yaml');
+      for (const { stderr } of [foreign, named]) assert.doesNotMatch(stderr, missing);
+    } finally {
+      Object.assign(pm2.env, { PM2_ENVOY_CONFIG: config });
+    }
   });
 
   it('refuses another format with 2, and a bad setting with 78', async () => {

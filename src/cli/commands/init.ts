@@ -1,4 +1,4 @@
-import { readFileSync, realpathSync } from 'node:fs';
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -45,7 +45,7 @@ async function print(
   { format, name }: Readonly<Record<string, unknown>>,
 ): Promise<void> {
   const { io, json } = cli;
-  const { settings } = cli.load();
+  const { settings, config } = cli.load();
   const folder = process.cwd();
   const own = formatOf(folder);
   const chosen = isFormat(format) ? format : json ? 'json' : own;
@@ -55,8 +55,18 @@ async function print(
   const apps = envoyApps({ cwd: folder, env, ...(named === undefined ? {} : { name: named }) });
   const from = importFrom(folder, chosen);
   io.out((await renderEcosystem(chosen, { from, name: named, env, apps })).trimEnd());
-  const file = fileOf(chosen, own);
-  io.note(`save it as ${file} in ${folder}, and \`pm2 start ${file}\``);
+  const end = endOf(chosen, own);
+  io.note(
+    io.terminal('stdout').tty
+      ? `save it as ecosystem${end} in ${folder}, and \`pm2 start ecosystem${end}\``
+      : `\`pm2 start\` takes the file where its name ends with ${end}`,
+  );
+  const isByDefault = settings['envoy-config'].source === 'default' && !config.adminAddress;
+  if (isByDefault && !existsSync(config.envoyConfig)) {
+    io.note(
+      `there is no ${config.envoyConfig}, which is Envoy's bootstrap by default: create it, or name another one with \`--envoy-config\``,
+    );
+  }
   if (chosen === 'json' || chosen === 'yaml') {
     io.note(
       'kill_timeout follows from drain-timeout and grace-period: after a change of those print it again',
@@ -120,7 +130,8 @@ function formatOf(folder: string): 'commonjs' | 'esm' {
   }
 }
 
-function fileOf(format: EcosystemFormat, own: EcosystemFormat): string {
+/** pm2 runs a file of another name as a program. */
+function endOf(format: EcosystemFormat, own: EcosystemFormat): string {
   const ends = { commonjs: 'cjs', esm: 'mjs', json: 'json', yaml: 'yaml' };
-  return `ecosystem.config.${format === own ? 'js' : ends[format]}`;
+  return `.config.${format === own ? 'js' : ends[format]}`;
 }
