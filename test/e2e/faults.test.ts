@@ -30,6 +30,21 @@ describe('an Envoy that fails', { concurrency: 2 }, () => {
       assert.ok(JSON.parse(body).durationMs < 20_000);
     }));
 
+  it('killed in the middle of a drain: the command line says what was open', () =>
+    withPm2({}, async (pm2) => {
+      const held = await holdTcp(pm2.ports.tcp);
+      const command = pm2.cli('shutdown');
+      await eventually('the drain to wait', async () => (await statusOf(pm2)).phase === 'wait');
+      process.kill(pm2.generations()[0]?.envoy.pid ?? 0, 'SIGKILL');
+      const { code, stdout } = await command;
+      held.close();
+      assert.equal(code, 0);
+      assert.match(
+        stdout,
+        /^envoy-gone after .*, 0 connections left; 1 connection was open (at the last look|when the drain began)/m,
+      );
+    }));
+
   it('hung before a drain: admin-unreachable within drain-timeout, from HTTP and the command line', () =>
     withPm2({ 'drain-timeout': '3s' }, async (pm2) => {
       const pid = pm2.generations()[0]?.envoy.pid ?? 0;

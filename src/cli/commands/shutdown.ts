@@ -189,10 +189,13 @@ function canBeTakenBack(phase: Status['phase'] | undefined): boolean {
   return phase === undefined || BEFORE_CLOSE.includes(phase);
 }
 
-function describeResult(
-  { outcome, durationMs, connectionsLeft }: DrainResult,
-  seen: Status | undefined,
-): string {
+/**
+ * How a drain ended, in one sentence.
+ *
+ * @param seen the last status of it that was read; undefined: none
+ */
+export function describeResult(result: DrainResult, seen: Status | undefined): string {
+  const { outcome, durationMs, connectionsLeft } = result;
   const took = `${outcome} after ${formatDuration(durationMs)}`;
   if (outcome === 'drained' && seen?.settings.drainUntil === 'requests' && connectionsLeft) {
     return `${took}, 0 requests left; ${counted(connectionsLeft, 'idle connection')} close${connectionsLeft === 1 ? 's' : ''} when Envoy stops`;
@@ -201,5 +204,16 @@ function describeResult(
     connectionsLeft === null
       ? 'an unknown number of connections'
       : counted(connectionsLeft, 'connection');
-  return `${took}, ${left} left`;
+  const cut = outcome === 'envoy-gone' ? cutByEnd(result, seen) : '';
+  return `${took}, ${left} left${cut}`;
+}
+
+/** None is left of an Envoy that has ended; when it did so, no one counted. */
+function cutByEnd({ connectionsAtStart }: DrainResult, seen: Status | undefined): string {
+  const known = seen?.connections;
+  const open = known ? known.open : connectionsAtStart;
+  if (!open) return '';
+  const were = `${counted(open, 'connection')} ${open === 1 ? 'was' : 'were'} open`;
+  const when = known ? 'at the last look' : 'when the drain began';
+  return `; ${were} ${when}, and any that was still open when Envoy ended was cut`;
 }
