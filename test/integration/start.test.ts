@@ -108,7 +108,7 @@ describe('startGeneration', { concurrency: 3 }, () => {
     it(`gives up one that ${what}, and leaves none`, () =>
       withStage(async ({ start, folder, generations }) => {
         const binary = join(folder, 'other-envoy');
-        const script = `#!/bin/sh\ncase "$*" in *--version*) exec '${envoyBinary()}' "$@" ;; esac\n${instead}\n`;
+        const script = `#!/bin/sh\ncase "$*" in *--version*|*validate*) exec '${envoyBinary()}' "$@" ;; esac\n${instead}\n`;
         writeFileSync(binary, script);
         chmodSync(binary, 0o755);
         await rejects(start(binary, limitMs), { code, says });

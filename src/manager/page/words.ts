@@ -1,4 +1,10 @@
-import type { DrainOrigin, DrainOriginKind, DrainOutcome, DrainPhase } from '../../drain/state.js';
+import {
+  type DrainOrigin,
+  type DrainOriginKind,
+  type DrainOutcome,
+  type DrainPhase,
+  STARTS_ENVOY,
+} from '../../drain/state.js';
 import { unreachable } from '../../errors.js';
 import { situationOf } from '../../status/situation.js';
 import type { EnvoyStatus, Status } from '../../status/status.js';
@@ -65,7 +71,7 @@ export function headlineOf(status: Status): Headline {
     case 'no-envoy':
       return now.failedStart
         ? failedHeadline(now.failedStart)
-        : say('bad', 'There is no Envoy', NEXT);
+        : say('bad', 'There is no Envoy', `${STARTS_ENVOY}.`);
     case 'listeners-closed':
       return say(
         'bad',
