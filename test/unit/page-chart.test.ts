@@ -87,8 +87,8 @@ describe('renderChart', () => {
   it('marks where a drain began, where the listeners closed and how it ended', () => {
     const names = (chart: string) =>
       [...chart.matchAll(/<text[^>]*>(.*?)<\/text>/g)].map(([, name]) => name);
-    const closedAtMs = NOW_MS - 20_000;
-    assert.deepEqual(names(draw([], { status: makeDrain(), closedAtMs })), [
+    const closed = { phase: 'close' as const, at: new Date(NOW_MS - 20_000).toISOString() };
+    assert.deepEqual(names(draw([], { status: makeDrain({ steps: [closed] }) })), [
       'drain begins',
       'listeners closed',
     ]);

@@ -10,7 +10,7 @@ import {
   tick,
 } from '../../src/manager/page/progress.js';
 import type { LogLine } from '../../src/manager/page/state.js';
-import { makeDrain, makeSnapshot, makeState, makeStatus, NOW_MS } from './page-states.js';
+import { makeSnapshot, makeState, makeStatus, NOW_MS } from './page-states.js';
 
 const line = (id: string): LogLine => ({
   id,
@@ -29,17 +29,6 @@ describe('hear', () => {
 
   it('has no reading where the connections can’t be counted', () => {
     assert.deepEqual(makeState({ connections: null }).spans, []);
-  });
-
-  it('knows when the listeners were closed if it has seen both sides of it', () => {
-    const delay = hear(makeState(), makeDrain({ phase: 'delay' }), NOW_MS + 1_000);
-    assert.equal(delay.closedAtMs, undefined);
-    const wait = hear(delay, makeDrain(), NOW_MS + 2_000);
-    assert.equal(wait.closedAtMs, NOW_MS + 2_000);
-    assert.equal(hear(wait, makeDrain(), NOW_MS + 3_000).closedAtMs, NOW_MS + 2_000);
-    assert.equal(hear(wait, makeStatus(), NOW_MS + 4_000).closedAtMs, undefined);
-    const blind = lose(delay, 'it can’t be reached', NOW_MS + 1_500);
-    assert.equal(hear(blind, makeDrain(), NOW_MS + 9_000).closedAtMs, undefined);
   });
 });
 

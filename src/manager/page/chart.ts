@@ -136,15 +136,14 @@ interface Mark {
   text: string;
 }
 
-function marksOf({ status, closedAtMs }: PageState): Mark[] {
-  const { startedAt, durationMs, outcome } = status;
+function marksOf({ status }: PageState): Mark[] {
+  const { startedAt, durationMs, outcome, steps } = status;
   if (startedAt === null) return [];
   const startedMs = Date.parse(startedAt);
+  const closed = steps.find(({ phase }) => phase === 'close');
   return [
     { atMs: startedMs, text: 'drain begins' },
-    ...(closedAtMs !== undefined && closedAtMs >= startedMs
-      ? [{ atMs: closedAtMs, text: 'listeners closed' }]
-      : []),
+    ...(closed ? [{ atMs: Date.parse(closed.at), text: 'listeners closed' }] : []),
     ...(durationMs !== null ? [{ atMs: startedMs + durationMs, text: outcome ?? 'end' }] : []),
   ];
 }

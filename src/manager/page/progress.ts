@@ -30,7 +30,6 @@ export function hear(state: PageState, status: Status, nowMs: number): PageState
     heardAtMs: nowMs,
     status,
     link: { kind: 'live' },
-    closedAtMs: closedAt(state, status, nowMs),
   };
   const read = noteReading(heard, !isStale(state));
   if (state.link.kind !== 'lost') return read;
@@ -64,18 +63,6 @@ function noteReading(state: PageState, isNext: boolean): PageState {
   const open = state.status.connections?.open;
   if (open === undefined) return state;
   return { ...state, spans: addReading(state.spans, { atMs: state.nowMs, open, isNext }) };
-}
-
-/** Only who has seen both sides knows the moment. */
-function closedAt(before: PageState, status: Status, nowMs: number): number | undefined {
-  const isSameDrain = before.status.startedAt === status.startedAt;
-  const wasOpen = before.link.kind === 'live' && !isClosed(before.status);
-  if (wasOpen && isClosed(status)) return nowMs;
-  return isSameDrain ? before.closedAtMs : undefined;
-}
-
-function isClosed({ phase }: Status): boolean {
-  return phase === 'close' || phase === 'wait' || phase === 'finish';
 }
 
 function pageLine(text: string, nowMs: number): LogLine {

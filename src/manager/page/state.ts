@@ -32,6 +32,4 @@ export interface PageState extends Snapshot {
   /** When `status` was heard. */
   heardAtMs: number;
   link: Link;
-  /** When the listeners were closed; undefined: no one was looking. */
-  closedAtMs?: number | undefined;
 }
