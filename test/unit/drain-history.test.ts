@@ -2,10 +2,10 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { type DrainSeen, phasesOf, see } from '../../src/cli/view/drain-history.js';
 import type { Status } from '../../src/status/status.js';
-import { draining, ended, openOn, statusWith } from './statuses.js';
+import { draining, ended, openOn, recorded, statusWith } from './statuses.js';
 
 function seenOf(statuses: readonly Status[]): DrainSeen | undefined {
-  return statuses.reduce<DrainSeen | undefined>((seen, status) => see(seen, status), undefined);
+  return recorded(statuses).reduce<DrainSeen | undefined>(see, undefined);
 }
 
 function phases(statuses: readonly Status[]): (string | number | undefined)[][] {

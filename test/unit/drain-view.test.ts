@@ -6,7 +6,7 @@ import type { Terminal } from '../../src/cli/terminal/terminal.js';
 import { see } from '../../src/cli/view/drain-history.js';
 import { drainView, type Look, watchView } from '../../src/cli/view/drain-view.js';
 import type { Status } from '../../src/status/status.js';
-import { draining, ended, openOn, statusWith } from './statuses.js';
+import { draining, ended, openOn, recorded, statusWith } from './statuses.js';
 
 function terminal(part: Partial<Terminal> = {}): Terminal {
   return { tty: true, width: 80, height: 24, color: false, unicode: true, live: true, ...part };
@@ -15,7 +15,7 @@ function terminal(part: Partial<Terminal> = {}): Terminal {
 /** What is known after these looks. */
 function lookOf(...statuses: readonly Status[]): Look {
   const status = statuses.at(-1) ?? statusWith();
-  const seen = statuses.reduce<Look['seen']>((before, one) => see(before, one), undefined);
+  const seen = recorded(statuses).reduce<Look['seen']>(see, undefined);
   return { status, seen };
 }
 

@@ -1,3 +1,4 @@
+import { SHUTDOWN_EVENTS } from '../../src/drain/state.js';
 import { NO_DRAIN, type Status } from '../../src/status/status.js';
 
 /** A status of an Envoy that serves, with whatever a test is about. */
@@ -97,5 +98,27 @@ export function ended(outcome: NonNullable<Status['outcome']>, part: Partial<Sta
     durationMs: 72_000,
     connectionsLeft: 0,
     ...part,
+  });
+}
+
+/**
+ * The same looks at one drain after another, with what a manager records: each phase began at the first look at
+ * it. A drain that is first seen late is one of an earlier manager, which recorded nothing.
+ */
+export function recorded(statuses: readonly Status[]): Status[] {
+  let before: Pick<Status, 'startedAt' | 'steps'> = { startedAt: null, steps: [] };
+  return statuses.map((status) => {
+    const { startedAt, phase, outcome, timeLeftMs } = status;
+    if (startedAt === null || phase === 'idle' || status.steps.length > 0) return status;
+    const steps = startedAt === before.startedAt ? [...before.steps] : [];
+    const elapsedMs = LIMIT_MS - (timeLeftMs ?? 0);
+    if (outcome === null && (steps.length > 0 || elapsedMs <= 1_000)) {
+      for (const event of SHUTDOWN_EVENTS.slice(steps.length, SHUTDOWN_EVENTS.indexOf(phase) + 1)) {
+        const atMs = Date.parse(startedAt) + (steps.length === 0 ? 0 : elapsedMs);
+        steps.push({ phase: event, at: new Date(atMs).toISOString() });
+      }
+    }
+    before = { startedAt, steps };
+    return { ...status, steps };
   });
 }

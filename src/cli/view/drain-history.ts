@@ -8,10 +8,7 @@ export interface DrainSeen {
   readonly elapsedMs: number;
   /** The phase at the latest look at which it was under way. */
   readonly phase: DrainPhase;
-  /**
-   * How long it had been under way when each phase was first seen; without those that were over before
-   * anyone looked.
-   */
+  /** How long it had been under way when each phase began, as it has recorded; an earlier manager records none. */
   readonly enteredMs: Readonly<Partial<Record<DrainPhase, number>>>;
   readonly open: number | null;
   /** How long it had been under way when the number of open connections last fell. */
@@ -25,12 +22,10 @@ export interface PhaseSeen {
   phase: DrainPhase;
   /** `stopped`: the drain ended in it, but not because there was nothing more to do. */
   state: 'done' | 'now' | 'next' | 'stopped';
-  /** As exact as the looks were frequent; undefined: no one saw it begin. */
+  /** Undefined: not recorded. */
   tookMs: number | undefined;
 }
 
-/** A first look this early has missed nothing that lasted. */
-const EARLY_MS = 1_000;
 /** `finish` takes no time. */
 const SHOWN = SHUTDOWN_EVENTS.filter((event) => event !== 'finish');
 
@@ -41,7 +36,7 @@ export function see(seen: DrainSeen | undefined, status: Status): DrainSeen | un
   const known = seen?.startedAt === startedAt ? seen : undefined;
   const elapsedMs = elapsedOf(status) ?? known?.elapsedMs ?? 0;
   if (status.outcome !== null) {
-    return known && { ...known, elapsedMs, enteredMs: stepsOf(status) ?? known.enteredMs };
+    return known && { ...known, elapsedMs, enteredMs: { ...known.enteredMs, ...stepsOf(status) } };
   }
   const open = status.connections?.open ?? null;
   const hasFallen =
@@ -50,7 +45,7 @@ export function see(seen: DrainSeen | undefined, status: Status): DrainSeen | un
     startedAt,
     elapsedMs,
     phase,
-    enteredMs: stepsOf(status) ?? enter(known, phase, elapsedMs),
+    enteredMs: stepsOf(status),
     open,
     fellAtMs: hasFallen ? elapsedMs : known.fellAtMs,
     mostHolding: mostOf(known?.mostHolding ?? null, status.holding),
@@ -66,7 +61,6 @@ export function phasesOf(seen: DrainSeen, outcome: Status['outcome']): PhaseSeen
     const next = SHOWN[index + 1];
     const fromMs = enteredMs[phase];
     const isPast = index < at;
-    // What was never seen took no longer than the time between two looks.
     const endMs =
       isPast && next ? (enteredMs[next] ?? (isDrained ? elapsedMs : undefined)) : elapsedMs;
     const isOver = isPast || index === at;
@@ -91,29 +85,11 @@ function elapsedOf({ startedAt, deadline, timeLeftMs, durationMs }: Status): num
 }
 
 /** What the drain has recorded is exact, also of what no one saw. */
-function stepsOf({ steps, startedAt }: Status): DrainSeen['enteredMs'] | undefined {
-  if (steps.length === 0 || startedAt === null) return undefined;
-  const startMs = Date.parse(startedAt);
+function stepsOf({ steps, startedAt }: Status): DrainSeen['enteredMs'] {
+  const startMs = Date.parse(startedAt ?? '');
   return Object.fromEntries(
     steps.map(({ phase, at }) => [phase, Math.max(0, Date.parse(at) - startMs)]),
   );
-}
-
-function enter(
-  known: DrainSeen | undefined,
-  phase: DrainPhase,
-  elapsedMs: number,
-): DrainSeen['enteredMs'] {
-  const entered = { ...known?.enteredMs };
-  const to = indexOf(phase);
-  const from = known ? indexOf(known.phase) + 1 : 0;
-  const isSeen = known !== undefined || elapsedMs <= EARLY_MS;
-  for (const [index, event] of SHUTDOWN_EVENTS.entries()) {
-    if (index < from || index > to) continue;
-    if (index === 0) entered[event] = 0;
-    else if (isSeen) entered[event] = elapsedMs;
-  }
-  return entered;
 }
 
 function indexOf(phase: DrainPhase): number {
