@@ -185,6 +185,7 @@ describe('drainView', () => {
     const long = '  ▸ delay        3s, listeners close in 7s; until then: `pm2-envoy resume`';
     assert.equal(at(3_100), long);
     assert.equal(at(3_100, 50), '  ▸ delay        3s, listeners close in 7s');
+    assert.equal(at(3_100, 40), '  ▸ delay 3s, listeners close in 7s');
     const unknown = drainView(lookOf(draining('delay', 30_100)), terminal())[2];
     assert.equal(unknown?.trimEnd(), '  ▸ delay');
   });
@@ -207,6 +208,8 @@ describe('drainView', () => {
       '  ✓ close        <1s',
       '  ▸ wait         1m2s',
     ]);
+    const narrow = drainView(lookOf({ ...WAITING, ...part, steps: [] }), terminal({ width: 40 }));
+    assert.equal(narrow[1], 'by           http 10.0.0.7');
   });
 
   it('says of a drain that waits for requests alone what holds it, and what does not', () => {

@@ -102,7 +102,9 @@ function headerRow(status: Status, { startedAt, elapsedMs }: DrainSeen): Row {
 
 function originRows({ startedBy }: Status): Row[] {
   if (startedBy === null) return [];
-  return [{ label: 'by', text: describeOrigin(startedBy), style: 'dim' }];
+  const { kind, detail = '' } = startedBy;
+  const texts = [describeOrigin(startedBy), `${kind} ${detail}`.trimEnd()];
+  return [{ label: 'by', text: texts, style: 'dim' }];
 }
 
 /** What is drained: all generations of this host, or an Envoy that pm2-envoy did not start. */
@@ -141,7 +143,13 @@ function phaseLine(seen: PhaseSeen, look: Look, terminal: Terminal): Row {
     label: markOf(seen, terminal),
     labelStyle: STYLES[state],
     text: [
-      ...(close ? [`${aligned}${took}, ${close.long}`, `${aligned}${took}, ${close.short}`] : []),
+      ...(close
+        ? [
+            `${aligned}${took}, ${close.long}`,
+            `${aligned}${took}, ${close.short}`,
+            `${phase} ${took}, ${close.short}`,
+          ]
+        : []),
       `${aligned}${took}`,
       `${phase} ${took}`,
       phase,

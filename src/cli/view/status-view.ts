@@ -236,7 +236,8 @@ function isClosed({ phase, outcome }: Status): boolean {
   return phase === 'wait' || phase === 'finish' || outcome !== null;
 }
 
-function describeEnvoy(envoy: EnvoyStatus, isStarting: boolean): string {
+/** All that there is to say of it, then less and less. */
+function describeEnvoy(envoy: EnvoyStatus, isStarting: boolean): string[] {
   const silent = isStarting ? 'is starting' : 'does not answer';
   const parts = [
     envoy.version === null ? silent : `${envoy.version} ${envoy.state}`,
@@ -245,7 +246,7 @@ function describeEnvoy(envoy: EnvoyStatus, isStarting: boolean): string {
     ...(envoy.uptimeSeconds === null ? [] : [`up ${formatDuration(envoy.uptimeSeconds * 1_000)}`]),
     ...(envoy.concurrency ? [counted(envoy.concurrency, 'worker')] : []),
   ];
-  return parts.join(', ');
+  return parts.map((_, index) => parts.slice(0, parts.length - index).join(', '));
 }
 
 function generationRow(one: GenerationStatus): Row {
