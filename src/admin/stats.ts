@@ -17,16 +17,18 @@ export interface ConnectionCount {
   negative: readonly string[];
 }
 
+/**
+ * What connections carry. `http1`: without upgraded ones, which are `websocket`. `tcp`: those that no HTTP connection
+ * manager owns, TCP proxies and those still in listener filters. `udp`: sessions.
+ */
+export const CONNECTION_KINDS = ['http1', 'http2', 'http3', 'tcp', 'websocket', 'udp'] as const;
+
 /** Open connections by what they carry. */
-export interface ConnectionKinds {
-  /** Without upgraded ones, which are of the kind `websocket`. */
-  http1: number;
-  http2: number;
-  http3: number;
-  /** Connections that no HTTP connection manager owns: TCP proxies, and those still in listener filters. */
-  tcp: number;
-  websocket: number;
-  udp: number;
+export type ConnectionKinds = Record<(typeof CONNECTION_KINDS)[number], number>;
+
+/** None of any kind. */
+export function noConnections(): ConnectionKinds {
+  return Object.fromEntries(CONNECTION_KINDS.map((kind) => [kind, 0])) as ConnectionKinds;
 }
 
 /** How a reply's gauges are to be read. */
@@ -126,12 +128,12 @@ export function readSockets(
 /** Adds up what several Envoys have open. */
 export function sumConnections(counts: readonly ConnectionCount[]): ConnectionCount {
   const byListener: Record<string, number> = {};
-  const byKind = { http1: 0, http2: 0, http3: 0, tcp: 0, websocket: 0, udp: 0 };
+  const byKind = noConnections();
   for (const count of counts) {
     for (const [name, open] of Object.entries(count.byListener)) {
       byListener[name] = (byListener[name] ?? 0) + open;
     }
-    for (const kind of KINDS) byKind[kind] += count.byKind[kind];
+    for (const kind of CONNECTION_KINDS) byKind[kind] += count.byKind[kind];
   }
   const requests = counts.map(({ activeRequests }) => activeRequests);
   return {
@@ -144,8 +146,6 @@ export function sumConnections(counts: readonly ConnectionCount[]): ConnectionCo
     negative: counts.flatMap(({ negative }) => negative),
   };
 }
-
-const KINDS = ['http1', 'http2', 'http3', 'tcp', 'websocket', 'udp'] as const;
 
 /** Open connections by `http.*` alone, where `listener.*` is hidden: TCP proxies are not in it. */
 export function readHttpConnections(stats: readonly Stat[]): CountReading {

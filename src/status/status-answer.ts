@@ -1,3 +1,4 @@
+import { noConnections } from '../admin/stats.js';
 import type { DrainOrigin, DrainOriginKind } from '../drain/state.js';
 import { isObject } from '../json.js';
 import { NO_DRAIN, type Status } from './status.js';
@@ -55,7 +56,8 @@ export function readStatusAnswer(body: unknown): Status | undefined {
   if (!isStatus) return undefined;
   // A later version may know of others.
   const startedBy = isOrigin(status['startedBy']) ? status['startedBy'] : null;
-  return { ...(status as unknown as Status), startedBy };
+  const whole = status as unknown as Status;
+  return { ...whole, startedBy, connections: whole.connections && withAllKinds(whole.connections) };
 }
 
 /** {@link DrainOriginKind} */
@@ -92,6 +94,11 @@ const TEXTS: readonly (keyof Status)[] = [
   'oldestPeersNote',
   'lastError',
 ];
+
+/** An earlier version may count fewer kinds. */
+function withAllKinds(counted: NonNullable<Status['connections']>): Status['connections'] {
+  return { ...counted, byKind: { ...noConnections(), ...counted.byKind } };
+}
 
 function isCount(value: unknown): boolean {
   if (!isObject(value) || typeof value['open'] !== 'number') return false;

@@ -4,9 +4,11 @@ import { resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { parse } from 'yaml';
 import { ADMIN_PATHS } from '../../src/admin/client.js';
+import { CONNECTION_KINDS } from '../../src/admin/stats.js';
 import { OUTCOMES, SHUTDOWN_EVENTS } from '../../src/drain/state.js';
 import { REFUSAL_KINDS } from '../../src/manager/http/access.js';
 import { METRICS } from '../../src/manager/metrics/catalogue.js';
+import { GENERATION_STATES } from '../../src/manager/metrics/status-samples.js';
 import { metricOf } from '../support/metrics.js';
 import { headings, section, slugOf, tableRows } from '../support/pages.js';
 
@@ -72,6 +74,8 @@ describe('docs/metrics.md', () => {
     };
     assert.deepEqual(valuesOf('phase'), ['idle', ...SHUTDOWN_EVENTS]);
     assert.deepEqual(valuesOf('outcome'), OUTCOMES);
+    assert.deepEqual(valuesOf('kind'), CONNECTION_KINDS);
+    assert.deepEqual(valuesOf('state'), GENERATION_STATES);
     assert.deepEqual(valuesOf('call'), ADMIN_PATHS);
     assert.deepEqual(valuesOf('reason'), REFUSAL_KINDS);
     const labels = new Set(METRICS.flatMap((one) => one.labels ?? []));

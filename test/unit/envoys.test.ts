@@ -85,6 +85,16 @@ describe('createEnvoys sample', () => {
     assert.deepEqual({ ...sample }, { kind: 'known', open: 7, busy: 7, socketless: 0, tookMs: 40 });
   });
 
+  it('tells which have no socket of their own: HTTP/3, and UDP sessions', async () => {
+    const envoy = createFakeEnvoy();
+    setOpen(envoy, 4);
+    envoy.gauges['http.web.downstream_cx_http3_active'] = 3;
+    envoy.gauges['udp.dns.downstream_sess_active'] = 2;
+    const sample = await setUp([envoy]).envoys.sample();
+    assert.ok(sample.kind === 'known');
+    assert.deepEqual([sample.open, sample.socketless], [6, 5]);
+  });
+
   it('tells idle connections from busy ones by drain-until requests', async () => {
     const envoy = createFakeEnvoy();
     setOpen(envoy, 9, 2);

@@ -19,6 +19,12 @@ describe('readStatusAnswer', () => {
     assert.deepEqual(status?.connections, connections);
   });
 
+  it('has none of a kind that an earlier manager does not count', () => {
+    const connections = { open: 1, byListener: { a: 1 }, byKind: { http1: 1 } };
+    const { byKind } = readStatusAnswer({ ...statusWith(), connections })?.connections ?? {};
+    assert.deepEqual(byKind, { http1: 1, http2: 0, http3: 0, tcp: 0, websocket: 0, udp: 0 });
+  });
+
   it('keeps what a later manager says beside', () => {
     assert.equal(
       JSON.stringify(readStatusAnswer({ ...statusWith(), more: 1 })).includes('more'),

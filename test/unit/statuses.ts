@@ -1,3 +1,4 @@
+import { noConnections } from '../../src/admin/stats.js';
 import { SHUTDOWN_EVENTS } from '../../src/drain/state.js';
 import { NO_DRAIN, type Status } from '../../src/status/status.js';
 
@@ -64,9 +65,12 @@ export function openOn(
   byKind: Readonly<Record<string, number>> = {},
 ): NonNullable<Status['connections']> {
   const open = Object.values(byListener).reduce((sum, count) => sum + count, 0);
-  const none = { http1: 0, http2: 0, http3: 0, tcp: 0, websocket: 0, udp: 0 };
   const isGiven = Object.keys(byKind).length > 0;
-  return { open, byListener, byKind: { ...none, ...(isGiven ? byKind : { tcp: open }) } };
+  return {
+    open,
+    byListener,
+    byKind: { ...noConnections(), ...(isGiven ? byKind : { tcp: open }) },
+  };
 }
 
 const START_MS = Date.parse('2026-11-22T20:34:41.000Z');

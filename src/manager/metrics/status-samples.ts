@@ -3,7 +3,8 @@ import type { GenerationStatus, Status } from '../../status/status.js';
 import type { Sample } from './counters.js';
 
 const PHASES: readonly Status['phase'][] = ['idle', ...SHUTDOWN_EVENTS];
-const GENERATION_STATES: readonly GenerationStatus['state'][] = [
+/** Every state that a generation may have. */
+export const GENERATION_STATES: readonly GenerationStatus['state'][] = [
   'starting',
   'serving',
   'handing-over',

@@ -1,3 +1,4 @@
+import type { ConnectionKinds } from '../../admin/stats.js';
 import type { Peer } from '../../status/peers.js';
 import type { GenerationStatus } from '../../status/status.js';
 import { type Html, html, type Part } from './html.js';
@@ -5,7 +6,7 @@ import type { LogLine, PageState } from './state.js';
 import { address, breakable, moment, span, withCode } from './words.js';
 
 const MOST_LISTENERS = 8;
-const KINDS: Readonly<Record<string, string>> = {
+const KINDS: Readonly<Record<keyof ConnectionKinds, string>> = {
   http1: 'HTTP/1',
   http2: 'HTTP/2',
   http3: 'HTTP/3',
@@ -13,6 +14,7 @@ const KINDS: Readonly<Record<string, string>> = {
   websocket: 'WebSocket',
   udp: 'UDP sessions',
 };
+const NAMES: ReadonlyMap<string, string> = new Map(Object.entries(KINDS));
 const UNCOUNTED = html`<p>They can’t be counted right now.</p>`;
 const NO_ENVOY = html`<p>There is no Envoy.</p>`;
 
@@ -50,7 +52,7 @@ function renderKinds({ status: { connections, envoy } }: PageState): Html {
   if (!connections) return envoy ? UNCOUNTED : NO_ENVOY;
   const rows: Part[][] = Object.entries(connections.byKind)
     .filter(([, open]) => open > 0)
-    .map(([kind, open]) => [KINDS[kind] ?? kind, open]);
+    .map(([kind, open]) => [NAMES.get(kind) ?? kind, open]);
   if (rows.length === 0) return html`<p>No connection is open.</p>`;
   return table('Open connections by kind', ['Kind', 'Open'], rows);
 }
