@@ -6,7 +6,7 @@ import { widthOf } from '../src/cli/terminal/fit.js';
 import { see } from '../src/cli/view/drain-history.js';
 import { drainView } from '../src/cli/view/drain-view.js';
 import type { Status } from '../src/status/status.js';
-import { draining, openOn } from '../test/unit/statuses.js';
+import { draining, openOn, recorded } from '../test/unit/statuses.js';
 
 const PICTURE = new URL('../docs/images/shutdown.svg', import.meta.url);
 const WIDTH = 740;
@@ -52,7 +52,7 @@ function toText(line: string, y: number): string {
 function lookAt(status: Status): Parameters<typeof drainView>[0] {
   const early = [draining('delay', 100), draining('wait', 6_200)];
   const looks = [...early, status].map((look) => ({ ...look, startedAt: status.startedAt }));
-  const seen = looks.reduce<ReturnType<typeof see>>((before, one) => see(before, one), undefined);
+  const seen = recorded(looks).reduce<ReturnType<typeof see>>(see, undefined);
   return { status, seen };
 }
 
