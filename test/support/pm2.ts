@@ -4,6 +4,7 @@ import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { type Generation, openGenerations } from '../../src/host/generations.js';
+import { openPm2Daemon } from '../../src/pm2/daemon.js';
 import { type Backend, startBackend } from './backend.js';
 import { type BootstrapPorts, writeBootstrap } from './bootstrap.js';
 import { envoyBinary } from './envoy.js';
@@ -118,6 +119,7 @@ export async function preparePm2(
     if (children.length > 0) await eventually('pm2-runtime to know it', isKnown, 30_000);
     for (const { envoy, runner } of generations.live()) seen.add(envoy.pid).add(runner.pid);
   };
+  const daemon = openPm2Daemon(join(folder.path, 'pm2'));
   const daemonPid = (): number => {
     const file = join(folder.path, 'pm2', 'pm2.pid');
     return existsSync(file) ? Number(readFileSync(file, 'utf8')) : 0;
@@ -171,7 +173,8 @@ export async function preparePm2(
     http: http_,
     generations: () => generations.live(),
     pidOf: async (app) => {
-      const list = JSON.parse(await pm2('jlist')) as { name: string; pid: number }[];
+      // Not by `pm2 jlist`: that takes half a second of a core each time, and tests ask again and again.
+      const list = await daemon.processes().catch(() => []);
       return list.find(({ name }) => name === app)?.pid ?? 0;
     },
     daemonPid,
