@@ -136,6 +136,24 @@ describe('deploy/ansible', () => {
       await host.exec('test', '-e', '/root/while-drained');
   });
 
+  it('upgrades pm2-envoy host by host, and goes back, with nothing lost', async (t) => {
+    const version = (await versions())[0] ?? assert.fail('no version');
+    const pm2_envoy_package = await fleet.packAs('999.0.0');
+    for (const [package_, expected] of [
+      [{ pm2_envoy_package }, '999.0.0'],
+      [{}, version],
+    ] as const) {
+      const before = await serving();
+      const upgrade = await roll('three', { ...CHANGED, ...package_ });
+      await report(t, upgrade);
+      assert.equal(upgrade.code, 0, upgrade.output);
+      assert.deepEqual(await versions(), each(expected));
+      const now = await serving();
+      assert.deepEqual(now.map(withoutGeneration), each('1.40.0, three'));
+      assert.ok(now.every((one, index) => one !== before[index]));
+    }
+  });
+
   function roll(
     body: string,
     variables: Readonly<Record<string, unknown>>,
@@ -153,6 +171,13 @@ describe('deploy/ansible', () => {
       return `generation ${envoy?.generation}, ${envoy?.version}, ${answer()}`;
     };
     return Promise.all(fleet.hosts.map(one));
+  }
+
+  /** Which pm2-envoy runs as the manager of each host. */
+  function versions(): Promise<string[]> {
+    return Promise.all(
+      fleet.hosts.map(async ({ status }) => (await status()).settings?.version ?? ''),
+    );
   }
 
   /** What pm2 has for the app `envoy` of each host. */

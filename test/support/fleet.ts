@@ -1,6 +1,6 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import type { Status } from '../../src/status/status.js';
@@ -30,6 +30,8 @@ export interface Fleet {
    * @param args more arguments of ansible-playbook
    */
   roll(variables: Readonly<Record<string, unknown>>, ...args: string[]): Promise<PlaybookRun>;
+  /** Our package as another version; gives its path. */
+  packAs(version: string): Promise<string>;
   /** Writes a bootstrap for the hosts, whose answer is `body`; gives its path. */
   writeBootstrap(body: string, address?: string): string;
   /** Writes tasks of Ansible; gives their path. */
@@ -82,6 +84,7 @@ export async function makeFleet(names: readonly string[]): Promise<Fleet> {
         const all = JSON.stringify({ ...ours, ...variables });
         return runPlaybook(['-i', inventory, '-e', all, 'roll.yml', ...args], star.center.within);
       },
+      packAs: (version) => repack(ours.pm2_envoy_package, version),
       ...filesIn(folder.path),
       ...balancerOf(star, ends),
       stop,
@@ -225,6 +228,18 @@ async function pack(folder: string): Promise<string> {
   const args = ['pack', '--silent', '--ignore-scripts', '--pack-destination', folder];
   const { stdout } = await run('npm', args, { cwd: ROOT });
   return join(folder, stdout.trim());
+}
+
+/** The same files under another version. */
+async function repack(tarball: string, version: string): Promise<string> {
+  const folder = join(dirname(tarball), version);
+  mkdirSync(folder);
+  await run('tar', ['--extract', '--file', tarball, '--directory', folder]);
+  const file = join(folder, 'package/package.json');
+  writeFileSync(file, JSON.stringify({ ...JSON.parse(readFileSync(file, 'utf8')), version }));
+  const path = join(dirname(tarball), `pm2-envoy-${version}.tgz`);
+  await run('tar', ['--create', '--gzip', '--file', path, '--directory', folder, 'package']);
+  return path;
 }
 
 function serveFiles(host: TestHost, folder: string): ChildProcess {
