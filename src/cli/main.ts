@@ -8,6 +8,7 @@ import type { PluginClass, PluginHost } from '../plugins/api/types.js';
 import { DrainPlugin } from '../plugins/drain-plugin.js';
 import { createPluginHost, type LoadedPlugin } from '../plugins/host.js';
 import { loadPlugins } from '../plugins/load.js';
+import { withCall } from '../pm2/app-config.js';
 import { sourcesOfApp } from '../pm2/find-app.js';
 import { withModuleSettings } from '../pm2/module/state.js';
 import { ConfigPlugin } from './commands/config.js';
@@ -85,11 +86,7 @@ interface Call extends GivenOptions {
 
 function sourcesOf({ flags, configFile, ofApp }: Call): ConfigSources {
   if (!ofApp) return { flags, configFile, env: withModuleSettings() };
-  return {
-    ...ofApp,
-    flags: { ...ofApp.flags, ...flags },
-    configFile: configFile ?? ofApp.configFile,
-  };
+  return withCall(ofApp, { flags, configFile });
 }
 
 /** Runs the command; returns what is wrong with how it was called, if that is why it did not. */

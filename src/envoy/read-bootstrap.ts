@@ -3,7 +3,7 @@ import { bootstrapListeners, type ConfiguredListener } from '../admin/listeners.
 import { messageOf, Pm2EnvoyError } from '../errors.js';
 import type { BootstrapAddress, BootstrapAdmin, PathRule } from '../host/bootstrap-admin.js';
 import { endFirst } from '../host/memory.js';
-import { signalGroup } from '../host/process-group.js';
+import { boundGroup } from '../host/process-group.js';
 import type { EnvoyLaunch } from './arguments.js';
 import { createBootstrapFilter } from './bootstrap-filter.js';
 import { childEnvironment } from './process.js';
@@ -65,10 +65,7 @@ export async function readBootstrap(
     cwd,
   });
   if (child.pid) endFirst(child.pid);
-  // A wrapper's Envoy with it.
-  const end = (): void => void (child.pid && signalGroup(child.pid, 'SIGKILL'));
-  const timer = setTimeout(end, READ_LIMIT_MS);
-  stop?.addEventListener('abort', end);
+  const bound = boundGroup(child, { limitMs: READ_LIMIT_MS, stop });
   try {
     const found = await new Promise<string | undefined>((resolve, reject) => {
       const filter = createBootstrapFilter();
@@ -86,8 +83,7 @@ export async function readBootstrap(
   } catch (error) {
     throw notRead(bootstrap, messageOf(error), error);
   } finally {
-    clearTimeout(timer);
-    stop?.removeEventListener('abort', end);
+    bound.release();
   }
   throw notRead(bootstrap, 'Envoy does not report its content');
 }

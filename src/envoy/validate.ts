@@ -3,7 +3,7 @@ import { closeSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Pm2EnvoyError, systemCodeOf } from '../errors.js';
 import { endFirst, outOfMemoryKills, outOfMemorySince } from '../host/memory.js';
-import { signalGroup } from '../host/process-group.js';
+import { boundGroup } from '../host/process-group.js';
 import { type EnvoyLaunch, validateArguments } from './arguments.js';
 import { isEnvoy, isStarved, notAnEnvoy } from './bootstrap.js';
 import { createFaultFinder } from './fault.js';
@@ -40,9 +40,7 @@ export async function validateBootstrap(
   const file = join(scratchDir, `validate-${process.pid}.log`);
   const output = openSync(file, 'w', 0o600);
   const killsBefore = outOfMemoryKills();
-  let isLate = false;
-  let timer: NodeJS.Timeout | undefined;
-  let end = (): void => undefined;
+  let bound: ReturnType<typeof boundGroup> | undefined;
   try {
     if (stop?.aborted) return unchecked(STOPPED);
     const child = spawn(binary, validateArguments(launch), {
@@ -51,14 +49,8 @@ export async function validateBootstrap(
       env: childEnvironment(),
       cwd: launch.cwd,
     });
-    // A wrapper's Envoy with it.
-    end = () => void (child.pid && signalGroup(child.pid, 'SIGKILL'));
     if (child.pid !== undefined) endFirst(child.pid);
-    timer = setTimeout(() => {
-      isLate = true;
-      end();
-    }, limitMs);
-    stop?.addEventListener('abort', end);
+    bound = boundGroup(child, { limitMs, stop });
     const { code, signal, error } = await new Promise<Ended>((resolve) => {
       child.once('exit', (code, signal) => resolve({ code, signal }));
       child.once('error', (error) => resolve({ code: null, signal: null, error }));
@@ -67,7 +59,7 @@ export async function validateBootstrap(
     if (error) throw notAnEnvoy(binary, error);
     if (code === 0) return { kind: 'valid' };
     if (stop?.aborted) return unchecked(STOPPED);
-    if (isLate) return unchecked(`it did not end within ${limitMs / 1_000} s`);
+    if (bound.isLate()) return unchecked(`it did not end within ${limitMs / 1_000} s`);
     if (code === null || code > LAST_EXIT_CODE) {
       const by = signal ?? `signal ${(code ?? 0) - LAST_EXIT_CODE}`;
       return unchecked(`it was ended by ${by}${outOfMemorySince(killsBefore)}`);
@@ -78,8 +70,7 @@ export async function validateBootstrap(
       `Envoy refuses the bootstrap file ${launch.bootstrap} (envoy-config): ${reasonOf(readFileSync(file, 'utf8'))}`,
     );
   } finally {
-    clearTimeout(timer);
-    stop?.removeEventListener('abort', end);
+    bound?.release();
     closeSync(output);
     rmSync(file, { force: true });
   }

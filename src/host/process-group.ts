@@ -48,6 +48,32 @@ export function signalGroup(group: number, signal: NodeJS.Signals | 0): boolean 
   }
 }
 
+/**
+ * Kills the group that a child leads once `limitMs` have passed or `stop` is aborted: a wrapper's Envoy with it.
+ * `release` gives that up.
+ */
+export function boundGroup(
+  { pid }: { pid?: number | undefined },
+  { limitMs, stop }: { limitMs: number; stop?: AbortSignal | undefined },
+): { isLate(): boolean; release(): void } {
+  let isLate = false;
+  const end = (): void => {
+    if (pid) signalGroup(pid, 'SIGKILL');
+  };
+  const timer = setTimeout(() => {
+    isLate = true;
+    end();
+  }, limitMs);
+  stop?.addEventListener('abort', end);
+  return {
+    isLate: () => isLate,
+    release: () => {
+      clearTimeout(timer);
+      stop?.removeEventListener('abort', end);
+    },
+  };
+}
+
 interface Row {
   pid: number;
   parent: number;

@@ -9,6 +9,7 @@ import { isPm2EnvoyError, messageOf } from '../errors.js';
 import { describeFailedStart, type FailedStart } from '../host/failed-start.js';
 import type { Log } from '../log.js';
 import { shareInFlight } from '../share.js';
+import { isStarting } from '../status/status.js';
 import type { HttpError } from './http/answers.js';
 import type { Health } from './http/health.js';
 
@@ -70,8 +71,7 @@ export function watchHealth(options: {
       if (drain.kind === 'ended') {
         return { code: 'drained', message: describeEnded(drain.result, drain.startedBy) };
       }
-      const failed =
-        located && located.generation?.ready !== false ? undefined : readFailedStart?.();
+      const failed = !located || isStarting(located) ? readFailedStart?.() : undefined;
       if (failed) {
         const message = `there is no Envoy: ${describeFailedStart(failed)}`;
         return { code: 'envoy-start-failed', message };
@@ -119,11 +119,12 @@ function watchOrphanedDrain(options: {
   let looks = 0;
   return {
     // Seen twice, so that a drain which has just begun, without a record, is not taken for one.
-    look: async ({ newest, generation }) => {
+    look: async (located) => {
       looks += 1;
       if (seen !== 1 && looks % LOOKS_PER_QUESTION !== 0) return;
-      const isStarting = generation?.ready === false;
-      const state = isStarting ? undefined : await newest.admin.state().catch(() => undefined);
+      const state = isStarting(located)
+        ? undefined
+        : await located.newest.admin.state().catch(() => undefined);
       seen = state === 'DRAINING' ? seen + 1 : 0;
       if (seen !== 2) return;
       log.warn(`${ORPHANED}; orphaned-drain is ${config.orphanedDrain}`);

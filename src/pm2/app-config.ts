@@ -1,5 +1,5 @@
 import { readFlags } from '../config/flags.js';
-import { type LoadedConfig, loadConfig } from '../config/load.js';
+import { type ConfigSources, type LoadedConfig, loadConfig } from '../config/load.js';
 import type { Pm2Process } from './daemon.js';
 
 /**
@@ -12,5 +12,26 @@ export function appConfig(
   app: Pick<Pm2Process, 'env' | 'cwd' | 'args'>,
   env: Readonly<Record<string, string>> = {},
 ): LoadedConfig {
-  return loadConfig({ ...readFlags(app.args), env: { ...app.env, ...env }, cwd: app.cwd });
+  return loadConfig({ ...appSources(app), env: { ...app.env, ...env } });
+}
+
+/** What a pm2 app reads its configuration from. */
+export function appSources({
+  args,
+  env,
+  cwd,
+}: Pick<Pm2Process, 'env' | 'cwd' | 'args'>): ConfigSources {
+  return { ...readFlags(args), env, cwd };
+}
+
+/** The same, with what a call of the command line was given over it. */
+export function withCall(
+  sources: ConfigSources,
+  { flags, configFile }: Pick<ConfigSources, 'flags' | 'configFile'>,
+): ConfigSources {
+  return {
+    ...sources,
+    flags: { ...sources.flags, ...flags },
+    configFile: configFile ?? sources.configFile,
+  };
 }

@@ -1,10 +1,9 @@
 import { existsSync } from 'node:fs';
-import { readFlags } from '../config/flags.js';
 import type { ConfigSources, LoadedConfig } from '../config/load.js';
 import { Pm2EnvoyError } from '../errors.js';
 import { type Generation, openGenerations } from '../host/generations.js';
 import { findRunDir } from '../host/run-dir.js';
-import { appConfig } from './app-config.js';
+import { appConfig, appSources } from './app-config.js';
 import { openPm2Daemon, type Pm2Daemon, type Pm2Process } from './daemon.js';
 import { pm2Home, quickStartHome } from './supervisor.js';
 
@@ -68,7 +67,7 @@ export async function sourcesOfApp(name: string): Promise<ConfigSources> {
   const others = await ownApps(quickStartHome()).catch(() => []);
   const app =
     (apps instanceof Error ? undefined : findNamed(apps, name)) ?? findNamed(others, name);
-  if (app) return { ...readFlags(app.args), env: app.env, cwd: app.cwd };
+  if (app) return appSources(app);
   if (apps instanceof Error) throw apps;
   const names = apps.map((one) => one.name).join(', ') || 'none';
   throw new Pm2EnvoyError(

@@ -50,6 +50,23 @@ const READY_TIMEOUT_MS = 1_000;
  */
 const IS_CONFIGURATION = /^(?!.*cannot bind).*initializing config/s;
 
+interface StartOptions {
+  binary: string;
+  config: Config;
+  generations: Generations;
+  liveLimitMs: number;
+  /** Left out: UDP packets are not steered. */
+  steering?: Steering;
+  log: Log;
+  hold?: HostHold;
+  /**
+   * Throws if Envoy refuses the bootstrap. Given where that was not checked before, as nothing serves: Envoy's own
+   * start is the check then, and this says what is wrong if Envoy does not read the bootstrap, or ends.
+   */
+  check?: () => Promise<void>;
+  clock?: Clock;
+}
+
 /**
  * Starts a generation and waits until it is LIVE and serves what the one in service serves
  * ({@link prepareProof}). Unix sockets stay with the one in service until then, and for good if it fails.
@@ -60,22 +77,7 @@ const IS_CONFIGURATION = /^(?!.*cannot bind).*initializing config/s;
  *   left then
  */
 export async function startGeneration(
-  options: {
-    binary: string;
-    config: Config;
-    generations: Generations;
-    liveLimitMs: number;
-    /** Left out: UDP packets are not steered. */
-    steering?: Steering;
-    log: Log;
-    hold?: HostHold;
-    /**
-     * Throws if Envoy refuses the bootstrap. Given where that was not checked before, as nothing serves: Envoy's own
-     * start is the check then, and this says what is wrong if Envoy does not read the bootstrap, or ends.
-     */
-    check?: () => Promise<void>;
-    clock?: Clock;
-  },
+  options: StartOptions,
   signal: AbortSignal,
 ): Promise<RunningGeneration> {
   const { generations, log, clock = systemClock } = options;
@@ -115,19 +117,11 @@ export async function startGeneration(
   }
 }
 
-interface Launch {
-  binary: string;
-  config: Config;
-  generations: Generations;
-  liveLimitMs: number;
-  steering?: Steering;
-  log: Log;
+interface Launch extends StartOptions {
   clock: Clock;
   slot: GenerationSlot;
   before: Generation | undefined;
   bootstrapAdmin: BootstrapAdmin | undefined;
-  hold?: HostHold;
-  check?: () => Promise<void>;
 }
 
 async function launch(options: Launch, signal: AbortSignal): Promise<RunningGeneration> {
@@ -254,17 +248,7 @@ function writeDown(generation: Generation, generations: Generations): void {
 
 /** Envoy serves without it; the bootstrap's admin address is not relayed then, and its listeners are not compared. */
 async function readOrWarn(
-  {
-    binary,
-    config: { envoyConfig: bootstrap, envoyArgs: args },
-    log,
-    check,
-  }: {
-    binary: string;
-    config: Config;
-    log: Log;
-    check?: () => Promise<void>;
-  },
+  { binary, config: { envoyConfig: bootstrap, envoyArgs: args }, log, check }: StartOptions,
   signal: AbortSignal,
 ): Promise<BootstrapFacts | undefined> {
   try {
@@ -301,20 +285,15 @@ function stoppedEarly(): Pm2EnvoyError {
 }
 
 async function untilLive(
-  watched: {
-    binary: string;
+  watched: Launch & {
     envoy: EnvoyProcess;
     admin: AdminClient;
     fault(): Promise<string | undefined>;
     complaint(): string | undefined;
     /** Throws as soon as there is no point in waiting. */
     foresee(waitedMs: number): Promise<void>;
-    liveLimitMs: number;
-    clock: Clock;
     /** What the kernel had ended for lack of memory before. */
     killsBefore: number | undefined;
-    before: Generation | undefined;
-    check?: () => Promise<void>;
   },
   signal: AbortSignal,
 ): Promise<void> {

@@ -83,21 +83,20 @@ describe('A new generation that lacks what the old one serves', { concurrency: 3
       const dry = await pm2.cli('redeploy', '--dry-run', '--json');
       assert.match(JSON.parse(dry.stdout).changes.removed[0], new RegExp(gone));
       const command = `'${process.execPath}' '${pm2.cliPath}' redeploy`;
-      const asked = startProcess(pm2, 'script', ['-qefc', command, '/dev/null']);
-      await eventually(
-        'the question',
-        () => asked.output().includes('Nothing will listen on'),
-        60_000,
-      );
+      const untilAsked = async () => {
+        const asked = startProcess(pm2, 'script', ['-qefc', command, '/dev/null']);
+        await eventually(
+          'the question',
+          () => asked.output().includes('Nothing will listen on'),
+          60_000,
+        );
+        return asked;
+      };
+      const asked = await untilAsked();
       asked.child.stdin?.write('n\n');
       assert.equal(await asked.ended, 78, asked.output());
       assert.doesNotMatch(asked.output(), /--yes/, 'the answer was given');
-      const interrupted = startProcess(pm2, 'script', ['-qefc', command, '/dev/null']);
-      await eventually(
-        'the question again',
-        () => interrupted.output().includes('Nothing will listen on'),
-        60_000,
-      );
+      const interrupted = await untilAsked();
       interrupted.child.stdin?.write('\x03');
       assert.equal(await interrupted.ended, 130, interrupted.output());
       assert.match(interrupted.output(), /nothing was reloaded/);

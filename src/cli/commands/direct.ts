@@ -1,6 +1,5 @@
 import { resolve } from 'node:path';
 import type { Config } from '../../config/config.js';
-import { readFlags } from '../../config/flags.js';
 import { loadConfig } from '../../config/load.js';
 import { createHostDrain, type HostDrain } from '../../drain/host-drain.js';
 import { createEnvoyLocator } from '../../drain/locate.js';
@@ -10,6 +9,7 @@ import { findRunDir, prepareRunDir } from '../../host/run-dir.js';
 import { createLog, type Log } from '../../log.js';
 import type { PluginHost } from '../../plugins/api/types.js';
 import { createDrainHost } from '../../plugins/drain-host.js';
+import { appSources, withCall } from '../../pm2/app-config.js';
 import { findApp } from '../../pm2/find-app.js';
 import type { CliContext } from '../terminal/context.js';
 
@@ -95,14 +95,9 @@ export async function directSettings(cli: CliContext): Promise<DirectSettings> {
   if (loaded.config.adminAddress) return own;
   try {
     const { process: app, runDir } = await findApp(loaded);
-    const { flags, configFile } = readFlags(app.args);
-    const { given } = cli;
-    const { config } = loadConfig({
-      flags: { ...flags, ...given.flags },
-      configFile: given.configFile === undefined ? configFile : resolve(given.configFile),
-      env: app.env,
-      cwd: app.cwd,
-    });
+    const { flags, configFile: file } = cli.given;
+    const configFile = file === undefined ? undefined : resolve(file);
+    const { config } = loadConfig(withCall(appSources(app), { flags, configFile }));
     return { config: { ...config, runDir }, env: app.env, whose: `the app ${app.name}` };
   } catch {
     return own;

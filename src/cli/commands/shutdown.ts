@@ -38,7 +38,7 @@ export async function runShutdown(cli: CliContext): Promise<number> {
 }
 
 /**
- * Whoever has named the run directory means the Envoy in it; else it may be another project's.
+ * A call that names the run directory means the Envoy in it; in the default one it may be another project's.
  *
  * @throws Pm2EnvoyError `config-invalid`
  */

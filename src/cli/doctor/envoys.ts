@@ -25,6 +25,7 @@ import { sharedPorts } from '../../host/listeners.js';
 import { describeSupervisor } from '../../host/supervisor.js';
 import { silentLog } from '../../log.js';
 import type { Pm2Process } from '../../pm2/daemon.js';
+import { isStarting } from '../../status/status.js';
 import { readSteering } from '../../steering/layout.js';
 import { unsteeredWarning } from '../../steering/steering.js';
 import { type Finding, ok, problem, warning } from './finding.js';
@@ -236,7 +237,7 @@ async function checkEnvoy(target: EnvoyTarget, config: Config): Promise<Finding[
     else if (counted.note) findings.push(warning('envoy', counted.note, remedy));
     return findings;
   } catch (error) {
-    if (target.generation?.ready === false) return [ok('envoy', `${name} is starting`)];
+    if (isStarting(target)) return [ok('envoy', `${name} is starting`)];
     return [
       problem(
         'envoy',
