@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { isAlive } from '../../src/host/process-identity.js';
-import { holdTcp, request } from '../support/clients.js';
+import { holdRequest, holdTcp, request } from '../support/clients.js';
 import { statusOf, withPm2 } from '../support/pm2.js';
 import { eventually } from '../support/wait.js';
 
@@ -91,12 +91,12 @@ describe('a runner or daemon that is killed', { concurrency: 2 }, () => {
       const [orphan] = pm2.generations();
       assert.ok(orphan);
       const held = await holdTcp(pm2.ports.tcp);
-      const slow = request(pm2.ports.http, '/slow?ms=3000');
+      const slow = await holdRequest(pm2.ports.http);
       process.kill(orphan.runner.pid, 'SIGKILL');
       await eventually('a second generation', () =>
         pm2.generations().some(({ number, ready }) => number > orphan.number && ready),
       );
-      assert.equal((await slow).body, 'slow and whole');
+      assert.equal((await slow.finish()).body, 'came whole');
       await held.echo('still here');
       held.close();
       await eventually('the orphan to end', () => !isAlive(orphan.envoy));

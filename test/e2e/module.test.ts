@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { isAlive } from '../../src/host/process-identity.js';
 import { startBackendProcess } from '../support/backend.js';
+import { holdRequest } from '../support/clients.js';
 import { packModule } from '../support/module-tarball.js';
 import { preparePm2, type TestPm2 } from '../support/pm2.js';
 import { describeTraffic, startTraffic, type Traffic } from '../support/traffic.js';
@@ -136,13 +137,14 @@ describe('pm2 install pm2-envoy', () => {
     const report = (await traffic?.stop()) ?? assert.fail('no traffic');
     t.diagnostic(describeTraffic(report));
     assert.equal(report.lost, 0, describeTraffic(report));
-    const slow = fetch(`http://127.0.0.1:${pm2.ports.http}/slow?ms=2000`);
-    await eventually('it to be under way', async () => {
+    const slow = await holdRequest(pm2.ports.http);
+    const deleted = pm2.pm2('delete', 'envoy');
+    await eventually('the drain', async () => {
       const { stdout } = await pm2.cli('status', '--json');
-      return JSON.parse(stdout).activeRequests > 0;
+      return JSON.parse(stdout).phase === 'wait';
     });
-    await pm2.pm2('delete', 'envoy');
-    assert.equal((await slow).status, 200);
+    assert.equal((await slow.finish()).status, 200);
+    await deleted;
     assert.ok(!isAlive(envoy));
     rmSync(join(pm2.folder, 'pm2/pm2-envoy'), { recursive: true });
   });

@@ -5,9 +5,10 @@ import { cpSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:
 import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { promisify } from 'node:util';
+import { openGenerations } from '../../src/host/generations.js';
 import { startBackend } from '../support/backend.js';
 import { writeBootstrap } from '../support/bootstrap.js';
-import { holdTcp, request } from '../support/clients.js';
+import { holdRequest, holdTcp, request } from '../support/clients.js';
 import { envoyBinary } from '../support/envoy.js';
 import { makeFolder } from '../support/folder.js';
 import { pidsWith } from '../support/pm2.js';
@@ -23,11 +24,10 @@ describe('npm start', { concurrency: 2 }, () => {
       await eventually('what to try', () => output().includes('Envoy serves.'), 60_000);
       assert.equal((await request(ports.http)).status, 200);
       const held = await holdTcp(ports.tcp);
-      const slow = request(ports.http, '/slow?ms=2000');
-      await eventually('a later request', async () => (await request(ports.http)).status === 200);
+      const slow = await holdRequest(ports.http);
       terminal.stdin?.write('\u0003');
       await eventually('the drain', () => output().includes('draining, then stopping'));
-      assert.equal((await slow).body, 'slow and whole');
+      assert.equal((await slow.finish()).body, 'came whole');
       await held.echo('still here');
       held.close();
       await ended(terminal);
@@ -48,13 +48,28 @@ describe('npm start', { concurrency: 2 }, () => {
         env,
       });
       assert.equal(JSON.parse(status.stdout).envoy.generation, 1);
-      const slow = request(ports.http, '/slow?ms=4000');
-      await eventually('a later request', async () => (await request(ports.http)).status === 200);
+      const slow = await holdRequest(ports.http);
       terminal.stdin?.write('\u0003');
       await eventually('the progress', () => /wait: 1 request left, 1 open/.test(output()), 30_000);
-      assert.equal((await slow).body, 'slow and whole');
+      assert.equal((await slow.finish()).body, 'came whole');
       await ended(terminal);
       assert.doesNotMatch(output(), /failed to kill/);
+      assert.match(output(), /everything has stopped \(exit code 0\)/);
+    }));
+
+  it('shows what the drain waits for also when the runner begins it late, and the manager has left', () =>
+    withTerminal({}, async ({ terminal, output, ports, folder }) => {
+      await eventually('what to try', () => output().includes('Envoy serves.'), 90_000);
+      const held = await holdTcp(ports.tcp);
+      const [generation] = openGenerations(join(folder, 'run')).live();
+      assert.ok(generation);
+      process.kill(generation.runner.pid, 'SIGSTOP');
+      terminal.stdin?.write('\u0003');
+      await eventually('the manager to leave', () => /envoy-manager:\d+\] exited/.test(output()));
+      process.kill(generation.runner.pid, 'SIGCONT');
+      await eventually('the progress', () => /wait: .*1 TCP connection left/.test(output()));
+      held.close();
+      await ended(terminal);
       assert.match(output(), /everything has stopped \(exit code 0\)/);
     }));
 

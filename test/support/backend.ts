@@ -18,8 +18,8 @@ export interface Backend {
 }
 
 /**
- * Starts the servers behind Envoy: HTTP (`/` and `/again` immediately, `/slow?ms=` after a while (with `early` the headers come immediately), `/stream?ms=`
- * a byte each 50 ms), WebSocket echo on the same port, and TCP echo.
+ * Starts the servers behind Envoy: HTTP (`/` and `/again` immediately, `/slow?ms=` after a while (with `early` the
+ * headers come immediately), `/whole` once the request has come whole, `/stream?ms=` a byte each 50 ms), WebSocket echo on the same port, and TCP echo.
  *
  * @param onRequest told the path and query of each HTTP request
  */
@@ -33,6 +33,8 @@ export async function startBackend(
     if (url.pathname === '/slow') {
       if (url.searchParams.has('early')) response.flushHeaders();
       setTimeout(() => response.end('slow and whole'), ms);
+    } else if (url.pathname === '/whole') {
+      request.resume().once('end', () => response.end('came whole'));
     } else if (url.pathname === '/stream') {
       response.writeHead(200);
       const timer = setInterval(() => response.write('.'), 50);

@@ -1,5 +1,5 @@
 import type { EventEmitter } from 'node:events';
-import { get } from 'node:http';
+import { get, request as openRequest } from 'node:http';
 import { connect } from 'node:net';
 import { WebSocket } from 'ws';
 
@@ -31,6 +31,43 @@ export function request(
     });
     call.on('error', reject);
   });
+}
+
+/** A request that Envoy works on until the test finishes it. */
+export interface HeldRequest {
+  /** Sends the rest of it, and resolves to its answer; rejects when it was cut. */
+  finish(): Promise<{ status: number; body: string }>;
+}
+
+/** Sends a request but for its last byte, and resolves once Envoy works on it. */
+export async function holdRequest(port: number): Promise<HeldRequest> {
+  const headers = { expect: '100-continue' };
+  const call = openRequest({
+    ...{ host: '127.0.0.1', port, path: '/whole', method: 'POST', agent: false, headers },
+  });
+  const answer = new Promise<{ status: number; body: string }>((resolve, reject) => {
+    call.on('response', (response) => {
+      let body = '';
+      response.setEncoding('utf8');
+      response.on('data', (chunk: string) => {
+        body += chunk;
+      });
+      response.on('end', () => resolve({ status: response.statusCode ?? 0, body }));
+      response.on('error', reject);
+    });
+    call.on('error', reject);
+  });
+  // Who holds it asks for the answer later.
+  answer.catch(() => undefined);
+  call.flushHeaders();
+  const goesOn = new Promise((resolve) => call.once('continue', resolve));
+  await Promise.race([goesOn, answer]);
+  return {
+    finish: () => {
+      call.end('.');
+      return answer;
+    },
+  };
 }
 
 /** Opens a connection to a TCP echo behind Envoy. */

@@ -3,9 +3,10 @@ import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { systemClock } from '../../clock.js';
 import type { Config } from '../../config/config.js';
-import { findRunDir } from '../../host/run-dir.js';
-import { createManagerClient } from '../../status/manager-client.js';
+import { silentLog } from '../../log.js';
+import { createPluginHost } from '../../plugins/host.js';
 import { isDraining } from '../../status/situation.js';
+import { createStatusSource } from '../commands/status-source.js';
 import type { Io } from '../terminal/io.js';
 import { createDrainLines, drainLine, type PlainLine } from '../view/plain-view.js';
 
@@ -69,14 +70,19 @@ export function createRuntime(options: {
   };
 }
 
-/** What the drain waits for, in one line that changes; in lines of their own where there is no terminal. */
+/**
+ * What the drain waits for, in one line that changes; in lines of their own where there is no terminal. Asks
+ * Envoy itself once the manager has left: it does when the runner begins the drain late.
+ */
 async function showDrain(io: Io, config: Config, signal: AbortSignal): Promise<void> {
-  const manager = createManagerClient(config, findRunDir(config.runDir));
+  const host = createPluginHost({ config, log: silentLog, plugins: [] });
+  const source = createStatusSource(config, host);
   const lines = createDrainLines();
   while (!signal.aborted) {
-    const status = await manager.status(signal).catch(() => undefined);
+    const found = await source.read(signal).catch(() => undefined);
     if (signal.aborted) return;
-    if (status && isDraining(status)) {
+    if (found && isDraining(found.status)) {
+      const { status } = found;
       if (io.isTerminal) io.live(textOf(drainLine(status)));
       else for (const line of lines.next(status, systemClock.nowMs())) io.note(textOf(line));
     }
