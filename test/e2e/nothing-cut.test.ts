@@ -179,7 +179,7 @@ function assertExitCodes(pm2: TestPm2): void {
   const log = pm2.ownLog();
   const codes = [...log.matchAll(/exited with code \[(\d+)\] via signal \[(\w+)\]/g)];
   assert.ok(codes.length > 0, 'pm2 has seen an app end');
-  for (const [line, code] of codes) assert.equal(code, '0', line);
+  for (const [line, code] of codes) assert.equal(code, '0', `${line}\n${log}`);
   assert.doesNotMatch(log, /still not killed|SIGKILL/);
 }
 
