@@ -173,9 +173,12 @@ function reasonOf(error: unknown, file: string): string {
 
 function environmentLayer(env: Readonly<Record<string, string | undefined>>): Layer {
   const values: Record<string, unknown> = {};
-  for (const [name, text] of Object.entries(env)) {
+  for (const [name, value] of Object.entries(env)) {
+    if (!name.startsWith('PM2_ENVOY_') || value === undefined) continue;
+    // pm2 keeps a number of an ecosystem file as it is, until it starts the app.
+    const text = String(value);
     // An empty variable is an unset one, as a manifest with an empty value means it.
-    if (!name.startsWith('PM2_ENVOY_') || text === undefined || text === '') continue;
+    if (text === '') continue;
     if (OTHER_VARIABLES.test(name) || isServiceLink(name, text)) continue;
     const key = name.slice('PM2_ENVOY_'.length).toLowerCase().replaceAll('_', '-');
     values[key] = fromText(key, text);

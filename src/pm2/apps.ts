@@ -3,6 +3,7 @@ import { isAbsolute, join, relative, resolve } from 'node:path';
 import type { Config } from '../config/config.js';
 import { killTimeoutMs, longestDrainMs } from '../config/grace-period.js';
 import { type ConfigSources, configVariables, loadConfig } from '../config/load.js';
+import { isKey, variableOf } from '../config/schema.js';
 import { Pm2EnvoyError } from '../errors.js';
 import { EXIT } from '../exit-codes.js';
 import { PACKAGE_ROOT } from '../package-root.js';
@@ -21,8 +22,11 @@ export interface EnvoyAppsOptions {
    * link is not resolved: an app uses what it points to when the app is started.
    */
   cwd?: string;
-  /** Environment variables for both apps; `PM2_ENVOY_…` among them configure pm2-envoy. */
-  env?: Readonly<Record<string, string>>;
+  /**
+   * Environment variables for both apps; `PM2_ENVOY_…` among them configure pm2-envoy. What is no text becomes
+   * text, as Node makes it for any process.
+   */
+  env?: Readonly<Record<string, string | number | boolean | undefined>>;
 }
 
 /** An entry of a pm2 ecosystem file (pm2's own names). */
@@ -60,20 +64,17 @@ export const LIVE_LIMIT_MS = 60_000;
  *
  * Under pm2-runtime, which reads the file in its own process, it also makes a stop exit with 0.
  *
- * @throws Pm2EnvoyError `config-invalid`
+ * @throws Pm2EnvoyError `config-invalid`, also for an option that there is not
  */
 export function envoyApps(options: EnvoyAppsOptions = {}): Pm2App[] {
   keepRuntimeExitCode();
+  const { cwd, env, config, variables } = loadForApps(options);
   const { name = RUNNER } = options;
   if (!APP_NAME.test(name) || name === 'all') {
-    throw withoutStack(
-      new Pm2EnvoyError(
-        'config-invalid',
-        `envoyApps: the name ${JSON.stringify(name)} is not allowed for a pm2 app: start with a letter, and use letters, digits, dots, dashes and underscores; pm2 takes "all" for every app`,
-      ),
+    throw refusal(
+      `envoyApps: the name ${JSON.stringify(name)} is not allowed for a pm2 app: start with a letter, and use letters, digits, dots, dashes and underscores; pm2 takes "all" for every app`,
     );
   }
-  const { cwd, config, variables } = loadForApps(options);
   const shared = {
     cwd,
     kill_timeout: killTimeoutMs(config),
@@ -90,7 +91,7 @@ export function envoyApps(options: EnvoyAppsOptions = {}): Pm2App[] {
     // pm2 has Node load the source maps of every module otherwise: 10 MB.
     disable_source_map_support: true as const,
     node_args: nodeArguments(),
-    env: { ...options.env, ...variables, [PROJECT_VARIABLE]: cwd },
+    env: { ...env, ...variables, [PROJECT_VARIABLE]: cwd },
   };
   const manager: Pm2App = {
     ...shared,
@@ -122,21 +123,43 @@ const APP_NAME = /^[A-Za-z][\w.-]*$/;
 export function loadForApps(options: EnvoyAppsOptions): {
   config: Config;
   cwd: string;
-  /** Variables that the apps have to be given for it. */
+  /** The variables that the options give the apps. */
+  env: Record<string, string>;
+  /** Variables that the apps have to be given for the configuration. */
   variables: Record<string, string>;
 } {
+  refuseUnknown(options);
   const cwd = resolve(options.cwd ?? shellFolder());
-  const env = { ...process.env, ...options.env };
+  const given = Object.entries(options.env ?? {}).filter(([, value]) => value !== undefined);
+  const own = Object.fromEntries(given.map(([name, value]) => [name, String(value)]));
+  const env = { ...process.env, ...own };
   const sources: ConfigSources = { env, cwd };
   // A relative PM2_ENVOY_CONFIG of the shell was typed in the shell's folder, not in the ecosystem's.
-  const isShells = options.env?.['PM2_ENVOY_CONFIG'] === undefined;
+  const isShells = own['PM2_ENVOY_CONFIG'] === undefined;
   const variables = configVariables(isShells ? { env } : sources);
   try {
     const { config } = loadConfig({ ...sources, configFile: variables['PM2_ENVOY_CONFIG'] });
-    return { config, cwd, variables };
+    return { config, cwd, env: own, variables };
   } catch (error) {
     throw withoutStack(error);
   }
+}
+
+/** Most ecosystem files are JavaScript, which no compiler checks: what is ignored there would look like set. */
+function refuseUnknown(options: object): void {
+  const unknown = Object.keys(options).find((key) => !['name', 'cwd', 'env'].includes(key));
+  if (unknown === undefined) return;
+  const key = unknown.replaceAll(/[A-Z]/g, (capital) => `-${capital.toLowerCase()}`);
+  const instead = isKey(key)
+    ? `the setting ${key} is a variable: \`env: { ${variableOf(key)}: … }\``
+    : 'a setting of pm2’s own goes into the apps that it returns: `envoyApps().map((app) => ({ ...app, time: true }))`';
+  throw refusal(
+    `envoyApps: ${JSON.stringify(unknown)} is no option, these are: name, cwd, env; ${instead}`,
+  );
+}
+
+function refusal(message: string): unknown {
+  return withoutStack(new Pm2EnvoyError('config-invalid', message));
 }
 
 /** As the shell names it: process.cwd() is what its links point to now. */

@@ -69,6 +69,35 @@ describe('envoyApps({ name })', () => {
     });
   }
 
+  for (const [option, instead] of [
+    [
+      'envoyConfig',
+      /the setting envoy-config is a variable: `env: \{ PM2_ENVOY_ENVOY_CONFIG: … \}`$/,
+    ],
+    [
+      'check-delay',
+      /the setting check-delay is a variable: `env: \{ PM2_ENVOY_CHECK_DELAY: … \}`$/,
+    ],
+    ['max_memory_restart', /goes into the apps that it returns: `envoyApps\(\)\.map/],
+  ] as const) {
+    it(`refuses the option ${option}, and says where it belongs`, () => {
+      const wrong = { ...options, [option]: '1' };
+      for (const make of [() => envoyApps(wrong), () => behindEnvoy({ script: 'a.js' }, wrong)]) {
+        assert.throws(make, { code: 'config-invalid', message: instead });
+      }
+    });
+  }
+
+  it('takes a number, true and undefined in env, as pm2 does', () => {
+    const env = { PM2_ENVOY_SERVE_PORT: 8123, PM2_ENVOY_CHECK_DELAY: undefined, OTHER: true };
+    const [runner] = envoyApps({ ...options, env: { ...options.env, ...env } });
+    assert.equal(runner?.env['PM2_ENVOY_SERVE_PORT'], '8123');
+    assert.equal(runner?.env['OTHER'], 'true');
+    assert.ok(!('PM2_ENVOY_CHECK_DELAY' in (runner?.env ?? {})));
+    const wrong = { PM2_ENVOY_CHECK_DELAY: 10 };
+    assert.throws(() => envoyApps({ ...options, env: wrong }), /did you mean "10s"\?/);
+  });
+
   it('says what pm2 takes the name all for', () => {
     assert.throws(() => envoyApps({ ...options, name: 'all' }), /; pm2 takes "all" for every app$/);
   });
