@@ -79,11 +79,13 @@ export async function holdTcp(port: number): Promise<Held> {
     isCut: end.isCut,
     echo: (text) =>
       new Promise((resolve, reject) => {
-        if (end.isCut()) reject(new Error('the TCP connection was cut'));
+        if (end.isCut()) reject(new Error('the TCP connection was cut before it could echo'));
         socket.once('data', (data) =>
           String(data) === text ? resolve() : reject(new Error(`not an echo: ${String(data)}`)),
         );
-        socket.once('close', () => reject(new Error('the TCP connection was cut')));
+        socket.once('close', () =>
+          reject(new Error(`the TCP connection was cut before it echoed ${text}`)),
+        );
         socket.write(text);
       }),
     close: () => {
@@ -104,11 +106,13 @@ export async function holdWebSocket(port: number): Promise<Held> {
     isCut: end.isCut,
     echo: (text) =>
       new Promise((resolve, reject) => {
-        if (end.isCut()) reject(new Error('the WebSocket was cut'));
+        if (end.isCut()) reject(new Error('the WebSocket was cut before it could echo'));
         socket.once('message', (data) =>
           String(data) === text ? resolve() : reject(new Error('not an echo')),
         );
-        socket.once('close', () => reject(new Error('the WebSocket was cut')));
+        socket.once('close', () =>
+          reject(new Error(`the WebSocket was cut before it echoed ${text}`)),
+        );
         socket.send(text);
       }),
     close: () => {
