@@ -14,7 +14,7 @@ const OLDER = {
 const NEWER = { pm2_envoy_envoy_version: '1.40.0', pm2_envoy_envoy_file: envoyBinary() };
 const SETTINGS = {
   // The front Envoy asks 5 times a second.
-  'check-delay': '1s',
+  'check-delay': '2s',
   'drain-timeout': '30s',
   // Its connections leave with their next answer, not over ten minutes.
   'envoy-args': ['--drain-strategy', 'immediate'],

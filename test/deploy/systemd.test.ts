@@ -3,10 +3,10 @@ import { describe, it, type TestContext } from 'node:test';
 import { podman } from '../support/podman.js';
 import { describeTraffic, type Traffic } from '../support/traffic.js';
 import { ENVOYS, PORTS, UNIT, untilBooted, type Vm, withVm } from '../support/vm.js';
-import { eventually } from '../support/wait.js';
+import { eventually, patiently } from '../support/wait.js';
 
 // With Envoy's own 10 minutes its busiest clients take 5 s longer to leave at a hand-over.
-const SHORT = { 'check-delay': '2s', 'drain-timeout': '20s', 'envoy-drain-time': '15s' };
+const SHORT = { 'check-delay': '4s', 'drain-timeout': '30s', 'envoy-drain-time': '15s' };
 /** CAP_NET_BIND_SERVICE (10), as /proc shows it. */
 const BIND_ONLY = '0000000000000400';
 const WRITABLE = ['/run/pm2-envoy', '/var/lib/pm2-envoy', '/var/log/pm2-envoy'];
@@ -46,9 +46,9 @@ describe('a host that docs/hosts.md was followed on', () => {
       assert.equal(await ours(vm), '');
 
       await vm.run(`systemctl start ${UNIT}`);
-      await eventually('the host to serve again', vm.isReady);
+      await patiently('the host to serve again', vm.isReady);
       await vm.run(`systemctl restart ${UNIT}`);
-      await eventually('the host to serve again', vm.isReady);
+      await patiently('the host to serve again', vm.isReady);
       assert.equal((await vm.network.call({ port: PORTS.http })).body, 'hello');
     }));
 
@@ -61,7 +61,7 @@ describe('a host that docs/hosts.md was followed on', () => {
       assert.equal(await podman('wait', vm.name), '0');
       await podman('start', vm.name);
       await untilBooted(vm);
-      await eventually('the host to serve again', vm.isReady);
+      await patiently('the host to serve again', vm.isReady);
       await traffic.moveTo(PORTS);
       await traffic.hold();
       await traffic.echo();
@@ -76,15 +76,15 @@ describe('a host that docs/hosts.md was followed on', () => {
       const { MainPID: daemon } = await vm.unit('MainPID');
       const [envoy = ''] = await envoys(vm);
       await killDaemon(vm);
-      await eventually('a new daemon', async () => {
+      await patiently('a new daemon', async () => {
         const { MainPID, ActiveState } = await vm.unit('MainPID', 'ActiveState');
         return ActiveState === 'active' && MainPID !== daemon;
       });
-      await eventually('a new Envoy', async () => (await envoys(vm)).some((pid) => pid !== envoy));
+      await patiently('a new Envoy', async () => (await envoys(vm)).some((pid) => pid !== envoy));
       await traffic.echo();
       await traffic.letGo();
       await eventually('the old one to end', async () => !(await envoys(vm)).includes(envoy));
-      await eventually('the host to be ready', vm.isReady);
+      await patiently('the host to be ready', vm.isReady);
       assert.deepEqual(await vm.unit('NRestarts'), { NRestarts: '1' });
       await assertConfined(vm);
       await assertNothingLost(t, traffic);
@@ -123,7 +123,7 @@ describe('a host that docs/hosts.md was followed on', () => {
       const shorter = vm.give('shorter.conf', '[Service]\nTimeoutStopSec=500ms\n');
       await vm.run(`install -D -t /run/systemd/system/${UNIT}.d ${shorter}`);
       await vm.run(`systemctl daemon-reload; systemctl start ${UNIT}`);
-      await eventually('the host to serve again', vm.isReady);
+      await patiently('the host to serve again', vm.isReady);
       const doctor = await vm.run('pm2-envoy doctor || true');
       assert.match(doctor, /PROBLEM systemd +TimeoutStopSec 500ms of .* does not cover/);
       await vm.run(`systemctl stop ${UNIT}`);

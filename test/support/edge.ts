@@ -9,7 +9,7 @@ import { makeFolder } from './folder.js';
 import { makeHosts, type TestHost, type TestHosts } from './hosts.js';
 import { baseImage, envoyImage, makeImage, podman, removeContainers } from './podman.js';
 import { startTraffic, type Traffic, type TrafficOptions, type TrafficPorts } from './traffic.js';
-import { eventually } from './wait.js';
+import { eventually, patiently } from './wait.js';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 /** The image's own, and `tcp`. */
@@ -104,7 +104,7 @@ export async function withEdge(
 ): Promise<void> {
   const edge = await startEdge(options);
   try {
-    await eventually('the container to be ready', edge.isReady);
+    await patiently('the container to be ready', edge.isReady);
     await use(edge);
   } catch (error) {
     console.error(await edge.logs());

@@ -12,7 +12,7 @@ import { makeStar, type TestHost, type TestStar } from './hosts.js';
 import { end } from './manager.js';
 import { AS_HOST, hostImage, makeImage, podman, removeContainers } from './podman.js';
 import { startTraffic, type Traffic } from './traffic.js';
-import { eventually } from './wait.js';
+import { eventually, patiently } from './wait.js';
 
 const run = promisify(execFile);
 const ROOT = resolve(import.meta.dirname, '../..');
@@ -182,7 +182,7 @@ async function startHost(
   await podman('exec', container, 'mkdir', '--parents', '--mode=700', ssh);
   await podman('cp', from.key, `${container}:${ssh}/authorized_keys`);
   await podman('exec', container, 'chown', 'root:root', `${ssh}/authorized_keys`);
-  await eventually(`${name} to be up`, async () => {
+  await patiently(`${name} to be up`, async () => {
     const state = await podman('exec', container, 'systemctl', 'is-active', 'ssh');
     return state === 'active';
   });

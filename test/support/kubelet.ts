@@ -19,6 +19,8 @@ export interface DeletedPod {
   podIp: string;
   preStop?: PreStop;
   terminationGracePeriodSeconds: number;
+  /** {@link MINIMUM_GRACE_S} by default, as any kubelet has it. */
+  minimumGraceS?: number;
   /** The host that the kubelet calls from. */
   node: TestHost;
 }
@@ -58,7 +60,10 @@ export async function deletePod(pod: DeletedPod): Promise<Deletion> {
   const { hook, hookSaid } = await runPreStop(pod);
   const termAtMs = sinceMs();
   // executePreStopHook counts the time that the hook took in whole seconds.
-  const leftS = Math.max(MINIMUM_GRACE_S, graceS - Math.floor(termAtMs / 1_000));
+  const leftS = Math.max(
+    pod.minimumGraceS ?? MINIMUM_GRACE_S,
+    graceS - Math.floor(termAtMs / 1_000),
+  );
   // What the runtime does for the CRI call StopContainer(timeout): SIGTERM, wait, SIGKILL.
   await podman('stop', '--time', String(leftS), pod.name);
   const exitCode = Number(await podman('inspect', '--format={{.State.ExitCode}}', pod.name));

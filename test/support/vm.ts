@@ -10,7 +10,7 @@ import { makeHosts, type TestHost } from './hosts.js';
 import { block, section } from './pages.js';
 import { AS_HOST, hostImage, makeImage, podman, removeContainers } from './podman.js';
 import { startTraffic, type Traffic, type TrafficOptions } from './traffic.js';
-import { eventually } from './wait.js';
+import { patiently } from './wait.js';
 
 const execute = promisify(execFile);
 const ROOT = resolve(import.meta.dirname, '../..');
@@ -68,7 +68,7 @@ export async function withVm(options: VmOptions, use: (vm: Vm) => Promise<void>)
     await bootVm(vm, image, folder.path);
     if (!options.plain) await configure(vm, options.settings ?? {});
     await vm.run(blockOf('Start'));
-    await eventually('the host to be ready', vm.isReady);
+    await patiently('the host to be ready', vm.isReady);
     await use(vm).catch(async (error: unknown) => {
       console.error(await logsOf(vm));
       throw error;
@@ -84,7 +84,7 @@ export async function withVm(options: VmOptions, use: (vm: Vm) => Promise<void>)
 
 /** Waits until systemd has come up. */
 export async function untilBooted(vm: Vm): Promise<void> {
-  await eventually('systemd to come up', async () => {
+  await patiently('systemd to come up', async () => {
     const state = await vm.run('systemctl is-system-running || true');
     if (state === 'degraded') throw new Error(await vm.run('systemctl --failed'));
     return state === 'running';
