@@ -5,7 +5,7 @@ import { cpSync, existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:
 import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { promisify } from 'node:util';
-import { openGenerations } from '../../src/host/generations.js';
+import { readEndpoint } from '../../src/host/endpoint.js';
 import { startBackend } from '../support/backend.js';
 import { writeBootstrap } from '../support/bootstrap.js';
 import { holdRequest, holdTcp, request } from '../support/clients.js';
@@ -57,17 +57,18 @@ describe('npm start', { concurrency: 2 }, () => {
       assert.match(output(), /everything has stopped \(exit code 0\)/);
     }));
 
-  it('shows what the drain waits for also when the runner begins it late, and the manager has left', () =>
+  it('shows what the drain waits for also when the manager is killed', () =>
     withTerminal({}, async ({ terminal, output, ports, folder }) => {
       await eventually('what to try', () => output().includes('Envoy serves.'), 90_000);
       const held = await holdTcp(ports.tcp);
-      const [generation] = openGenerations(join(folder, 'run')).live();
-      assert.ok(generation);
-      process.kill(generation.runner.pid, 'SIGSTOP');
       terminal.stdin?.write('\u0003');
-      await eventually('the manager to leave', () => /envoy-manager:\d+\] exited/.test(output()));
-      process.kill(generation.runner.pid, 'SIGCONT');
-      await eventually('the progress', () => /wait: .*1 TCP connection left/.test(output()));
+      await eventually('the stop', () => /envoy-manager\): SIGINT: leaving/.test(output()));
+      process.kill(readEndpoint(join(folder, 'run'))?.process.pid ?? assert.fail(), 'SIGKILL');
+      await eventually('its end', () => /envoy-manager:\d+\] exited/.test(output()));
+      const before = output().length;
+      await eventually('the progress', () =>
+        /wait: .*1 TCP connection left/.test(output().slice(before)),
+      );
       held.close();
       await ended(terminal);
       assert.match(output(), /everything has stopped \(exit code 0\)/);

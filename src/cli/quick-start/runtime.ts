@@ -71,8 +71,8 @@ export function createRuntime(options: {
 }
 
 /**
- * What the drain waits for, in one line that changes; in lines of their own where there is no terminal. Asks
- * Envoy itself once the manager has left: it does when the runner begins the drain late.
+ * What the drain waits for, in one line that changes; in lines of their own where there is no terminal. Without
+ * a manager Envoy itself is asked: pm2 brings none back that ends now.
  */
 async function showDrain(io: Io, config: Config, signal: AbortSignal): Promise<void> {
   const host = createPluginHost({ config, log: silentLog, plugins: [] });
