@@ -175,6 +175,27 @@ export function isSameEnvoy(a: Located, b: Located): boolean {
   return isSameStart(a.envoyStartedAtMs, b.envoyStartedAtMs);
 }
 
+/**
+ * What `look` finds of the host. Looks again where something is amiss and another generation serves by then: one
+ * that has handed over meanwhile has no listeners, or has ended.
+ */
+export async function lookAtHost<Found>(
+  { locate }: Pick<EnvoyLocator, 'locate'>,
+  look: (located: Located | undefined) => Promise<Found>,
+  isAmiss: (found: Found) => boolean,
+): Promise<Found> {
+  let located = await locate();
+  for (let again = LOOKS_AGAIN; ; again -= 1) {
+    const found = await look(located);
+    if (again === 0 || !isAmiss(found)) return found;
+    const now = await locate();
+    if (now?.generation?.number === located?.generation?.number) return found;
+    located = now;
+  }
+}
+
+const LOOKS_AGAIN = 2;
+
 /** A generation as a drain sees it. */
 export function targetOf(generation: Generation, admin: AdminClient): EnvoyTarget {
   const { number, envoy } = generation;

@@ -2,7 +2,7 @@ import { type Clock, systemClock } from '../clock.js';
 import type { Config } from '../config/config.js';
 import { formatDuration } from '../config/duration.js';
 import type { HostDrain } from '../drain/host-drain.js';
-import type { EnvoyLocator, Located } from '../drain/locate.js';
+import { type EnvoyLocator, type Located, lookAtHost } from '../drain/locate.js';
 import { describeEnded } from '../drain/state.js';
 import type { Witness } from '../drain/witness.js';
 import { isPm2EnvoyError, messageOf } from '../errors.js';
@@ -35,7 +35,7 @@ export function watchHealth(options: {
   onLook?: (located: Located | undefined) => void;
   clock?: Clock;
 }): Health {
-  const { config, locator, hostDrain, witness, onLook, readFailedStart } = options;
+  const { config, locator, hostDrain, onLook } = options;
   const { clock = systemClock } = options;
   const { envoyLostAfterMs } = config;
   let lostSinceMs: number | undefined;
@@ -62,39 +62,58 @@ export function watchHealth(options: {
       if (lostForMs <= envoyLostAfterMs || envoyLostAfterMs === 0) return undefined;
       return `Envoy has been gone for ${formatDuration(Math.round(lostForMs / 1_000) * 1_000)}: neither its process nor its admin interface is there`;
     },
-    unready: shareInFlight(async (): Promise<HttpError | undefined> => {
-      const located = await locator.locate();
-      const drain = hostDrain.state(located);
-      if (drain.kind === 'draining') {
-        return { code: 'draining', message: `a drain is under way (${drain.phase})` };
-      }
-      if (drain.kind === 'ended') {
-        return { code: 'drained', message: describeEnded(drain.result, drain.startedBy) };
-      }
-      const failed = !located || isStarting(located) ? readFailedStart?.() : undefined;
-      if (failed) {
-        const message = `there is no Envoy: ${describeFailedStart(failed)}`;
-        return { code: 'envoy-start-failed', message };
-      }
-      if (!located) return { code: 'envoy-gone', message: 'there is no Envoy' };
-      try {
-        const state = await located.newest.admin.state();
-        const hasListened = state === 'LIVE' || state === 'DRAINING';
-        if (hasListened && (await witness.isClosed(located.newest))) return CLOSED;
-        if (state === 'LIVE') {
-          // One that may not be asked is taken to have some.
-          const listeners = await located.newest.admin.listeners().catch(() => undefined);
-          return listeners?.length === 0 ? NO_LISTENERS : undefined;
-        }
-        return state === 'DRAINING'
-          ? { code: 'orphaned-drain', message: ORPHANED }
-          : { code: 'not-live', message: `Envoy is ${state}` };
-      } catch (error) {
-        const code = isPm2EnvoyError(error) ? error.code : 'admin-failed';
-        return { code, message: messageOf(error) };
-      }
-    }),
+    unready: shareInFlight(() =>
+      lookAtHost(
+        locator,
+        (located) => unreadyOf(located, options),
+        (problem) => problem !== undefined,
+      ),
+    ),
   };
+}
+
+/** Why a host is not ready that has these Envoys. */
+async function unreadyOf(
+  located: Located | undefined,
+  {
+    hostDrain,
+    witness,
+    readFailedStart,
+  }: {
+    hostDrain: HostDrain;
+    witness: Witness;
+    readFailedStart?: () => FailedStart | undefined;
+  },
+): Promise<HttpError | undefined> {
+  const drain = hostDrain.state(located);
+  if (drain.kind === 'draining') {
+    return { code: 'draining', message: `a drain is under way (${drain.phase})` };
+  }
+  if (drain.kind === 'ended') {
+    return { code: 'drained', message: describeEnded(drain.result, drain.startedBy) };
+  }
+  const failed = !located || isStarting(located) ? readFailedStart?.() : undefined;
+  if (failed) {
+    const message = `there is no Envoy: ${describeFailedStart(failed)}`;
+    return { code: 'envoy-start-failed', message };
+  }
+  if (!located) return { code: 'envoy-gone', message: 'there is no Envoy' };
+  try {
+    const state = await located.newest.admin.state();
+    const hasListened = state === 'LIVE' || state === 'DRAINING';
+    if (hasListened && (await witness.isClosed(located.newest))) return CLOSED;
+    if (state === 'LIVE') {
+      // One that may not be asked is taken to have some.
+      const listeners = await located.newest.admin.listeners().catch(() => undefined);
+      return listeners?.length === 0 ? NO_LISTENERS : undefined;
+    }
+    return state === 'DRAINING'
+      ? { code: 'orphaned-drain', message: ORPHANED }
+      : { code: 'not-live', message: `Envoy is ${state}` };
+  } catch (error) {
+    const code = isPm2EnvoyError(error) ? error.code : 'admin-failed';
+    return { code, message: messageOf(error) };
+  }
 }
 
 const CLOSED: HttpError = {

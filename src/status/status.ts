@@ -7,7 +7,12 @@ import { type Timeline, timelineOf } from '../config/timeline.js';
 import { type Counters, createCounters } from '../drain/count.js';
 import type { EnvoyTarget } from '../drain/envoys.js';
 import type { HostDrain } from '../drain/host-drain.js';
-import { type EnvoyLocator, type Located, openHandoverLedger } from '../drain/locate.js';
+import {
+  type EnvoyLocator,
+  type Located,
+  lookAtHost,
+  openHandoverLedger,
+} from '../drain/locate.js';
 import type {
   DrainCourse,
   DrainOrigin,
@@ -270,14 +275,14 @@ export function createStatusReader(options: {
     };
   };
 
-  const read = async (): Promise<Status> => {
-    const located = await locate();
+  const look = async (located: Located | undefined): Promise<Status> => {
     const targets = located?.targets ?? [];
     const looks = lookersOf(targets).map(({ look }, index) =>
       isStarting(targets[index]) ? NOT_ASKED : look(),
     );
     return describeAll(located, await Promise.all(looks));
   };
+  const read = (): Promise<Status> => lookAtHost({ locate }, look, isAmiss);
   const peek = async (): Promise<Status> => {
     const located = await locate();
     return describeAll(
@@ -286,6 +291,11 @@ export function createStatusReader(options: {
     );
   };
   return { read: shareInFlight(read), peek, history: history.points };
+}
+
+/** Whether it shows what is true also of an Envoy that hands over, and ends. */
+function isAmiss({ listenersClosed, orphanedDrain, lastError }: Status): boolean {
+  return listenersClosed || orphanedDrain || lastError !== null;
 }
 
 /** A count that is older is not of now. */
