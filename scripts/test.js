@@ -11,7 +11,7 @@ import { endLeftovers } from './leftovers.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const QUICK = ['unit', 'property'];
-/** These take minutes, and the whole machine. */
+/** These take the whole machine. */
 const LONG = ['soak', 'deploy', 'pm2'];
 
 const { values, positionals } = parseArgs({
@@ -24,6 +24,7 @@ const files = given.length > 0 ? given : positionals.flatMap(filesOf);
 const isIn = (suites) => (file) => suites.some((suite) => file.startsWith(`test/${suite}/`));
 const isQuick = isIn(QUICK);
 const isLong = isIn(LONG);
+const takesMinutes = isIn([...LONG, 'outside']);
 
 const env = { ...process.env };
 // Settings of the caller's own must not leak into what is tested.
@@ -85,7 +86,7 @@ function install(version) {
 
 function run(some, concurrency) {
   if (some.length === 0 || isInterrupted) return isInterrupted ? 130 : 0;
-  const limitMinutes = some.some(isLong) ? 15 : 5;
+  const limitMinutes = some.some(takesMinutes) ? 15 : 5;
   const options = [
     ['--import', 'tsx', '--test', '--test-reporter', 'spec'],
     // A test that fails may leave a server open: its file must end all the same. (--test-force-exit would
