@@ -8,7 +8,10 @@ import type { OwnApp } from '../pm2/own-app.js';
 import { onStop } from '../pm2/stop-signals.js';
 import type { ManagerActions } from './actions.js';
 
-/** How long a manager that pm2 stops looks for a drain that begins at the same moment. */
+/**
+ * How long a manager that pm2 stops looks for a drain that begins at the same moment; as long again, while a runner
+ * that pm2 stops too has not begun it.
+ */
 const DRAIN_APPEARS_MS = 500;
 
 /** Drains on SIGTERM, and ends the manager once no caller waits for a drain any more. */
@@ -34,8 +37,14 @@ export function leaveOnStop(
   const stayForDrain = async (): Promise<void> => {
     const isUnderWay = async (): Promise<true | undefined> =>
       drained || hostDrain.isUnderWay(await locator.locate()) ? true : undefined;
-    const found = await until(isUnderWay, { everyMs: 50, limitMs: DRAIN_APPEARS_MS });
-    if (found) drained ??= hostDrain.drain();
+    const isRunnerStopping = async (): Promise<boolean> => {
+      const runner = (await locator.locate())?.generation?.runner;
+      return runner !== undefined && (await ownApp.isStopping(runner.pid));
+    };
+    do {
+      const found = await until(isUnderWay, { everyMs: 50, limitMs: DRAIN_APPEARS_MS });
+      if (found) drained ??= hostDrain.drain();
+    } while (!drained && (await isRunnerStopping()));
   };
   const leave = async (reason: string): Promise<void> => {
     if (isLeaving) return;

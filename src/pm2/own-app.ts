@@ -16,6 +16,8 @@ export interface OwnApp {
   stopIntent(signalledAtMs: number): Promise<StopIntent>;
   /** Whether pm2 is ending this process, as far as it tells; doubt is no. */
   isEnding(): Promise<boolean>;
+  /** Whether pm2 is stopping that process, of this app or another one; doubt is no. */
+  isStopping(pid: number): Promise<boolean>;
   /** Whether pm2 means this app to run: an instance of it does, or is about to be started again. */
   isWanted(): Promise<boolean>;
   /** The instance that pm2 has put in this one's place. */
@@ -80,6 +82,11 @@ export function openOwnApp(options: OwnAppOptions = {}): OwnApp {
     isEnding: async () => {
       const own = await find();
       return own !== undefined && (own.pid !== process.pid || own.status === 'stopping');
+    },
+    isStopping: async (pid) => {
+      const found = (await ask()).find((one) => one.pid === pid);
+      // A reload ends the instance that it replaces, and the app goes on.
+      return found?.status === 'stopping' && typeof found.pmId === 'number';
     },
     isWanted: async () => {
       const own = await find();

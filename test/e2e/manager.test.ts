@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { createAdminClient } from '../../src/admin/client.js';
 import { holdTcp } from '../support/clients.js';
 import { statusOf, withPm2 } from '../support/pm2.js';
-import { eventually } from '../support/wait.js';
+import { eventually, letPass, patiently } from '../support/wait.js';
 
 describe('the manager under pm2', { concurrency: 2 }, () => {
   for (const command of ['restart', 'reload', 'stop']) {
@@ -41,7 +41,7 @@ describe('the manager under pm2', { concurrency: 2 }, () => {
       const pid = await pm2.pidOf('envoy-manager');
       process.kill(pid, 'SIGKILL');
       await first;
-      const after = await eventually('the manager to be back', async () => {
+      const after = await patiently('the manager to be back', async () => {
         const now = await statusOf(pm2);
         return now.phase === 'wait' && (await pm2.pidOf('envoy-manager')) !== pid && now;
       });
@@ -54,16 +54,30 @@ describe('the manager under pm2', { concurrency: 2 }, () => {
       assert.deepEqual([code, JSON.parse(body).startedAt], [200, before.startedAt]);
     }));
 
-  it('stays for the drain that begins as pm2 stops everything, and answers its callers', () =>
-    withPm2({}, async (pm2) => {
-      const held = await holdTcp(pm2.ports.tcp);
-      const killed = pm2.pm2('kill');
-      await eventually('the drain to wait', async () => (await statusOf(pm2)).phase === 'wait');
-      const caller = pm2.http('POST', '/shutdown');
-      held.close();
-      assert.equal((await caller).status, 200);
-      await killed;
-    }));
+  for (const isLate of [false, true]) {
+    const who = isLate ? 'a late runner' : 'the runner';
+    it(`stays for the drain that ${who} begins as pm2 stops everything, and answers its callers`, () =>
+      withPm2({}, async (pm2) => {
+        const held = await holdTcp(pm2.ports.tcp);
+        const runner = await pm2.pidOf('envoy');
+        if (isLate) process.kill(runner, 'SIGSTOP');
+        const killed = pm2.pm2('kill');
+        if (isLate) {
+          await patiently('the manager to be told', () =>
+            / leaving/.test(pm2.log('envoy-manager')),
+          );
+          await letPass(2_000);
+          process.kill(runner, 'SIGCONT');
+        }
+        await patiently('the drain to wait', async () => (await statusOf(pm2)).phase === 'wait');
+        const caller = pm2.http('POST', '/shutdown');
+        // The manager has taken the caller's connection once it answers a later one.
+        assert.equal((await pm2.http('GET', '/healthz')).status, 200);
+        held.close();
+        assert.equal((await caller).status, 200);
+        await killed;
+      }));
+  }
 
   it('says in /healthz when Envoy has been lost for longer than envoy-lost-after', () =>
     withPm2({ 'envoy-lost-after': '300ms' }, async (pm2) => {

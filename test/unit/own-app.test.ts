@@ -163,6 +163,20 @@ describe('openOwnApp isEnding', () => {
   });
 });
 
+describe('openOwnApp isStopping', () => {
+  it('is true while pm2 stops that process', async () => {
+    const { daemon } = daemonWith([appWith(), appWith({ pmId: 1, pid: 7, status: 'stopping' })]);
+    assert.equal(await ownAppOf(daemon).isStopping(7), true);
+  });
+
+  it('is false of one that goes on or that a reload replaces, and when the daemon fails', async () => {
+    const replaced = appWith({ pmId: '_old_1', pid: 8, status: 'stopping' });
+    const { daemon } = daemonWith([appWith({ pmId: 1, pid: 7 }), replaced]);
+    for (const pid of [7, 8, 9]) assert.equal(await ownAppOf(daemon).isStopping(pid), false);
+    assert.equal(await ownAppOf(daemonWith(undefined).daemon).isStopping(7), false);
+  });
+});
+
 describe('openOwnApp isWanted', () => {
   const wanted: Readonly<Record<string, boolean>> = {
     online: true,

@@ -81,6 +81,7 @@ async function setUp(ownApp: Partial<OwnApp> = {}): Promise<Stage> {
     ownApp: {
       stopIntent: async () => 'stop',
       isEnding: async () => true,
+      isStopping: async () => false,
       isWanted: async () => false,
       replacement: async () => someReplacement,
       removeReplaced: async () => false,
