@@ -74,6 +74,8 @@ interface RpcClient {
 
 /** The daemon answers in some 10 ms; with all cores busy it may take longer. */
 const ANSWER_LIMIT_MS = 2_000;
+/** It answers once the instance has ended, which takes longer then, too. */
+const REMOVE_LIMIT_MS = 10_000;
 
 /**
  * Loads now what a call of the daemon needs. A runner makes one only when it is stopped or has failed, and by then
@@ -100,7 +102,7 @@ export function openPm2Daemon(home: string): Pm2Daemon {
       await call('reloadProcessId', { id: pmId, env }, limitMs);
     },
     remove: async (pmId) => {
-      await call('deleteProcessId', pmId);
+      await call('deleteProcessId', pmId, REMOVE_LIMIT_MS);
     },
   };
 }

@@ -7,7 +7,7 @@ import { isAlive } from '../../src/host/process-identity.js';
 import { writeBootstrap } from '../support/bootstrap.js';
 import { holdTcp, request } from '../support/clients.js';
 import { preparePm2, type TestPm2 } from '../support/pm2.js';
-import { eventually } from '../support/wait.js';
+import { eventually, letPass, patiently } from '../support/wait.js';
 
 /** What can be wrong when someone reloads, each from one moment to the next. */
 const WRONG: Readonly<Record<string, (pm2: TestPm2) => void>> = {
@@ -34,15 +34,15 @@ describe('pm2 reload envoy', { concurrency: 2 }, () => {
         await held.echo('still here');
         assert.equal((await request(pm2.ports.http)).status, 200);
         assert.equal((await pm2.http('GET', '/readyz')).status, 200);
-        assert.match(pm2.log('envoy'), /generation 1 keeps serving, under this runner/);
+        await eventually('its word', () =>
+          /generation 1 keeps serving, under this runner/.test(pm2.log('envoy')),
+        );
 
         writeBootstrap(join(pm2.folder, 'envoy.yaml'), pm2.ports, pm2.backend);
         change(pm2, { 'check-delay': '0s', 'envoy-bin': undefined, plugins: [] });
-        const reloaded = eventually('another reload', () => pm2.pm2('reload', 'envoy'), 60_000);
-        await eventually(
-          'generation 2',
-          () => pm2.generations().some(({ number, ready }) => number > 1 && ready),
-          60_000,
+        const reloaded = patiently('another reload', () => pm2.pm2('reload', 'envoy'));
+        await patiently('generation 2', () =>
+          pm2.generations().some(({ number, ready }) => number > 1 && ready),
         );
         await held.echo('still here');
         held.close();
@@ -57,6 +57,23 @@ describe('pm2 reload envoy', { concurrency: 2 }, () => {
     });
   }
 
+  it('ends with 1 when it has failed, also where the old runner is late', async () => {
+    const pm2 = await preparePm2();
+    try {
+      await pm2.start();
+      const [{ runner } = assert.fail()] = pm2.generations();
+      process.kill(runner.pid, 'SIGSTOP');
+      change(pm2, { 'envoy-bin': '/bin/true' });
+      const reload = assert.rejects(pm2.pm2('reload', 'envoy'), { code: 1 });
+      await patiently('the reload to fail', () => pm2.generations()[0]?.failedReload);
+      await letPass(4_000);
+      process.kill(runner.pid, 'SIGCONT');
+      await reload;
+    } finally {
+      await pm2.stop();
+    }
+  });
+
   it('to another run directory hands over as well', async () => {
     const pm2 = await preparePm2();
     try {
@@ -67,7 +84,7 @@ describe('pm2 reload envoy', { concurrency: 2 }, () => {
       const elsewhere = join(pm2.folder, 'run2');
       change(pm2, { 'run-dir': elsewhere });
       const reloaded = pm2.pm2('reload', 'envoy');
-      await eventually('the hand-over', () =>
+      await patiently('the hand-over', () =>
         existsSync(join(before.directory, 'handover-1-1.json')),
       );
       await held.echo('still here');
