@@ -7,7 +7,7 @@ import { METRICS } from '../../src/manager/metrics/catalogue.js';
 import { holdIdle, holdTcp } from '../support/clients.js';
 import { counted, isCounted, readMetrics, scrape } from '../support/metrics.js';
 import { preparePm2, statusOf, type TestPm2, withPm2 } from '../support/pm2.js';
-import { eventually } from '../support/wait.js';
+import { eventually, patiently } from '../support/wait.js';
 
 const atPhase = (pm2: TestPm2, phase: string) =>
   eventually(`the phase ${phase}`, async () => (await statusOf(pm2)).phase === phase);
@@ -73,15 +73,19 @@ describe('GET /metrics', { concurrency: 2 }, () => {
     withPm2({ 'check-delay': '1s' }, async (pm2) => {
       const held = await holdTcp(pm2.ports.tcp);
       const answer = pm2.http('POST', '/shutdown');
-      await atPhase(pm2, 'wait');
-      const during = await scrape(pm2);
       const command = 'shutdown';
+      let scrapedAt = 0;
+      const during = await eventually('the drain to wait', async () => {
+        scrapedAt = Date.now() / 1_000;
+        const now = await scrape(pm2);
+        const isWaiting = now.value('phase', { phase: 'wait' }) === 1;
+        return isWaiting && now.value('drain_open_connections', { command }) === 1 && now;
+      });
       const leftSeconds = during.value('drain_time_left_seconds', { command }) ?? 0;
       assert.ok(leftSeconds > 20 && leftSeconds < 40, `${leftSeconds} s left`);
       const deadline = during.value('drain_deadline_timestamp_seconds', { command }) ?? 0;
-      assert.ok(Math.abs(deadline - leftSeconds - Date.now() / 1_000) < 2, `until ${deadline}`);
-      assert.equal(during.value('drain_open_connections', { command }), 1);
-      assert.equal(during.value('phase', { phase: 'wait' }), 1);
+      const scraped = deadline - leftSeconds;
+      assert.ok(scraped > scrapedAt - 1 && scraped < Date.now() / 1_000 + 1, `until ${deadline}`);
       assert.equal(during.value('orphaned_drain'), 0);
       held.close();
       assert.equal((await answer).status, 200);
@@ -109,7 +113,7 @@ describe('GET /metrics', { concurrency: 2 }, () => {
     }));
 
   it('counts what a drain leaves open', () =>
-    withPm2({ 'drain-timeout': '2s' }, async (pm2) => {
+    withPm2({ 'drain-timeout': '5s' }, async (pm2) => {
       const held = [await holdTcp(pm2.ports.tcp), await holdTcp(pm2.ports.tcp)];
       assert.equal((await pm2.http('POST', '/shutdown')).status, 504);
       assert.deepEqual(await counted(pm2), ['shutdown timeout 1']);
@@ -122,7 +126,7 @@ describe('GET /metrics', { concurrency: 2 }, () => {
       const held = await holdTcp(pm2.ports.tcp);
       const reloading = pm2.pm2('reload', 'envoy');
       const command = 'handover';
-      const during = await eventually('the hand-over', async () => {
+      const during = await patiently('the hand-over', async () => {
         const now = await scrape(pm2);
         const isSeen =
           now.value('drain_open_connections', { command }) === 1 &&
@@ -142,7 +146,7 @@ describe('GET /metrics', { concurrency: 2 }, () => {
     }));
 
   it('counts a drain that was cancelled, although no one looked meanwhile', () =>
-    withPm2({ 'check-delay': '20s' }, async (pm2) => {
+    withPm2({ 'check-delay': '2m', 'drain-timeout': '3m' }, async (pm2) => {
       const answer = pm2.http('POST', '/shutdown');
       await eventually('the resumption', async () => {
         const { body } = await pm2.http('DELETE', '/shutdown');
@@ -157,7 +161,7 @@ describe('GET /metrics', { concurrency: 2 }, () => {
 
   it('counts a drain once that a runner leads, and says that Envoy is gone', () =>
     withPm2({}, async (pm2) => {
-      assert.equal((await scrape(pm2)).value('envoy_up'), 1);
+      await eventually('Envoy', async () => (await scrape(pm2)).value('envoy_up') === 1);
       await pm2.pm2('stop', 'envoy');
       await isCounted(pm2, 'shutdown drained 1');
       const metrics = await scrape(pm2);
@@ -181,11 +185,11 @@ describe('GET /metrics', { concurrency: 2 }, () => {
         const before = await pm2.pidOf('envoy-manager');
         const restarting = restart(pm2);
         if (how === 'restarted') {
-          await eventually('it to leave', () => / leaving/.test(pm2.log('envoy-manager')));
+          await patiently('it to leave', () => / leaving/.test(pm2.log('envoy-manager')));
           assert.equal((await scrape(pm2)).value('phase', { phase: 'wait' }), 1);
         } else {
           await restarting;
-          await eventually('its successor', async () => {
+          await patiently('its successor', async () => {
             const pid = await pm2.pidOf('envoy-manager');
             return pid !== before && pid > 0 && (await counted(pm2)).length === 0;
           });
