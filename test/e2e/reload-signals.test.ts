@@ -4,17 +4,17 @@ import { join, resolve } from 'node:path';
 import { describe, it } from 'node:test';
 import { type Generation, isAttended } from '../../src/host/generations.js';
 import { identify, isAlive } from '../../src/host/process-identity.js';
-import { type Held, holdTcp, request } from '../support/clients.js';
+import { type Held, type HeldRequest, holdRequest, holdTcp, request } from '../support/clients.js';
 import { envoyBinary } from '../support/envoy.js';
 import { pidsWith, preparePm2, statusOf, type TestPm2 } from '../support/pm2.js';
-import { eventually } from '../support/wait.js';
+import { eventually, patiently } from '../support/wait.js';
 
 /** How far a reload has come when something happens to it. */
 type Stage = 'validating' | 'starting' | 'handing over';
 const ECOSYSTEM = resolve(import.meta.dirname, '../../ecosystem.config.js');
 const STAGES: readonly Stage[] = ['validating', 'starting', 'handing over'];
 
-/** A reload under way: generation 1 has a connection and a slow request, the new one is at the stage. */
+/** A reload under way: generation 1 has a connection and a request, the new one is at the stage. */
 interface Scene {
   pm2: TestPm2;
   stage: Stage;
@@ -65,9 +65,11 @@ describe('a reload that is ended in the middle leaves nothing, and cuts nothing'
       it(`${what}, ${stage}`, () =>
         inTheMiddle(stage, what.includes('runtime'), async (scene, { held, slow }) => {
           const { pm2, old } = scene;
+          const before = stopsIn(pm2);
           const ending = Promise.resolve(act(scene));
           ending.catch(() => undefined);
-          assert.equal((await slow).body, 'slow and whole');
+          await patiently('a runner to be told', () => stopsIn(pm2) > before);
+          assert.equal((await slow.finish()).body, 'came whole');
           await held.echo('still here');
           assert.equal(isAlive(old.envoy), true, 'it waits for the connection');
           held.close();
@@ -90,23 +92,19 @@ describe('a reload in which something fails leaves one generation in service', {
           const survives = what !== 'the old Envoy killed -9';
           await act(scene);
           if (survives) {
-            assert.equal((await slow).body, 'slow and whole');
+            assert.equal((await slow.finish()).body, 'came whole');
             await held.echo('still here');
           }
           held.close();
-          await eventually(
-            'one generation that is attended',
-            () => {
-              const [first, ...others] = pm2.generations();
-              const isStaying = first && !existsSync(join(first.directory, 'handover-1-1.json'));
-              return others.length === 0 && isStaying && first.ready && isAttended(first);
-            },
-            40_000,
-          );
+          await patiently('one generation that is attended', () => {
+            const [first, ...others] = pm2.generations();
+            const isStaying = first && !existsSync(join(first.directory, 'handover-1-1.json'));
+            return others.length === 0 && isStaying && first.ready && isAttended(first);
+          });
           const [left] = pm2.generations();
           assert.ok(left);
           await eventually('Envoy to serve', async () => (await request(pm2.ports.http)).status);
-          assert.equal((await pm2.http('GET', '/readyz')).status, 200);
+          await pm2.untilReady();
           assert.equal(isAlive(left.envoy), true);
           if (left.number > old.number) assert.equal(isAlive(old.envoy), false);
 
@@ -123,7 +121,8 @@ describe('a drain that begins in the middle of a reload', { concurrency: 3 }, ()
     it(`leaves no generation in service, ${stage}, until it is asked for`, () =>
       inTheMiddle(stage, false, async ({ pm2 }, { held, slow }) => {
         const answer = pm2.http('POST', '/shutdown');
-        assert.equal((await slow).body, 'slow and whole');
+        await eventually('the drain', async () => (await statusOf(pm2)).phase !== 'idle');
+        assert.equal((await slow.finish()).body, 'came whole');
         held.close();
         assert.equal(JSON.parse((await answer).body).outcome, 'drained');
         await eventually('one generation', () => pm2.generations().length === 1, 30_000);
@@ -142,10 +141,7 @@ describe('a drain that begins in the middle of a reload', { concurrency: 3 }, ()
 async function inTheMiddle(
   stage: Stage,
   underRuntime: boolean,
-  use: (
-    scene: Scene,
-    load: { held: Held; slow: Promise<{ status: number; body: string }> },
-  ) => Promise<void>,
+  use: (scene: Scene, load: { held: Held; slow: HeldRequest }) => Promise<void>,
 ): Promise<void> {
   const pm2 = await preparePm2();
   try {
@@ -156,13 +152,12 @@ async function inTheMiddle(
     const [old] = pm2.generations();
     assert.ok(old);
     const held = await holdTcp(pm2.ports.tcp);
-    const slow = request(pm2.ports.http, '/slow?ms=4000');
-    slow.catch(() => undefined);
+    const slow = await holdRequest(pm2.ports.http);
     slowDown(stage);
     void pm2.pm2('reload', 'envoy').catch(() => undefined);
     const newEnvoy = (): number => pm2.generations().find(isNew)?.envoy.pid ?? 0;
     const isNew = ({ number }: Generation): boolean => number > old.number;
-    await eventually(`the stage ${stage}`, () => {
+    await patiently(`the stage ${stage}`, () => {
       switch (stage) {
         case 'validating':
           return existsSync(join(pm2.folder, 'validating'));
@@ -202,6 +197,11 @@ exec '${envoyBinary()}' "$@"
   chmodSync(path, 0o755);
   pm2.env['ENVOY_BIN'] = path;
   return (stage) => writeFileSync(pace, stage);
+}
+
+/** How often a runner has said that it was told to stop. */
+function stopsIn(pm2: TestPm2): number {
+  return pm2.log('envoy').split(': stopping').length;
 }
 
 function runnersOf(pm2: TestPm2): number[] {
