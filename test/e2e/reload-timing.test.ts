@@ -91,7 +91,7 @@ describe('a runner that takes over a generation as its reload has failed', {
 }, () => {
   for (const when of ['before', 'while'] as const) {
     it(`does not call it drained when a drain was cancelled ${when} the reload`, () =>
-      withPm2({ 'check-delay': '30s' }, async (pm2) => {
+      withPm2({ 'check-delay': '2m', 'drain-timeout': '3m' }, async (pm2) => {
         const gate = waitingEnvoy(pm2);
         gate.close();
         const drain = pm2.http('POST', '/shutdown');
