@@ -14,7 +14,8 @@ describe('A new generation that lacks what the old one serves', { concurrency: 3
   describe('on one host', { concurrency: 1 }, () => {
     let pm2: TestPm2;
     before(async () => {
-      pm2 = await preparePm2({ 'drain-timeout': '5s' });
+      // The last test waits for its end.
+      pm2 = await preparePm2({ 'drain-timeout': '12s' });
       writeLds(pm2);
       writeManaged(pm2);
       await pm2.start();
@@ -164,7 +165,7 @@ describe('A new generation that lacks what the old one serves', { concurrency: 3
           60_000,
         );
         assert.match(reply, /Envoy is LIVE, but has no listener/);
-        assert.equal((await statusOf(pm2)).envoy.listeners, 0);
+        await eventually('/status', async () => (await statusOf(pm2)).envoy.listeners === 0);
         assert.match((await pm2.cli('status')).stdout, /^listeners +none: Envoy serves nothing/m);
         const doctor = await pm2.cli('doctor');
         assert.equal(doctor.code, 1);
