@@ -5,7 +5,7 @@ import { after, before, describe, it } from 'node:test';
 import { cluster } from '../support/bootstrap.js';
 import { type MemoryGroup, makeMemoryGroup } from '../support/memory-group.js';
 import { preparePm2, type TestPm2 } from '../support/pm2.js';
-import { eventually } from '../support/wait.js';
+import { eventually, patiently } from '../support/wait.js';
 
 /** Makes Envoy the largest process of all. */
 const CLUSTERS = 6_000;
@@ -78,18 +78,19 @@ describe('an Envoy that has no room for a second one beside it', { skip }, () =>
     own().leaveMb(LEFT_MB);
     // Each smaller than Envoy, together more than there is.
     const hogs = [1, 2, 3].map(() => {
-      const hog = 'const kept = Buffer.alloc(100 * 2 ** 20, 1); setTimeout(() => kept, 5_000)';
+      const hog =
+        'const kept = Buffer.alloc(100 * 2 ** 20, 1); process.stdin.resume().on("end", () => kept)';
       const child = spawn('sh', ['-c', 'read go; exec "$0" -e "$1"', process.execPath, hog]);
       own().take(child.pid ?? 0);
-      child.stdin.end('go\n');
+      child.stdin.write('go\n');
       return child;
     });
-    await eventually('the runner to say it', () =>
+    await patiently('the runner to say it', () =>
       /Envoy ended(?: by SIGKILL)? by itself: memory ran out \(the memory limit of \d+ MiB\), and the kernel ended it/.test(
         pm2.log('envoy'),
       ),
     );
     for (const hog of hogs) hog.kill('SIGKILL');
-    await eventually('another one to serve', () => servingPid() !== pid && isServed(), 60_000);
+    await patiently('another one to serve', () => servingPid() !== pid && isServed());
   });
 });
