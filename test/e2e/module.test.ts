@@ -8,7 +8,7 @@ import { holdRequest } from '../support/clients.js';
 import { packModule } from '../support/module-tarball.js';
 import { preparePm2, type TestPm2 } from '../support/pm2.js';
 import { describeTraffic, startTraffic, type Traffic } from '../support/traffic.js';
-import { eventually } from '../support/wait.js';
+import { patiently } from '../support/wait.js';
 
 describe('pm2 install pm2-envoy', () => {
   let pm2: TestPm2;
@@ -26,14 +26,10 @@ describe('pm2 install pm2-envoy', () => {
   const newest = () => pm2.generations().at(-1) ?? assert.fail('no generation');
   /** Resolves once another generation serves alone. */
   const untilReplaced = async (number: number): Promise<void> => {
-    await eventually(
-      'another generation to serve alone',
-      () => {
-        const [first, ...more] = pm2.generations();
-        return more.length === 0 && first?.ready && first.number > number;
-      },
-      60_000,
-    );
+    await patiently('another generation to serve alone', () => {
+      const [first, ...more] = pm2.generations();
+      return more.length === 0 && first?.ready && first.number > number;
+    });
     await pm2.untilReady();
   };
   const modules = async () => {
@@ -47,7 +43,7 @@ describe('pm2 install pm2-envoy', () => {
     const { PM2_ENVOY_CONFIG: config = '' } = pm2.env;
     delete pm2.env['PM2_ENVOY_CONFIG'];
     await pm2.pm2('install', packModule(pm2.folder, '0.1.0'));
-    await eventually('it to say it', () =>
+    await patiently('it to say it', () =>
       pm2.log('pm2-envoy').includes('there is nothing to run yet: `pm2 set pm2-envoy:envoy-config'),
     );
     const { stdout } = await pm2.cli('doctor', '--run-dir', join(pm2.folder, 'run'));
@@ -88,7 +84,7 @@ describe('pm2 install pm2-envoy', () => {
     ] as const;
     for (const [key, value, said] of refusals) {
       await pm2.pm2('set', `pm2-envoy:${key}`, value);
-      await eventually(`${key} to be refused`, () =>
+      await patiently(`${key} to be refused`, () =>
         said.test(pm2.log('pm2-envoy').replaceAll('\\"', '"')),
       );
       await pm2.untilReady();
@@ -139,7 +135,7 @@ describe('pm2 install pm2-envoy', () => {
     assert.equal(report.lost, 0, describeTraffic(report));
     const slow = await holdRequest(pm2.ports.http);
     const deleted = pm2.pm2('delete', 'envoy');
-    await eventually('the drain', async () => {
+    await patiently('the drain', async () => {
       const { stdout } = await pm2.cli('status', '--json');
       return JSON.parse(stdout).phase === 'wait';
     });
