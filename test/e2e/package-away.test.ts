@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { copyPackage, type PackageCopy } from '../support/package-copy.js';
 import { preparePm2, type TestPm2 } from '../support/pm2.js';
-import { eventually } from '../support/wait.js';
+import { eventually, patiently } from '../support/wait.js';
 
 const SAID = /the app envoy can't be loaded: .*; are the files of pm2-envoy complete/;
 
@@ -31,10 +31,9 @@ describe('the files of the package are away', () => {
     for (const { envoy } of pm2.generations()) process.kill(envoy.pid, 'SIGKILL');
   };
   const untilReplaced = async (number: number): Promise<void> => {
-    await eventually(
+    await patiently(
       'a new Envoy to serve',
       async () => (pm2.generations().at(-1)?.number ?? 0) > number && (await served()),
-      60_000,
     );
     await pm2.untilReady();
   };
@@ -43,7 +42,7 @@ describe('the files of the package are away', () => {
     const { number } = pm2.generations().at(-1) ?? { number: 0 };
     take('dist/runner');
     crash();
-    await eventually('the runner to say it', () => SAID.test(pm2.log('envoy')), 30_000);
+    await patiently('the runner to say it', () => SAID.test(pm2.log('envoy')));
     bring('dist/runner');
     await untilReplaced(number);
   });
@@ -59,7 +58,7 @@ describe('the files of the package are away', () => {
     const before = await starts();
     take('dist');
     crash();
-    await eventually('pm2 to have tried', async () => (await starts()) >= before + 3, 60_000);
+    await patiently('pm2 to have tried', async () => (await starts()) >= before + 3);
     bring('dist');
     await untilReplaced(number);
   });
