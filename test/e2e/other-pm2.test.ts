@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { makeFolder } from '../support/folder.js';
 import { preparePm2, withPm2 } from '../support/pm2.js';
-import { eventually } from '../support/wait.js';
+import { patiently } from '../support/wait.js';
 
 describe('an Envoy of another pm2 in the same run directory', () => {
   it('is not drained by a shell of this pm2 that names no run directory', async () => {
@@ -44,7 +44,7 @@ describe('an Envoy of another pm2 in the same run directory', () => {
 
         // Its runner refuses the run directory, and the first one goes on.
         await second.pm2('start', second.ecosystem).catch(() => undefined);
-        await eventually('the refusal', () => second.log('envoy').includes('run directory'));
+        await patiently('the refusal', () => second.log('envoy').includes('run directory'));
         assert.match((await second.cli('doctor')).stdout, belongs);
         assert.match((await second.cli('redeploy', '--dry-run')).stderr, belongs);
 
