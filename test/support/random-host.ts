@@ -82,11 +82,11 @@ const ACTS: Readonly<Record<string, Act>> = {
   'drain, and resume at once': async (host) => {
     const caller = shutdown(host);
     await pause(host.random() * 400);
-    const { status } = await host.pm2.http('DELETE', '/shutdown');
+    const isResumed = await resume(host);
     const answer = await caller;
     if (answer === 'cancelled') host.state = 'in';
     else takeAnswer(host, answer);
-    if (status === 200 && host.state === 'out') host.state = 'in';
+    if (isResumed) host.state = 'in';
   },
   resume: async (host) => {
     const { status } = await host.pm2.http('DELETE', '/shutdown');
@@ -145,10 +145,10 @@ const ACTS: Readonly<Record<string, Act>> = {
     const writable = makeUnwritable(host);
     const caller = shutdown(host);
     await pause(50);
-    const { status } = await host.pm2.http('DELETE', '/shutdown');
+    const isResumed = await resume(host);
     const answer = await caller;
     writable();
-    if (status === 200 && answer === 'drained') host.wrong('resumed, and drained all the same');
+    if (isResumed && answer === 'drained') host.wrong('resumed, and drained all the same');
     // Nothing was written down, so nothing keeps the host out but Envoy's listeners.
     if (answer === 'drained') await ask(host, 'restart', 'envoy');
   },
@@ -263,6 +263,12 @@ function startChecker(
 async function shutdown({ pm2 }: Host): Promise<string> {
   const { body } = await pm2.http('POST', '/shutdown');
   return JSON.parse(body).outcome;
+}
+
+/** Whether that has brought the host back: one that comes before the drain has nothing to cancel. */
+async function resume({ pm2 }: Host): Promise<boolean> {
+  const { status, body } = await pm2.http('DELETE', '/shutdown');
+  return status === 200 && JSON.parse(body).resumed;
 }
 
 function takeAnswer(host: Host, outcome: string): void {
