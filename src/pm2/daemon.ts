@@ -14,6 +14,8 @@ export interface Pm2Process {
   createdAtMs: number;
   /** How often pm2 has started it again; `pm2 reset` sets it to 0. */
   restarts: number;
+  /** Its current back-off; undefined: it has never been restarted, neither by a user nor after a crash. */
+  backOffMs: number | undefined;
   /** When this process was started; epoch milliseconds. */
   startedAtMs: number;
   /** Working directory of the app, as it was given: it may be a link. */
@@ -168,6 +170,7 @@ function toProcess(raw: RawProcess): Pm2Process {
     status: env.status ?? 'unknown',
     createdAtMs: env.created_at ?? 0,
     restarts: env.restart_time ?? 0,
+    backOffMs: env.prev_restart_delay,
     startedAtMs: env.pm_uptime ?? 0,
     cwd: env.pm_cwd ?? '',
     script: env.pm_exec_path ?? '',
@@ -206,6 +209,7 @@ interface RawProcess {
     status?: string;
     created_at?: number;
     restart_time?: number;
+    prev_restart_delay?: number;
     pm_uptime?: number;
     pm_exec_path?: string;
     pm_cwd?: string;

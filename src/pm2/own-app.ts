@@ -39,7 +39,8 @@ export interface OwnAppOptions {
 
 /**
  * A restart resets created_at 4 to 49 ms before its signal (docs/facts/pm2.md, a runner in cluster mode).
- * `pm2 reset` does so too, and sets the count of restarts to 0; no `pm2 stop` follows it as fast as this.
+ * `pm2 reset` does so too, and sets the count of restarts to 0; no `pm2 stop` follows it as fast as this. But it sets
+ * no back-off, unlike the first restart, of which a runner that is late hears later.
  */
 const RESTART_WINDOW_MS = 300;
 const WANTED = ['online', 'launching', 'waiting restart'];
@@ -77,7 +78,8 @@ export function openOwnApp(options: OwnAppOptions = {}): OwnApp {
   return {
     stopIntent: async (signalledAtMs) => {
       const own = await find();
-      return own ? intentOf(own, signalledAtMs) : 'stop';
+      const hadBackOff = env['prev_restart_delay'] !== undefined;
+      return own ? intentOf(own, { signalledAtMs, hadBackOff }) : 'stop';
     },
     isEnding: async () => {
       const own = await find();
@@ -106,10 +108,15 @@ export function openOwnApp(options: OwnAppOptions = {}): OwnApp {
   };
 }
 
-function intentOf(own: Pm2Process, signalledAtMs: number): StopIntent {
+function intentOf(
+  own: Pm2Process,
+  { signalledAtMs, hadBackOff }: { signalledAtMs: number; hadBackOff: boolean },
+): StopIntent {
   // The instance that a reload replaces keeps its variable pm_id, but is in no list any more.
   if (own.pid !== process.pid) return 'reload';
   const wasReset = own.createdAtMs > own.startedAtMs;
   const agoMs = signalledAtMs - own.createdAtMs;
-  return wasReset && (own.restarts > 0 || agoMs <= RESTART_WINDOW_MS) ? 'restart' : 'stop';
+  const isFirst = !hadBackOff && own.backOffMs === 0;
+  const isRestart = own.restarts > 0 || isFirst || agoMs <= RESTART_WINDOW_MS;
+  return wasReset && isRestart ? 'restart' : 'stop';
 }

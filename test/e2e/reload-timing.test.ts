@@ -70,6 +70,22 @@ describe('a listen_timeout that is shorter than the start of an Envoy', { concur
     ));
 });
 
+describe('a restart of which the runner hears late', () => {
+  it('leaves Envoy to the next runner: the host is not drained', () =>
+    withPm2({}, async (pm2) => {
+      const [{ runner } = assert.fail()] = pm2.generations();
+      process.kill(runner.pid, 'SIGSTOP');
+      const restarting = pm2.pm2('restart', 'envoy');
+      await patiently('pm2 to tell it', () => pm2.ownLog().includes('Stopping app:envoy id:0'));
+      await letPass(1_000);
+      process.kill(runner.pid, 'SIGCONT');
+      await restarting;
+      await pm2.untilReady();
+      assert.deepEqual(drainsOf(pm2), []);
+      assert.equal((await request(pm2.ports.http)).status, 200);
+    }));
+});
+
 describe('a drain-timeout above 596h', () => {
   it('leaves pm2 a kill_timeout that it can hold: a stop waits for connections, and cuts none', () =>
     withPm2({ 'drain-timeout': '596h31m' }, async (pm2) => {

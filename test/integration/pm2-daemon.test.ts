@@ -59,6 +59,7 @@ describe('openPm2Daemon with a real pm2', () => {
     assert.equal(asked.pid, earlier.pid);
     assert.equal(asked.startedAtMs, earlier.startedAtMs);
     assert.ok(asked.createdAtMs > earlier.startedAtMs);
+    assert.deepEqual([earlier.backOffMs, asked.backOffMs], [undefined, 0]);
     letGo('restarted');
     await restarting;
     const later = await find('restarted');
@@ -205,6 +206,7 @@ const UNKNOWN = {
   status: 'unknown',
   createdAtMs: 0,
   restarts: 0,
+  backOffMs: undefined,
   startedAtMs: 0,
   script: '',
   cwd: '',

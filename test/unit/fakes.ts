@@ -314,6 +314,7 @@ export function makePm2Process(more: Partial<Pm2Process> = {}): Pm2Process {
     status: 'online',
     createdAtMs: 0,
     restarts: 0,
+    backOffMs: undefined,
     startedAtMs: 0,
     script: '/app.js',
     cwd: '/',

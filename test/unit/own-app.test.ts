@@ -63,6 +63,11 @@ describe('openOwnApp stopIntent', () => {
       intent: 'stop',
     },
     {
+      what: 'the first restart, however late the signal is heard of',
+      apps: own({ createdAtMs: SIGNAL_MS - 2_000, backOffMs: 0 }),
+      intent: 'restart',
+    },
+    {
       what: '`pm2 reset` long before',
       apps: own({ createdAtMs: SIGNAL_MS - HOUR_MS / 2 }),
       intent: 'stop',
@@ -94,6 +99,12 @@ describe('openOwnApp stopIntent', () => {
       assert.equal(await ownAppOf(daemonWith(apps).daemon).stopIntent(SIGNAL_MS), intent);
     });
   }
+
+  it('is stop where a later process was reset: that is no first restart', async () => {
+    const { daemon } = daemonWith([appWith({ createdAtMs: SIGNAL_MS - 2_000, backOffMs: 0 })]);
+    const env = { pm_id: '0', prev_restart_delay: '0' };
+    assert.equal(await ownAppOf(daemon, env).stopIntent(SIGNAL_MS), 'stop');
+  });
 
   it('is stop when the daemon fails', async () => {
     assert.equal(await ownAppOf(daemonWith(undefined).daemon).stopIntent(SIGNAL_MS), 'stop');
