@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import type { ChildProcess } from 'node:child_process';
 import { describe, it } from 'node:test';
+import { createAdminClient } from '../../src/admin/client.js';
 import type { Generation } from '../../src/host/generations.js';
 import { isAlive } from '../../src/host/process-identity.js';
 import { startLoad } from '../support/load.js';
 import { pidsWith, preparePm2, type TestPm2 } from '../support/pm2.js';
-import { eventually } from '../support/wait.js';
+import { eventually, patiently } from '../support/wait.js';
 
 /** A way to stop something, and what has to be left of it. */
 interface Way {
@@ -74,7 +75,7 @@ const WAYS: readonly Way[] = [
   },
 ];
 
-describe('20 slow requests, a stream, a TCP connection and a WebSocket are not cut', {
+describe('20 requests, a stream, a TCP connection and a WebSocket are not cut', {
   concurrency: 4,
 }, () => {
   for (const way of WAYS) {
@@ -97,7 +98,9 @@ async function nothingIsCut(way: Way, shutdownFirst: boolean): Promise<void> {
     if (caller) await eventually('the drain to wait', async () => (await phase(pm2)) === 'wait');
     const acted = way.act({ pm2, generation, runtime });
 
-    await load.allAnswered();
+    await patiently('an app to be told', () => /: (stopping|leaving)/.test(appLogs(pm2)));
+    await patiently('the listeners to close', () => hasClosedListeners(generation));
+    await load.finish();
     await load.heldAreAlive();
     assert.equal(isAlive(generation.envoy), true, 'Envoy waits for the held connections');
     load.letGo();
@@ -146,7 +149,7 @@ const LEAVES: Readonly<Record<Left, (at: Stage) => Promise<void>>> = {
   },
   'no generation': async ({ pm2, generation }) => {
     await ended(generation);
-    await eventually('the runner to be back', async () => {
+    await patiently('the runner to be back', async () => {
       const pid = await pm2.pidOf('envoy');
       return pid > 0 && pid !== generation.runner.pid;
     });
@@ -155,7 +158,7 @@ const LEAVES: Readonly<Record<Left, (at: Stage) => Promise<void>>> = {
     assert.equal(pm2.generations().length, 0);
   },
   'drained Envoy': async ({ pm2, generation }) => {
-    await eventually('the manager to be back', async () => {
+    await patiently('the manager to be back', async () => {
       const { status, body } = await pm2.http('GET', '/readyz');
       return status === 503 && JSON.parse(body).error.code === 'drained';
     });
@@ -164,6 +167,15 @@ const LEAVES: Readonly<Record<Left, (at: Stage) => Promise<void>>> = {
     await ended(generation);
   },
 };
+
+function appLogs(pm2: TestPm2): string {
+  return pm2.log('envoy') + pm2.log('envoy-manager');
+}
+
+function hasClosedListeners({ adminSocket }: Generation): Promise<boolean | undefined> {
+  const admin = createAdminClient({ kind: 'unix', path: adminSocket });
+  return admin.hasClosedListeners().finally(admin.close);
+}
 
 async function ended(generation: Generation): Promise<void> {
   await eventually('Envoy to end', () => !isAlive(generation.envoy));

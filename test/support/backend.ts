@@ -18,8 +18,9 @@ export interface Backend {
 }
 
 /**
- * Starts the servers behind Envoy: HTTP (`/` and `/again` immediately, `/slow?ms=` after a while (with `early` the
- * headers come immediately), `/whole` once the request has come whole, `/stream?ms=` a byte each 50 ms), WebSocket echo on the same port, and TCP echo.
+ * Starts the servers behind Envoy: HTTP (`/` and `/again` immediately, `/slow?ms=` after a while, `/whole` once the
+ * request has come whole (with `early` the headers come immediately), `/stream` a byte each 50 ms until then), WebSocket
+ * echo on the same port, and TCP echo.
  *
  * @param onRequest told the path and query of each HTTP request
  */
@@ -31,18 +32,18 @@ export async function startBackend(
     const url = new URL(request.url ?? '/', 'http://backend');
     const ms = Number(url.searchParams.get('ms') ?? 0);
     if (url.pathname === '/slow') {
-      if (url.searchParams.has('early')) response.flushHeaders();
       setTimeout(() => response.end('slow and whole'), ms);
     } else if (url.pathname === '/whole') {
+      if (url.searchParams.has('early')) response.flushHeaders();
       request.resume().once('end', () => response.end('came whole'));
     } else if (url.pathname === '/stream') {
       response.writeHead(200);
       const timer = setInterval(() => response.write('.'), 50);
       response.on('close', () => clearInterval(timer));
-      setTimeout(() => {
+      request.resume().once('end', () => {
         clearInterval(timer);
-        response.end('end');
-      }, ms);
+        response.end('came whole');
+      });
     } else {
       response.end(url.pathname === '/again' ? 'hello again' : 'hello');
     }

@@ -39,14 +39,19 @@ export interface HeldRequest {
   finish(): Promise<{ status: number; body: string }>;
 }
 
-/** Sends a request but for its last byte, and resolves once Envoy works on it. */
-export async function holdRequest(port: number): Promise<HeldRequest> {
+/** Sends a request but for its last byte, and resolves once Envoy works on it. `onHeaders`: its answer has begun. */
+export async function holdRequest(
+  port: number,
+  path = '/whole',
+  onHeaders: () => void = () => undefined,
+): Promise<HeldRequest> {
   const headers = { expect: '100-continue' };
   const call = openRequest({
-    ...{ host: '127.0.0.1', port, path: '/whole', method: 'POST', agent: false, headers },
+    ...{ host: '127.0.0.1', port, path, method: 'POST', agent: false, headers },
   });
   const answer = new Promise<{ status: number; body: string }>((resolve, reject) => {
     call.on('response', (response) => {
+      onHeaders();
       let body = '';
       response.setEncoding('utf8');
       response.on('data', (chunk: string) => {
