@@ -19,6 +19,8 @@ export interface Hold {
 
 /** How long an app that is told to stop looks whether Envoy is as well. */
 const APPEARS_MS = 1_000;
+/** The same, where pm2 is there and does not answer. */
+const LATE_MS = 8_000;
 const POLL_MS = 50;
 
 /**
@@ -61,20 +63,24 @@ export async function untilEnvoyHasEnded(options: {
   runDir: string;
   limitMs: number;
   daemon?: Pick<Pm2Daemon, 'processes'>;
+  isPm2There?: () => boolean;
   clock?: Clock;
 }): Promise<void> {
   const { runDir, limitMs, daemon = openPm2Daemon(pm2Home()), clock = systemClock } = options;
+  const { isPm2There = () => process.connected === true } = options;
   const generations = openGenerations(runDir);
   const startMs = clock.nowMs();
-  const isStopping = async ({ runner }: Generation): Promise<boolean> => {
-    const all = await daemon.processes().catch(() => []);
-    return all.some(({ pid, status }) => pid === runner.pid && status === 'stopping');
+  const isStopping = async ({ runner }: Generation): Promise<boolean | undefined> => {
+    const all = await daemon.processes().catch(() => undefined);
+    return all?.some(({ pid, status }) => pid === runner.pid && status === 'stopping');
   };
   for (;;) {
     const newest = generations.newest();
     if (!newest) return;
-    if (await isStopping(newest)) break;
-    if (clock.nowMs() - startMs > APPEARS_MS) return;
+    const isStopped = await isStopping(newest);
+    if (isStopped) break;
+    const isLate = isStopped === undefined && isPm2There();
+    if (clock.nowMs() - startMs > (isLate ? LATE_MS : APPEARS_MS)) return;
     await clock.sleep(POLL_MS);
   }
   while (generations.live().length > 0 && clock.nowMs() - startMs < limitMs) {

@@ -3,10 +3,12 @@ import { EventEmitter } from 'node:events';
 import { describe, it } from 'node:test';
 import { killTimeoutMs } from '../../src/config/grace-period.js';
 import { isPm2EnvoyError } from '../../src/errors.js';
+import { openGenerations } from '../../src/host/generations.js';
+import { ownIdentity } from '../../src/host/process-identity.js';
 import { envoyApps } from '../../src/pm2/apps.js';
 import { type BackendApp, behindEnvoy } from '../../src/pm2/behind-envoy.js';
-import { HOLD_VARIABLE, holdStops } from '../../src/pm2/hold-stop.js';
-import { makeTempFolder } from './fakes.js';
+import { HOLD_VARIABLE, holdStops, untilEnvoyHasEnded } from '../../src/pm2/hold-stop.js';
+import { createFakeClock, makePm2Process, makeTempFolder } from './fakes.js';
 
 const options = {
   cwd: makeTempFolder(),
@@ -135,6 +137,38 @@ describe('holdStops', () => {
     assert.deepEqual(stage.killed, ['SIGTERM']);
     assert.equal(stage.own.listenerCount('SIGTERM'), 0);
   });
+});
+
+describe('untilEnvoyHasEnded', () => {
+  const runDir = makeTempFolder();
+  const generations = openGenerations(runDir);
+  const slot = generations.reserve();
+  const self = ownIdentity();
+  const more = { supervisor: undefined, version: undefined, launch: undefined, orphaned: false };
+  const startedAt = new Date().toISOString();
+  generations.write({ ...slot, ...more, envoy: self, runner: self, startedAt, ready: true });
+
+  /** How long a stop is held where pm2 does not answer at first, and then that it stops Envoy, for 20 s. */
+  const heldMs = async (lateAnswers: number, isPm2There: boolean): Promise<number> => {
+    const clock = createFakeClock(0);
+    let asked = 0;
+    const processes = async () => {
+      asked += 1;
+      if (asked > lateAnswers) return [makePm2Process({ pid: process.pid, status: 'stopping' })];
+      await clock.sleep(2_000);
+      throw new Error('no answer');
+    };
+    const how = { runDir, limitMs: 20_000, daemon: { processes }, isPm2There: () => isPm2There };
+    await untilEnvoyHasEnded({ ...how, clock });
+    return clock.nowMs();
+  };
+
+  it('asks a pm2 that is late again, for seconds', async () => {
+    assert.equal(await heldMs(3, true), 20_000);
+    assert.ok((await heldMs(99, true)) < 12_000);
+  });
+
+  it('is over where pm2 is gone', async () => assert.ok((await heldMs(99, false)) < 3_000));
 });
 
 function prepare() {
