@@ -4,13 +4,14 @@ import { createRequire } from 'node:module';
 import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { type Generation, openGenerations } from '../../src/host/generations.js';
+import { identify } from '../../src/host/process-identity.js';
 import { openPm2Daemon } from '../../src/pm2/daemon.js';
 import { type Backend, startBackend } from './backend.js';
 import { type BootstrapPorts, writeBootstrap } from './bootstrap.js';
 import { envoyBinary } from './envoy.js';
 import { makeFolder } from './folder.js';
 import { freePorts } from './ports.js';
-import { eventually } from './wait.js';
+import { eventually, patiently } from './wait.js';
 
 const run = promisify(execFile);
 const require = createRequire(import.meta.url);
@@ -50,7 +51,7 @@ export interface TestPm2 {
   http(method: string, path: string): Promise<{ status: number; body: string }>;
   /** Live generations, oldest first. */
   generations(): Generation[];
-  /** pid of a pm2 app; 0 when it is not running. */
+  /** pid of a pm2 app; 0 when it is not running, or there is no daemon. */
   pidOf(app: string): Promise<number>;
   daemonPid(): number;
   /** What pm2 itself has said so far. */
@@ -113,10 +114,10 @@ export async function preparePm2(
     return { status: reply.status, body: await reply.text() };
   };
   const untilReady = async (): Promise<void> => {
-    await eventually('/readyz', async () => (await http_('GET', '/readyz')).status === 200, 30_000);
+    await patiently('/readyz', async () => (await http_('GET', '/readyz')).status === 200);
     // A runner that is stopped before pm2 knows that it is ready ends with another code.
     const isKnown = (): boolean => runtimeOutput.includes('App [envoy:0] online');
-    if (children.length > 0) await eventually('pm2-runtime to know it', isKnown, 30_000);
+    if (children.length > 0) await patiently('pm2-runtime to know it', isKnown);
     for (const { envoy, runner } of generations.live()) seen.add(envoy.pid).add(runner.pid);
   };
   const daemon = openPm2Daemon(join(folder.path, 'pm2'));
@@ -174,7 +175,13 @@ export async function preparePm2(
     generations: () => generations.live(),
     pidOf: async (app) => {
       // Not by `pm2 jlist`: that takes half a second of a core each time, and tests ask again and again.
-      const list = await daemon.processes().catch(() => []);
+      // A daemon that is late is not the same as none.
+      const list = await eventually('pm2’s list', () =>
+        daemon.processes().catch((error: unknown) => {
+          if (identify(daemonPid())) throw error;
+          return [];
+        }),
+      );
       return list.find(({ name }) => name === app)?.pid ?? 0;
     },
     daemonPid,
@@ -198,15 +205,13 @@ export async function preparePm2(
       const daemon = daemonPid();
       if (daemon) seen.add(daemon);
       for (const child of children) if (child.pid) seen.add(child.pid);
-      // Managers and runners that a killed daemon left behind name our folder in their environment.
-      for (const pid of pidsWith(folder.path)) seen.add(pid);
-      for (const pid of seen) {
-        try {
-          process.kill(pid, 'SIGKILL');
-        } catch {
-          // It has ended.
-        }
-      }
+      kill(seen);
+      // What a killed daemon left behind, or has just started, names our folder, and would write to it.
+      await eventually('everything to end', () => {
+        const left = pidsWith(folder.path);
+        kill(left);
+        return left.length === 0;
+      });
       await backend.close();
       folder.remove();
     },
@@ -231,6 +236,16 @@ export async function withPm2(
 /** The body of `/status`. */
 export async function statusOf(pm2: TestPm2) {
   return JSON.parse((await pm2.http('GET', '/status')).body);
+}
+
+function kill(pids: Iterable<number>): void {
+  for (const pid of pids) {
+    try {
+      process.kill(pid, 'SIGKILL');
+    } catch {
+      // It has ended.
+    }
+  }
 }
 
 /** Processes whose environment or command line names `text`: those that one test has started. */
