@@ -26,8 +26,8 @@ type Act = (host: Host) => Promise<void>;
 interface Host {
   pm2: TestPm2;
   state: 'in' | 'out';
-  /** Between operations the state is certain. */
-  isSettled: boolean;
+  /** After how many operations the state is certain; undefined: during one it is not. */
+  settledAfter: number | undefined;
   wrong(what: string): void;
   random: () => number;
   /** Until when a request may be cut, as Envoy was killed. */
@@ -46,7 +46,7 @@ async function runAtRandom(seed: number, count: number): Promise<RandomRun> {
   const wrongs: string[] = [];
   const operations: string[] = [];
   const host: Host = {
-    ...{ pm2, state: 'in', isSettled: false, random, cutsUntilMs: 0 },
+    ...{ pm2, state: 'in', settledAfter: undefined, random, cutsUntilMs: 0 },
     wrong: (what) => wrongs.push(`after ${operations.length} (${operations.at(-1)}): ${what}`),
   };
   try {
@@ -57,13 +57,13 @@ async function runAtRandom(seed: number, count: number): Promise<RandomRun> {
       const names = Object.keys(ACTS);
       const name = names[Math.floor(random() * names.length)] ?? '';
       operations.push(name);
-      host.isSettled = false;
+      host.settledAfter = undefined;
       await ACTS[name]?.(host);
       await settle(host).catch((error: unknown) => host.wrong(String(error)));
-      host.isSettled = true;
+      host.settledAfter = operations.length;
       await new Promise((resolve) => setTimeout(resolve, 5 * POLL_MS));
     }
-    host.isSettled = false;
+    host.settledAfter = undefined;
     return { seed, operations, wrongs, ...(await checker.stop()) };
   } finally {
     await pm2.stop();
@@ -220,12 +220,16 @@ function startChecker(
     error.code === 'ECONNRESET' && !reached.has(path) && !(await takesConnections(pm2));
   const watch = async (): Promise<void> => {
     while (!isOver) {
-      const isCertain = host.isSettled;
+      const { settledAfter } = host;
+      const beganMs = Date.now();
       const before = await statusOf(pm2);
       const takes = await takesConnections(pm2);
       const after = await statusOf(pm2);
-      if (before === 200 && after === 200 && !takes) host.wrong('ready, and connections refused');
-      if (isCertain && host.isSettled) {
+      // Meanwhile another Envoy may have come in the place of one that was killed.
+      const isKilled = beganMs <= host.cutsUntilMs;
+      if (before === 200 && after === 200 && !takes && !isKilled)
+        host.wrong('ready, and connections refused');
+      if (settledAfter !== undefined && settledAfter === host.settledAfter) {
         if (host.state === 'out' && takes) host.wrong('drained, and it takes connections');
         if (host.state === 'in' && !takes) host.wrong('in service, and connections refused');
       }
