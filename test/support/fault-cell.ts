@@ -6,17 +6,20 @@ import type { AdminFault } from './admin-proxy.js';
 import { type Held, holdTcp } from './clients.js';
 import type { Expected, FaultPhase } from './faults-page.js';
 import type { TestGeneration, TestHost } from './host.js';
-import { eventually } from './wait.js';
+import { eventually, patiently } from './wait.js';
 
-/** Faults that are for good end at the deadline, which has to come soon; the others end by themselves. */
-const DRAIN_TIMEOUT_MS = { forGood: 4_000, other: 180_000 } as const;
+/**
+ * Faults that are for good end at the deadline, which has to come soon, but not before the last phase has begun on
+ * a busy machine; the others end by themselves.
+ */
+const DRAIN_TIMEOUT_MS = { forGood: 8_000, other: 180_000 } as const;
 /** What a busy machine may add to the limits that the page names. */
 const BUSY_MS = 5_000;
 const STOPPED_MS = 1_000;
 /** An answer of 10 MB takes its time where many processes want to run. */
 const PATIENCE_MS = 150_000;
 /** 10 a second, for as long as a drain to the deadline lasts, and what a caller asks besides. */
-const MOST_REQUESTS = 80;
+const MOST_REQUESTS: number = DRAIN_TIMEOUT_MS.forGood / 100 + 40;
 
 type Target = Pick<TestGeneration, 'generation' | 'proxy' | 'record' | 'ports'>;
 type Cause = (target: Target) => void | Promise<void>;
@@ -34,7 +37,7 @@ export const CAUSES: Readonly<Record<string, Cause>> = {
   'Envoy killed by SIGKILL': async (target) => {
     signal('SIGKILL', target);
     target.proxy.close();
-    await eventually('Envoy to be gone', () => !isAlive(target.generation.envoy));
+    await patiently('Envoy to be gone', () => !isAlive(target.generation.envoy));
   },
   'Envoy stopped by SIGSTOP': (target) => signal('SIGSTOP', target),
   'Envoy stopped for 1 s': (target) => {
@@ -222,7 +225,7 @@ async function assertEnvoy(
   const isStopped = cell.fault === 'Envoy stopped by SIGSTOP';
   assert.equal(isAlive(generation.envoy), !isKilled);
   if (!isKilled) {
-    await eventually(
+    await patiently(
       'Envoy’s condition',
       () => conditionOf(generation.envoy) === (isStopped ? 'stopped' : 'running'),
     );
@@ -236,7 +239,7 @@ async function assertEnvoy(
 
 async function endEnvoy({ generation }: Target): Promise<void> {
   if (isAlive(generation.envoy)) process.kill(generation.envoy.pid, 'SIGKILL');
-  await eventually('Envoy to end', () => !isAlive(generation.envoy));
+  await patiently('Envoy to end', () => !isAlive(generation.envoy));
 }
 
 /** The processes that a process has started and not reaped. */
