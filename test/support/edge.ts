@@ -9,7 +9,7 @@ import { makeFolder } from './folder.js';
 import { makeHosts, type TestHost, type TestHosts } from './hosts.js';
 import { baseImage, envoyImage, makeImage, podman, removeContainers } from './podman.js';
 import { startTraffic, type Traffic, type TrafficOptions, type TrafficPorts } from './traffic.js';
-import { eventually, patiently } from './wait.js';
+import { patiently } from './wait.js';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 /** The image's own, and `tcp`. */
@@ -182,7 +182,7 @@ function edgeOf(made: {
       const traffic = await startTraffic({ http, tcp }, amounts, pod.within);
       started.push(traffic.kill);
       if (amounts.slowPerSecond > 0) {
-        await eventually('a slow answer', async () => (await traffic.look()).kinds.slow.requests);
+        await patiently('a slow answer', async () => (await traffic.look()).kinds.slow.requests);
       }
       return traffic;
     },

@@ -5,7 +5,7 @@ import { envoyBinary } from './envoy.js';
 import type { TestHost } from './hosts.js';
 import { end } from './manager.js';
 import type { TrafficPorts } from './traffic.js';
-import { eventually } from './wait.js';
+import { patiently } from './wait.js';
 
 /** Another Envoy, which serves the same: where a load balancer sends its clients during a drain. */
 export interface Elsewhere {
@@ -20,7 +20,7 @@ export async function startElsewhere(host: TestHost, backend: Backend): Promise<
   const args = ['--config-yaml', config, '--disable-hot-restart', '--concurrency', '1'];
   const [command = '', ...words] = [...host.within, envoyBinary(), ...args];
   const child = spawn(command, words, { stdio: 'ignore' });
-  await eventually('the other Envoy to serve', async () => {
+  await patiently('the other Envoy to serve', async () => {
     return (await host.call({ port: ports.http })).status === 200;
   });
   return { ports, stop: () => end(child) };

@@ -7,7 +7,7 @@ import { type Backend, startBackend } from './backend.js';
 import { type BootstrapPorts, writeBootstrap } from './bootstrap.js';
 import { makeFolder } from './folder.js';
 import { freePorts } from './ports.js';
-import { eventually } from './wait.js';
+import { patiently } from './wait.js';
 
 /** A real Envoy that a test started by itself, with its backend. */
 export interface TestEnvoy {
@@ -69,7 +69,7 @@ export async function startTestEnvoy(options: TestEnvoyOptions = {}): Promise<Te
   );
   const adminUrl = socket ? `unix:${socket}` : `http://127.0.0.1:${admin}`;
   const client = createAdminClient(parseAdminAddress(adminUrl));
-  await eventually('Envoy to be LIVE', async () => (await client.state()) === 'LIVE');
+  await patiently('Envoy to be LIVE', async () => (await client.state()) === 'LIVE');
   return {
     ports,
     adminUrl,

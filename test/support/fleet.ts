@@ -12,7 +12,7 @@ import { makeStar, type TestHost, type TestStar } from './hosts.js';
 import { end } from './manager.js';
 import { AS_HOST, hostImage, makeImage, podman, removeContainers } from './podman.js';
 import { startTraffic, type Traffic } from './traffic.js';
-import { eventually, patiently } from './wait.js';
+import { patiently } from './wait.js';
 
 const run = promisify(execFile);
 const ROOT = resolve(import.meta.dirname, '../..');
@@ -118,7 +118,7 @@ function balancerOf(
       const server = serveFiles(center, dirname(binary));
       ends.push(() => end(server));
       const question = { host, port: FILES_PORT };
-      await eventually('the files', () => center.ask([question])[0]?.status === 200);
+      await patiently('the files', () => center.ask([question])[0]?.status === 200);
       const hash = createHash('sha256').update(readFileSync(binary)).digest('hex');
       const url = `http://${host}:${FILES_PORT}/${basename(binary)}`;
       return { url, checksum: `sha256:${hash}` };

@@ -6,7 +6,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import type { Backend } from './backend.js';
 import { address, type BootstrapPorts, cluster, httpTo, listener, tcpTo } from './bootstrap.js';
-import { eventually } from './wait.js';
+import { patiently } from './wait.js';
 
 const SOURCE = join(import.meta.dirname, 'quic');
 const V3 = 'type.googleapis.com/envoy.extensions';
@@ -230,7 +230,7 @@ export function droppedByKernel(): number {
 
 /** Waits until HTTP/3 is served. */
 export async function untilHttp3(port: number): Promise<void> {
-  await eventually('HTTP/3 to be served', async () => {
+  await patiently('HTTP/3 to be served', async () => {
     const load = startHttp3Load(port, ['-kept', '0', '-new-every', '10ms', '-long-every', '0']);
     await new Promise((resolve) => setTimeout(resolve, 30));
     const { new: first } = await load.stop();

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { type Answer, ask } from './ask.js';
-import { eventually } from './wait.js';
+import { patiently } from './wait.js';
 
 const MANAGER = resolve(import.meta.dirname, '../../dist/apps/manager.js');
 
@@ -45,7 +45,7 @@ export async function startManager(options: {
   const [command = '', ...args] = [...within, process.execPath, MANAGER];
   const child = spawn(command, args, { cwd: folder, env, stdio: ['ignore', output, output] });
   const log = (): string => readFileSync(logFile, 'utf8');
-  await eventually('the manager to serve', () => {
+  await patiently('the manager to serve', () => {
     if (child.exitCode !== null) throw new Error(`the manager ended: ${log()}`);
     return log().includes('serving on');
   });

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { join, resolve } from 'node:path';
 import type { TestPm2 } from './pm2.js';
 import { createScreenReader } from './screen.js';
-import { eventually } from './wait.js';
+import { patiently } from './wait.js';
 
 const CLI = join(resolve(import.meta.dirname, '../..'), 'bin/pm2-envoy.js');
 const TTY = /^(\/dev\/\S+)\r?\n/;
@@ -59,12 +59,12 @@ export async function openTerminal(
       screen.write(chunk);
     }
   });
-  await eventually('the terminal', () => tty);
+  await patiently('the terminal', () => tty);
   const ended = once(child, 'close').then(([code]) => (typeof code === 'number' ? code : null));
   return {
     rows: screen.rows,
     shows: (pattern) =>
-      eventually(`${pattern} to be shown`, () => {
+      patiently(`${pattern} to be shown`, () => {
         const rows = screen.rows();
         if (rows.some((row) => pattern.test(row))) return rows;
         throw new Error(rows.join('\n'));

@@ -15,7 +15,7 @@ import {
   type TrafficOptions,
   type TrafficReport,
 } from './traffic.js';
-import { eventually } from './wait.js';
+import { eventually, patiently } from './wait.js';
 
 /** A pm2 of the test's own whose Envoy is busy. */
 export interface BusyPm2 {
@@ -152,7 +152,7 @@ async function replace(
 async function listenersClosed(generation: Generation): Promise<void> {
   const admin = createAdminClient({ kind: 'unix', path: generation.adminSocket });
   const filter = '^listener_manager\\.listener_stopped$';
-  await eventually("the old generation's listeners to close", async () => {
+  await patiently("the old generation's listeners to close", async () => {
     const { stats } = await admin.stats({ type: 'Counters', filter });
     return stats.some(({ value }) => value > 0);
   }).finally(() => admin.close());

@@ -1,6 +1,6 @@
 // The process that startTraffic forks: it does as it is told, one order after the other.
 import type { TrafficAnswer, TrafficOrder } from '../traffic.js';
-import { eventually } from '../wait.js';
+import { patiently } from '../wait.js';
 import { type Clients, type Stage, startClients } from './clients.js';
 import { createHeldPair, type HeldPair } from './held.js';
 import { createTally, type TrafficKind, type TrafficReport } from './tally.js';
@@ -70,7 +70,7 @@ async function firstAnswers({ options, ports, tally }: Stage): Promise<void> {
     readyz: ports.serve === undefined ? 0 : 1,
   };
   const expected = Object.entries(amounts).filter(([, amount]) => amount > 0);
-  await eventually('the first answers', () => {
+  await patiently('the first answers', () => {
     const { kinds } = tally.report();
     return expected.every(([kind]) => kinds[kind as TrafficKind].requests > 0);
   });
