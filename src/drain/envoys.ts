@@ -63,6 +63,8 @@ export interface Envoys {
     /** Unless given, all are called. */
     only?: readonly EnvoyTarget[],
   ): Promise<Told>;
+  /** Whether one shows that it has listeners, and has closed none of them; doubt is no. */
+  anyOpen(signal: AbortSignal): Promise<boolean>;
   /** Leaves alone a foreign Envoy that its owner has restarted meanwhile: its listeners must stay open. */
   forgetReplaced(): Promise<void>;
   /** Counts what is open now. */
@@ -126,6 +128,7 @@ export function createEnvoys(options: {
         await Promise.all(told.map((member) => tell(member, { what, call, isEnough }, calls))),
       );
     },
+    anyOpen: (signal) => anyOpen(remaining(), signal),
     forgetReplaced: async () => {
       await Promise.all(
         remaining().map(async (member) => {
@@ -166,6 +169,23 @@ export function createEnvoys(options: {
       return { total, tookMs };
     },
   };
+}
+
+async function anyOpen(members: readonly Member[], signal: AbortSignal): Promise<boolean> {
+  const open = await Promise.all(
+    members.map(({ target }) => showsOpen(target, signal).catch(() => false)),
+  );
+  return open.includes(true);
+}
+
+/** One that is starting has not opened any. */
+async function showsOpen(
+  { admin, generation }: EnvoyTarget,
+  signal: AbortSignal,
+): Promise<boolean> {
+  if (generation?.ready === false) return false;
+  if ((await admin.hasClosedListeners(signal)) !== false) return false;
+  return (await admin.listeners(signal)).length > 0;
 }
 
 /** The worst of these. */

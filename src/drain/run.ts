@@ -58,8 +58,12 @@ export type DrainConfig = Pick<
   | 'ignoreListeners'
 >;
 
-/** `drain_listeners` answers before every worker has closed its sockets (within 10 ms, docs/facts/envoy.md). */
+/**
+ * `drain_listeners` answers before every worker has closed its sockets: within 10 ms (docs/facts/envoy.md), later where
+ * one gets no CPU.
+ */
 const CLOSE_SETTLES_MS = 30;
+const CLOSE_LIMIT_MS = 5_000;
 /**
  * `drain-until: requests` must hold for this many polls while connections are open: a request may be just
  * between two gauges.
@@ -234,6 +238,7 @@ async function close(drain: Drain): Promise<void> {
   }
   drain.closing = await closeThose(drain);
   await course.rest(CLOSE_SETTLES_MS);
+  await untilClosed(drain);
 }
 
 async function wait(drain: Drain): Promise<void> {
@@ -244,7 +249,10 @@ async function wait(drain: Drain): Promise<void> {
   if (drain.inboundFirst) await closeOutboundLast(drain);
   let calm = 0;
   // Who led before may have got no further.
-  if (!drain.hasClosed) drain.closing = await closeThose(drain, isOver);
+  if (!drain.hasClosed) {
+    drain.closing = await closeThose(drain, isOver);
+    await untilClosed(drain);
+  }
   drain.hasClosed = true;
   while (!isOver()) {
     await greet(drain);
@@ -338,6 +346,7 @@ async function greet(drain: Drain): Promise<void> {
   if (!drain.hasClosed || isOver()) return;
   drain.closing = worstOf([drain.closing, await closeThose(drain, isOver, fresh)]);
   await course.rest(CLOSE_SETTLES_MS);
+  await untilClosed(drain);
 }
 
 function closeThose(
@@ -356,6 +365,17 @@ function closeThose(
     over,
     only,
   );
+}
+
+/** Until then a client may still be accepted, or reset in an accept queue. */
+async function untilClosed({ course, envoys, closing, inboundFirst, clock }: Drain): Promise<void> {
+  if (closing !== 'done' || inboundFirst) return;
+  const endMs = clock.nowMs() + CLOSE_LIMIT_MS;
+  const signal = AbortSignal.timeout(CLOSE_LIMIT_MS);
+  while (!course.isOver() && course.timeLeftMs() > 0 && clock.nowMs() < endMs) {
+    if (!(await envoys.anyOpen(signal))) return;
+    await course.rest(CLOSE_SETTLES_MS);
+  }
 }
 
 /** Egress stays open until no request needs it any more. Idempotent: a process that takes over does it again. */

@@ -89,6 +89,8 @@ export interface FakeEnvoy {
   ports: number[];
   /** What its counter says of its listeners. */
   isClosed: boolean;
+  /** Told to close its listeners, it does so once `isClosed` is set. */
+  closesLate: boolean;
   process: { pid: number; startTime: string } | undefined;
   /** Ends it as a process: its admin is gone as well. */
   die(): void;
@@ -123,6 +125,7 @@ export function createFakeEnvoy(open = 0, options: { foreign?: boolean } = {}): 
     statsFault: undefined,
     ports: [],
     isClosed: false,
+    closesLate: false,
     process: options.foreign ? undefined : { ...ownIdentity() },
     die: () => {
       if (envoy.process) envoy.process.startTime = 'another life';
@@ -154,7 +157,9 @@ export function createFakeEnvoy(open = 0, options: { foreign?: boolean } = {}): 
         ask(
           'close',
           () => envoy.closeFault,
-          () => undefined,
+          () => {
+            envoy.isClosed ||= !envoy.closesLate;
+          },
         ),
       askInboundToLeave: () =>
         ask(

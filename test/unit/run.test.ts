@@ -204,6 +204,28 @@ describe('DrainRun close', () => {
     await run.close();
     assert.ok(passedMs() >= 10, `${passedMs()} ms`);
   });
+
+  it('waits for workers that get no CPU to close theirs', async () => {
+    const { run, envoy, after, passedMs } = setUp();
+    envoy.closesLate = true;
+    after(2_000, () => {
+      envoy.isClosed = true;
+    });
+    await run.close();
+    assert.ok(passedMs() >= 2_000 && passedMs() < 2_100, `${passedMs()} ms`);
+  });
+
+  it('does not wait for good where none is shown to be closed, nor at all where there is none', async () => {
+    const { run, envoy, passedMs } = setUp();
+    envoy.closesLate = true;
+    await run.close();
+    assert.ok(passedMs() >= 5_000 && passedMs() < 5_100, `${passedMs()} ms`);
+    const empty = setUp();
+    empty.envoy.closesLate = true;
+    empty.envoy.admin.listeners = async () => [];
+    await empty.run.close();
+    assert.ok(empty.passedMs() < 100, `${empty.passedMs()} ms`);
+  });
 });
 
 describe('DrainRun wait', () => {
