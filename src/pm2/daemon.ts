@@ -91,9 +91,11 @@ export function loadPm2Client(): void {
  * pm2's daemon at a PM2_HOME. It is never started here, unlike by pm2's own API.
  *
  * The calls are those of pm2's command line (pm2's lib/Daemon.js); their modules are loaded with the first one.
+ *
+ * @param answerLimitMs how long a call may take, unless it has a limit of its own
  */
-export function openPm2Daemon(home: string): Pm2Daemon {
-  const call = (method: string, argument: unknown, limitMs = ANSWER_LIMIT_MS): Promise<unknown> =>
+export function openPm2Daemon(home: string, answerLimitMs: number = ANSWER_LIMIT_MS): Pm2Daemon {
+  const call = (method: string, argument: unknown, limitMs = answerLimitMs): Promise<unknown> =>
     callDaemon(resolve(home, 'rpc.sock'), { method, argument }, limitMs);
   return {
     processes: async () => {

@@ -21,6 +21,9 @@ export interface FoundApp {
   runDir: string;
 }
 
+/** A command asks once: a pm2 that is busy gets longer than from an app, which asks again. */
+const ANSWER_LIMIT_MS = 6_000;
+
 /**
  * Finds the pm2 app that runs Envoy: the one that the generation in service belongs to, else the one of the
  * shell's PM2_HOME with this run directory. There may be two of one name.
@@ -32,7 +35,7 @@ export async function findApp({ config }: LoadedConfig): Promise<FoundApp> {
   const newest = openGenerations(runDir).newest();
   const supervisor = newest?.supervisor?.home === 'none' ? undefined : newest?.supervisor;
   const home = supervisor?.home ?? pm2Home();
-  const daemon = openPm2Daemon(home);
+  const daemon = openPm2Daemon(home, ANSWER_LIMIT_MS);
   const all = await daemon.processes();
   const found = findRunner(all, newest, runDir);
   if (!found) {
@@ -77,7 +80,7 @@ export async function sourcesOfApp(name: string): Promise<ConfigSources> {
 }
 
 async function ownApps(home: string): Promise<Pm2Process[]> {
-  const all = await openPm2Daemon(home).processes();
+  const all = await openPm2Daemon(home, ANSWER_LIMIT_MS).processes();
   return all.filter((app) => isOf(app, 'runner') || isOf(app, 'manager'));
 }
 

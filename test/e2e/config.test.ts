@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { withPm2 } from '../support/pm2.js';
+import { letPass } from '../support/wait.js';
 
 describe('pm2-envoy config', () => {
   it('shows what the running app has, says whose it is and where this shell differs', () =>
@@ -24,6 +25,13 @@ describe('pm2-envoy config', () => {
 
       const asked = await pm2.cli('config', '--min-open-connections', '3');
       assert.match(asked.stdout, /^min-open-connections +3 +--min-open-connections/m);
+
+      // It answers late, as on a busy machine.
+      process.kill(pm2.daemonPid(), 'SIGSTOP');
+      const waiting = pm2.cli('config');
+      await letPass(4_000);
+      process.kill(pm2.daemonPid(), 'SIGCONT');
+      assert.match((await waiting).stdout, /^min-open-connections +7 +/m);
 
       await pm2.pm2('kill');
       const without = await pm2.cli('config');
