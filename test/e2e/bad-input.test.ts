@@ -9,7 +9,7 @@ import { describe, it } from 'node:test';
 import { request } from '../support/clients.js';
 import { envoyBinary } from '../support/envoy.js';
 import { preparePm2, type TestPm2 } from '../support/pm2.js';
-import { eventually } from '../support/wait.js';
+import { patiently } from '../support/wait.js';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const RUNNER = join(ROOT, 'dist/apps/runner.js');
@@ -159,7 +159,7 @@ exit 1
       );
       const manager = startApp(MANAGER, pm2);
       await once(manager.child.stdout ?? manager.child, 'data');
-      await eventually(
+      await patiently(
         'the manager',
         async () => (await pm2.http('GET', '/healthz')).status === 200,
       );
@@ -334,7 +334,7 @@ describe('bad input leaves an Envoy that runs as it is', () => {
       const settings = { ...pm2.settings, plugins: ['./nowhere.js'] };
       writeFileSync(pm2.env['PM2_ENVOY_CONFIG'] ?? '', JSON.stringify(settings));
       await pm2.pm2('restart', 'envoy-manager');
-      await eventually('/readyz', async () => (await pm2.http('GET', '/readyz')).status === 200);
+      await patiently('/readyz', async () => (await pm2.http('GET', '/readyz')).status === 200);
       const { lastError } = JSON.parse((await pm2.http('GET', '/status')).body);
       assert.match(lastError, /plugin .*nowhere\.js can't be loaded/);
       assert.match(pm2.log('envoy-manager'), /Envoy is in service: continuing without plugins/);
