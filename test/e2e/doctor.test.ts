@@ -7,7 +7,7 @@ import { cluster, httpTo, listener, writeBootstrap } from '../support/bootstrap.
 import { startTestEnvoy } from '../support/envoy.js';
 import { preparePm2, withPm2 } from '../support/pm2.js';
 import { inTerminal } from '../support/terminal.js';
-import { eventually } from '../support/wait.js';
+import { patiently } from '../support/wait.js';
 
 const ECOSYSTEM = resolve(import.meta.dirname, '../../ecosystem.config.js');
 
@@ -138,7 +138,7 @@ describe('pm2-envoy doctor', { concurrency: 2 }, () => {
       assert.ok(generation);
       await pm2.pm2('stop', 'envoy-manager');
       process.kill(pm2.daemonPid(), 'SIGKILL');
-      await eventually('it to be orphaned', () => pm2.generations()[0]?.orphaned);
+      await patiently('it to be orphaned', () => pm2.generations()[0]?.orphaned);
       const { code, stdout } = await pm2.cli('doctor');
       assert.equal(code, 1);
       assert.match(stdout, /PROBLEM pm2 +pm2 at .*no daemon listens there/);
@@ -188,13 +188,13 @@ describe('pm2-envoy doctor', { concurrency: 2 }, () => {
         writeBootstrap(join(pm2.folder, 'envoy.yaml'), pm2.ports, pm2.backend, {
           node: { id: 'test', cluster: 'test' },
           dynamic_resources: {
-            lds_config: { api_config_source: xds, initial_fetch_timeout: '30s' },
+            lds_config: { api_config_source: xds, initial_fetch_timeout: '0s' },
           },
           static_resources: { clusters: [cluster('xds', 9)] },
         });
         void pm2.pm2('start', ECOSYSTEM).catch(() => undefined);
-        await eventually('Envoy to answer', async () =>
-          /warning envoy +generation 1 is INITIALIZING\n +-> it waits for its configuration/.test(
+        await patiently('Envoy to answer', async () =>
+          /warning envoy +generation \d+ is INITIALIZING\n +-> it waits for its configuration/.test(
             (await pm2.cli('doctor')).stdout,
           ),
         );
