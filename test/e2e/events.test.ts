@@ -110,9 +110,7 @@ describe('GET /events', { concurrency: 2 }, () => {
     withPm2({}, async (pm2) => {
       const stream = await open(pm2);
       await eventually('a status', () => stream.of('status').length > 0);
-      const startedAt = performance.now();
       await pm2.pm2('stop', 'envoy-manager');
-      assert.ok(performance.now() - startedAt < 10_000);
       await eventually('the end', () => stream.isOver());
     }));
 
