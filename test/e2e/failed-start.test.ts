@@ -8,7 +8,7 @@ import { request } from '../support/clients.js';
 import { envoyBinary } from '../support/envoy.js';
 import { pidsWith, statusOf, type TestPm2, withPm2 } from '../support/pm2.js';
 import { startProcess } from '../support/process.js';
-import { eventually } from '../support/wait.js';
+import { eventually, patiently } from '../support/wait.js';
 
 const RUNNER = resolve(import.meta.dirname, '../../dist/apps/runner.js');
 const ECOSYSTEM = resolve(import.meta.dirname, '../../ecosystem.config.js');
@@ -23,14 +23,10 @@ describe('an Envoy that does not start', () => {
         t.after(() => other.close());
         await once(other, 'listening');
         void pm2.pm2('start', ECOSYSTEM).catch(() => undefined);
-        const failed = await eventually(
-          'several failed starts',
-          async () => {
-            const { failedStart } = await statusOf(pm2);
-            return failedStart?.count > 2 && failedStart;
-          },
-          60_000,
-        );
+        const failed = await patiently('several failed starts', async () => {
+          const { failedStart } = await statusOf(pm2);
+          return failedStart?.count > 2 && failedStart;
+        });
         const said = `cannot bind '127.0.0.1:${http}': Address already in use`;
         assert.ok(failed.reason.includes(said), failed.reason);
         await sayWhy(pm2, said);
@@ -57,7 +53,7 @@ describe('an Envoy that does not start', () => {
           );
           return list.find(({ name }) => name === 'envoy')?.pm2_env.status ?? '';
         };
-        await eventually('pm2 to show it', async () => (await statusNow()) !== 'online');
+        await patiently('pm2 to show it', async () => (await statusNow()) !== 'online');
         const { code, stdout } = await pm2.cli('doctor');
         assert.equal(code, 1);
         assert.match(stdout, /PROBLEM envoy +no Envoy runs: its start failed at .*Envoy refuses/);
@@ -97,10 +93,10 @@ describe('a start', () => {
         chmodSync(script, 0o755);
         pm2.env['ENVOY_BIN'] = script;
         const runner = startProcess(pm2, process.execPath, [RUNNER]);
-        await eventually('the script to run', () => existsSync(started));
+        await patiently('the script to run', () => existsSync(started));
         runner.child.kill('SIGTERM');
         assert.equal(await runner.ended, 75, runner.output());
-        await eventually('nothing of it', () => pidsWith(script).length === 0);
+        await patiently('nothing of it', () => pidsWith(script).length === 0);
       },
       false,
     ));
