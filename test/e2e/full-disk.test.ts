@@ -12,6 +12,7 @@ import { envoyBinary } from '../support/envoy.js';
 import { withHost } from '../support/host.js';
 import { requestsOneByOne } from '../support/one-by-one.js';
 import { pidsWith, statusOf, type TestPm2, withPm2 } from '../support/pm2.js';
+import { appShown } from '../support/pm2-shows.js';
 import { patiently } from '../support/wait.js';
 
 const PM2 = createRequire(import.meta.url).resolve('pm2/bin/pm2');
@@ -51,7 +52,8 @@ describe('a disk of the run directory that is really full', { concurrency: 2 }, 
 
   it('under pm2: a drain is cancelled, a reload fails, a drain ends, nothing is lost, and all is well with room', (t) =>
     withPm2(
-      { 'check-delay': '2s' },
+      // Long enough to cancel a drain in it, and waited for in another.
+      { 'check-delay': '8s' },
       async (pm2) => {
         const disk = await startOnSmallDisk(pm2);
         const load = requestsOneByOne(pm2.ports.http, 5);
@@ -97,9 +99,10 @@ describe('a disk of the run directory that is really full', { concurrency: 2 }, 
         );
         const drained = disk.generations()[0] ?? assert.fail('no generation');
         process.kill(drained.envoy.pid, 'SIGKILL');
+        // pm2 has to know that it is ready: it can't restart one that is not.
         await patiently('the next runner', async () => {
-          const pid = await pm2.pidOf('envoy');
-          return pid > 0 && pid !== drained.runner.pid;
+          const { pid, status } = await appShown(pm2, 'envoy');
+          return status === 'online' && pid !== drained.runner.pid;
         });
         const after = await pm2.http('GET', '/readyz');
         assert.deepEqual([after.status, JSON.parse(after.body).error.code], [503, 'drained']);
