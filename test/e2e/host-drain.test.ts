@@ -8,18 +8,11 @@ import { writeBootstrap } from '../support/bootstrap.js';
 import { holdTcp, request } from '../support/clients.js';
 import { envoyBinary } from '../support/envoy.js';
 import { statusOf, type TestPm2, withPm2 } from '../support/pm2.js';
-import { eventually } from '../support/wait.js';
-
-/** The machine may be busy with much else. */
-const PATIENCE_MS = 60_000;
-
-const soon = <T>(
-  what: string,
-  check: () => T | undefined | false | Promise<T | undefined | false>,
-) => eventually(what, check, PATIENCE_MS);
+import { appShown } from '../support/pm2-shows.js';
+import { patiently } from '../support/wait.js';
 
 const atPhase = (pm2: TestPm2, phase: string) =>
-  soon(`the phase ${phase}`, async () => (await statusOf(pm2)).phase === phase);
+  patiently(`the phase ${phase}`, async () => (await statusOf(pm2)).phase === phase);
 
 async function shutdown(pm2: TestPm2): Promise<{ status: number; outcome: string }> {
   const { status, body } = await pm2.http('POST', '/shutdown');
@@ -28,19 +21,19 @@ async function shutdown(pm2: TestPm2): Promise<{ status: number; outcome: string
 
 /** The host is out of service, and says since when, by whom, and what brings it back. */
 async function assertStaysDrained(pm2: TestPm2, by: RegExp): Promise<void> {
-  const { status, body } = await soon('the manager', () => pm2.http('GET', '/readyz'));
+  const { status, body } = await patiently('the manager', () => pm2.http('GET', '/readyz'));
   assert.equal(status, 503, body);
   assert.match(body, /"drained".*drained at \d{4}-.*; bring it back with `pm2-envoy redeploy`/);
   assert.match(body, by);
   await assert.rejects(request(pm2.ports.http), /ECONNREFUSED/);
-  assert.equal((await statusOf(pm2)).outcome, 'drained');
+  await patiently('the status', async () => (await statusOf(pm2)).outcome === 'drained');
 }
 
 /** Kills a process of this host with SIGKILL, and waits until pm2 has started the app again. */
 async function killApp(pm2: TestPm2, app: string): Promise<void> {
   const pid = await pm2.pidOf(app);
   process.kill(pid, 'SIGKILL');
-  await soon(`another ${app}`, async () => ![0, pid].includes(await pm2.pidOf(app)));
+  await patiently(`another ${app}`, async () => ![0, pid].includes(await pm2.pidOf(app)));
 }
 
 async function killEnvoy(pm2: TestPm2): Promise<void> {
@@ -48,12 +41,16 @@ async function killEnvoy(pm2: TestPm2): Promise<void> {
   assert.ok(generation);
   const runner = await pm2.pidOf('envoy');
   process.kill(generation.envoy.pid, 'SIGKILL');
-  await soon('another runner', async () => ![0, runner].includes(await pm2.pidOf('envoy')));
+  await patiently('another runner', async () => ![0, runner].includes(await pm2.pidOf('envoy')));
 }
 
+/** pm2 knows that it is ready, too: it can't restart one that is not. */
 const online = (pm2: TestPm2) =>
-  soon('the runner to hold the host', () =>
-    /the host is (drained at|being drained)/.test(pm2.log('envoy')),
+  patiently(
+    'the runner to hold the host',
+    async () =>
+      /the host is (drained at|being drained)/.test(pm2.log('envoy')) &&
+      (await appShown(pm2, 'envoy')).status === 'online',
   );
 
 describe('a host that was drained', { concurrency: 2 }, () => {
@@ -87,7 +84,7 @@ describe('a host that was drained', { concurrency: 2 }, () => {
       assert.equal((await statusOf(pm2)).startedBy.kind, 'cli');
       // Envoy lives on, and the next runner looks after it as it is.
       await killApp(pm2, 'envoy');
-      await soon('a runner that answers for it', async () => {
+      await patiently('a runner that answers for it', async () => {
         const [first] = pm2.generations();
         return first && first.runner.pid === (await pm2.pidOf('envoy'));
       });
@@ -114,7 +111,7 @@ describe('a host that was drained', { concurrency: 2 }, () => {
       const second = pm2.generations().at(-1);
       process.kill(pm2.daemonPid(), 'SIGKILL');
       await pm2.pm2('resurrect');
-      await soon('a newer generation', () =>
+      await patiently('a newer generation', () =>
         pm2.generations().some(({ number, ready }) => ready && number > (second?.number ?? 0)),
       );
       await pm2.untilReady();
@@ -145,7 +142,7 @@ describe('a host that was drained', { concurrency: 2 }, () => {
       assert.equal(status, 200);
       assert.equal((await pm2.http('GET', '/readyz')).status, 503);
       await assert.rejects(request(pm2.ports.http), /ECONNREFUSED/);
-      await soon('the runner', async () => (await pm2.pidOf('envoy')) !== 0);
+      await patiently('the runner', async () => (await pm2.pidOf('envoy')) !== 0);
       await assert.rejects(request(pm2.ports.http), /ECONNREFUSED/);
       assert.equal((await pm2.http('GET', '/readyz')).status, 503);
     }));
@@ -154,7 +151,7 @@ describe('a host that was drained', { concurrency: 2 }, () => {
     withPm2({}, async (pm2) => {
       await pm2.pm2('save');
       await pm2.pm2('kill');
-      await soon('Envoy to end', () => pm2.generations().length === 0);
+      await patiently('Envoy to end', () => pm2.generations().length === 0);
       await pm2.pm2('resurrect');
       await pm2.untilReady();
       assert.equal((await request(pm2.ports.http)).status, 200);
@@ -171,10 +168,14 @@ describe('a drain that meets a reload', { concurrency: 2 }, () => {
       assert.deepEqual(await first, { status: 409, outcome: 'cancelled' });
       assert.equal((await request(pm2.ports.http)).status, 200);
       const newer = await holdTcp(pm2.ports.tcp);
+      // A runner that hears of it later takes part in the second drain.
+      await patiently('the hand-over', () =>
+        /handing over from generation 1/.test(pm2.log('envoy')),
+      );
       const second = shutdown(pm2);
       await atPhase(pm2, 'wait');
       held.close();
-      await soon('the older generation to end', () => pm2.generations().length === 1);
+      await patiently('the older generation to end', () => pm2.generations().length === 1);
       await newer.echo('still here');
       assert.equal((await statusOf(pm2)).outcome, null, 'a connection is open');
       newer.close();
@@ -187,10 +188,10 @@ describe('a drain that meets a reload', { concurrency: 2 }, () => {
     withPm2({}, async (pm2) => {
       pm2.env['ENVOY_BIN'] = stuckEnvoy(pm2);
       const reloading = pm2.pm2('reload', 'envoy', '--update-env').catch(() => undefined);
-      await soon('generation 2', () => pm2.generations().length === 2);
+      await patiently('generation 2', () => pm2.generations().length === 2);
       assert.deepEqual(await shutdown(pm2), { status: 200, outcome: 'drained' });
       await reloading;
-      await soon('the new runner', async () => {
+      await patiently('the new runner', async () => {
         const [only, more] = pm2.generations();
         return !more && only?.runner.pid === (await pm2.pidOf('envoy'));
       });
@@ -207,7 +208,7 @@ describe('a drain that meets a reload', { concurrency: 2 }, () => {
       await atPhase(pm2, 'delay');
       pm2.env['ENVOY_BIN'] = stuckEnvoy(pm2);
       const reloading = pm2.pm2('reload', 'envoy', '--update-env').catch(() => undefined);
-      await soon('generation 2', () => pm2.generations().length === 2);
+      await patiently('generation 2', () => pm2.generations().length === 2);
       const { status, body } = await pm2.http('DELETE', '/shutdown');
       assert.equal(status, 200, body);
       assert.deepEqual(await caller, { status: 409, outcome: 'cancelled' });
@@ -237,19 +238,19 @@ describe('what Envoy shows', { concurrency: 2 }, () => {
             const { listenersClosed, generations } = await statusOf(pm2);
             return listenersClosed === (state !== 'serving') && generations[0]?.state === state;
           };
-          await soon('it to serve', () => shown('serving'));
+          await patiently('it to serve', () => shown('serving'));
           await closeListeners(pm2);
-          await soon('it to be draining', () => shown('draining'));
+          await patiently('it to be draining', () => shown('draining'));
           const { body } = await pm2.http('GET', '/metrics');
           assert.match(body, /^pm2_envoy_generations\{state="draining"\} 1$/m);
           assert.match(body, /^pm2_envoy_generations\{state="serving"\} 0$/m);
-          await soon('no longer ready', async () =>
+          await patiently('no longer ready', async () =>
             /listeners-closed/.test((await pm2.http('GET', '/readyz')).body),
           );
           const { code, stderr } = await pm2.cli('resume');
           assert.deepEqual([code, /listeners are closed/.test(stderr)], [4, true], stderr);
           held.close();
-          await soon('it to be drained', () => shown('drained'));
+          await patiently('it to be drained', () => shown('drained'));
           const { stdout } = await pm2.cli('status');
           assert.match(stdout, /^phase +idle, but Envoy’s listeners are closed/m);
           // A drain of the host is not in its way, and says what is so.
@@ -262,20 +263,20 @@ describe('what Envoy shows', { concurrency: 2 }, () => {
   it('comes before any record: closed listeners are not ready, and not resumed', () =>
     withPm2({}, async (pm2) => {
       await closeListeners(pm2);
-      await soon('no longer ready', async () =>
+      await patiently('no longer ready', async () =>
         /listeners-closed/.test((await pm2.http('GET', '/readyz')).body),
       );
       assert.equal((await pm2.cli('resume')).code, 4);
       writeFileSync(String(pm2.settings['envoy-config']), 'not: [valid');
       await pm2.pm2('reload', 'envoy').catch(() => undefined);
-      await soon('the adoption', () =>
+      await patiently('the adoption', () =>
         /generation 1 stays as it is, drained/.test(pm2.log('envoy')),
       );
       assert.doesNotMatch(pm2.log('envoy'), /keeps serving/);
     }));
 
   it('is obeyed where nothing can be written down: a cancelled drain closes nothing', () =>
-    withPm2({ 'check-delay': '3s' }, async (pm2) => {
+    withPm2({ 'check-delay': '30s' }, async (pm2) => {
       // A file instead of the folder, because the user of the tests may write everywhere.
       const drains = join(pm2.folder, 'run/drains');
       rmSync(drains, { recursive: true, force: true });
@@ -303,10 +304,10 @@ describe('pm2 in the middle of a reload', { concurrency: 2 }, () => {
       const [first] = pm2.generations();
       pm2.env['ENVOY_BIN'] = stuckEnvoy(pm2);
       const reloading = pm2.pm2('reload', 'envoy', '--update-env').catch(() => undefined);
-      await soon('generation 2', () => pm2.generations().length === 2);
+      await patiently('generation 2', () => pm2.generations().length === 2);
       pm2.env['ENVOY_BIN'] = envoyBinary();
       const restarting = pm2.pm2('restart', 'envoy', '--update-env').catch(() => undefined);
-      await soon('another generation', () =>
+      await patiently('another generation', () =>
         pm2.generations().some(({ number, ready }) => number > 2 && ready),
       );
       assert.equal((await request(pm2.ports.http)).status, 200);
@@ -319,10 +320,12 @@ describe('pm2 in the middle of a reload', { concurrency: 2 }, () => {
     withPm2({}, async (pm2) => {
       const held = await holdTcp(pm2.ports.tcp);
       const reloading = pm2.pm2('reload', 'envoy').catch(() => undefined);
-      await soon('the hand-over', () => /handing over from generation 1/.test(pm2.log('envoy')));
+      await patiently('the hand-over', () =>
+        /handing over from generation 1/.test(pm2.log('envoy')),
+      );
       process.kill(pm2.daemonPid(), 'SIGKILL');
       held.close();
-      await soon('generation 1 to end', () =>
+      await patiently('generation 1 to end', () =>
         pm2.generations().every(({ number }) => number !== 1),
       );
       const [second] = pm2.generations();
