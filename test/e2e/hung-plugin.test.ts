@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { statusOf, withPm2 } from '../support/pm2.js';
-import { eventually } from '../support/wait.js';
+import { patiently } from '../support/wait.js';
 
 /** Neither its import nor what it has begun ends. */
 const HUNG = `setInterval(() => {}, 1_000);
@@ -42,6 +42,6 @@ describe('a plugin whose import never ends', () => {
       assert.equal(drained.code, 0, drained.stderr);
       assert.match(drained.stderr, /hung.mjs can't be loaded.*: draining without plugins/);
       await pm2.pm2('stop', 'envoy');
-      await eventually('Envoy to have ended', () => pm2.generations().length === 0);
+      await patiently('Envoy to have ended', () => pm2.generations().length === 0);
     }));
 });
