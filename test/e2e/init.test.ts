@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { preparePm2, type TestPm2 } from '../support/pm2.js';
 import { inTerminal } from '../support/terminal.js';
-import { eventually } from '../support/wait.js';
+import { patiently } from '../support/wait.js';
 
 const ROOT = resolve(import.meta.dirname, '../..');
 const ENDS = { commonjs: 'js', esm: 'mjs', json: 'json', yaml: 'yaml' };
@@ -55,7 +55,7 @@ describe('pm2-envoy init', () => {
     const port = /PM2_ENVOY_SERVE_PORT: '(\d+)'/.exec(script)?.[1];
     writeFileSync(file, script);
     await pm2.pm2('start', file);
-    await eventually('/readyz', async () => (await fetch(`http://127.0.0.1:${port}/readyz`)).ok);
+    await patiently('/readyz', async () => (await fetch(`http://127.0.0.1:${port}/readyz`)).ok);
     assert.deepEqual(await names(), ['edge', 'edge-manager']);
     const status = await pm2.cli('status', '--app', 'edge');
     assert.match(status.stdout, /LIVE, generation 1/, status.stderr);
