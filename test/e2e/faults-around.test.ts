@@ -150,7 +150,7 @@ describe('processes that follow a drain', () => {
       const caller = host.http('POST', '/shutdown');
       await waits(target);
       runner.kill('SIGTERM');
-      await eventually('the runner to follow', () => /SIGTERM: stopping/.test(runner.output()));
+      await eventually('it to hear', () => /SIGTERM: stopping/.test(runner.output()), LONG_MS);
       await eventually('its word', () => /continues in phase wait/.test(runner.output()), LONG_MS);
       const changes: string[] = [];
       const watched = watch(join(host.runDir, 'drains'), (_, name) => changes.push(`${name}`));
@@ -173,7 +173,7 @@ describe('wall clock set forward or back by an hour', { concurrency: 4 }, () => 
   for (const offsetMs of [HOUR_MS, -HOUR_MS]) {
     for (const phase of ['delay', 'wait'] as const) {
       it(`${phase}, by ${offsetMs / HOUR_MS} h: the drain lasts as long as usual`, () =>
-        withHost({ 'drain-timeout': '4s' }, async (host) => {
+        withHost({ 'drain-timeout': '10s' }, async (host) => {
           const file = join(host.folder, 'shift');
           const hook = pathToFileURL(resolve(import.meta.dirname, '../support/shift-clock.mjs'));
           await host.startManager({ env: { NODE_OPTIONS: `--import ${hook}`, SHIFT_FILE: file } });
@@ -184,7 +184,7 @@ describe('wall clock set forward or back by an hour', { concurrency: 4 }, () => 
           const { outcome, durationMs } = JSON.parse(body);
           const what = 'wall clock set forward or back by an hour';
           assert.deepEqual([status, outcome], [504, outcomeOf(what)]);
-          assert.ok(durationMs >= 3_900 && durationMs < 11_000, `it took ${durationMs} ms`);
+          assert.ok(durationMs >= 9_900 && durationMs < 60_000, `it took ${durationMs} ms`);
           await held.echo('still here');
           held.close();
           const shown = JSON.parse((await host.http('GET', '/status')).body).lastPoll.at;
