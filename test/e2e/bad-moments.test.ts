@@ -45,7 +45,7 @@ describe('stopped, killed or called at a bad moment', { concurrency: 2 }, () => 
         await patiently('Envoy to be starting', () =>
           existsSync(join(pm2.folder, 'run/generations/1')),
         );
-        process.kill(pm2.daemonPid(), 'SIGKILL');
+        await pm2.killDaemon();
         envoy.letGo();
 
         await pm2.pm2('start', ECOSYSTEM);

@@ -48,7 +48,7 @@ describe('a run directory that is changed', { concurrency: 2 }, () => {
       const [old] = pm2.generations();
       assert.ok(old);
       moveRunDir(pm2);
-      process.kill(pm2.daemonPid(), 'SIGKILL');
+      await pm2.killDaemon();
       process.kill(old.runner.pid, 'SIGKILL');
       const { stdout } = await patiently('the finding', async () => {
         const found = await pm2.cli('doctor', '--json');

@@ -20,7 +20,7 @@ describe('pm2’s daemon killed by SIGKILL', () => {
       mkdirSync(`${file}/in-the-way`, { recursive: true });
       const load = underLoad(pm2.ports.http);
       await patiently('some requests', () => load.done() > 300);
-      process.kill(pm2.daemonPid(), 'SIGKILL');
+      await pm2.killDaemon();
       const before = load.done();
       await patiently('pm2 to be missed', () => /pm2 is gone/.test(pm2.log('envoy')));
       await patiently('its warning', () => /that can't be recorded/.test(pm2.log('envoy')));

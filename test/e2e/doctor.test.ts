@@ -137,7 +137,7 @@ describe('pm2-envoy doctor', { concurrency: 2 }, () => {
       const [generation] = pm2.generations();
       assert.ok(generation);
       await pm2.pm2('stop', 'envoy-manager');
-      process.kill(pm2.daemonPid(), 'SIGKILL');
+      await pm2.killDaemon();
       await patiently('it to be orphaned', () => pm2.generations()[0]?.orphaned);
       const { code, stdout } = await pm2.cli('doctor');
       assert.equal(code, 1);

@@ -110,7 +110,7 @@ describe('a runner or daemon that is killed', { concurrency: 2 }, () => {
       const [orphan] = pm2.generations();
       assert.ok(orphan);
       const held = await holdTcp(pm2.ports.tcp);
-      process.kill(pm2.daemonPid(), 'SIGKILL');
+      await pm2.killDaemon();
       await patiently('the runner to notice', () => pm2.generations()[0]?.orphaned);
       assert.equal((await request(pm2.ports.http)).status, 200);
       await pm2.start();

@@ -99,7 +99,7 @@ describe('a host that was drained', { concurrency: 2 }, () => {
     withPm2({}, async (pm2) => {
       await pm2.pm2('save');
       assert.deepEqual(await shutdown(pm2), { status: 200, outcome: 'drained' });
-      process.kill(pm2.daemonPid(), 'SIGKILL');
+      await pm2.killDaemon();
       await pm2.pm2('resurrect');
       await online(pm2);
       await assertStaysDrained(pm2, /by an HTTP request/);
@@ -109,7 +109,7 @@ describe('a host that was drained', { concurrency: 2 }, () => {
       assert.equal((await statusOf(pm2)).phase, 'idle');
       // What pm2 has saved is older than the drain; that someone has asked since is known all the same.
       const second = pm2.generations().at(-1);
-      process.kill(pm2.daemonPid(), 'SIGKILL');
+      await pm2.killDaemon();
       await pm2.pm2('resurrect');
       await patiently('a newer generation', () =>
         pm2.generations().some(({ number, ready }) => ready && number > (second?.number ?? 0)),
@@ -323,7 +323,7 @@ describe('pm2 in the middle of a reload', { concurrency: 2 }, () => {
       await patiently('the hand-over', () =>
         /handing over from generation 1/.test(pm2.log('envoy')),
       );
-      process.kill(pm2.daemonPid(), 'SIGKILL');
+      await pm2.killDaemon();
       held.close();
       await patiently('generation 1 to end', () =>
         pm2.generations().every(({ number }) => number !== 1),

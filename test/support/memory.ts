@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { WebSocket } from 'ws';
-import { eventually } from './wait.js';
+import { patiently } from './wait.js';
 
 /** Memory of a process that is resident, in MiB. */
 export function residentMb(pid: number): number {
@@ -18,7 +18,7 @@ export function residentMb(pid: number): number {
  */
 export async function collectGarbage(pid: number, output: () => string): Promise<void> {
   process.kill(pid, 'SIGUSR1');
-  const url = await eventually('the inspector to listen', () => {
+  const url = await patiently('the inspector to listen', () => {
     return /Debugger listening on (ws:\S+)/.exec(output())?.[1];
   });
   const socket = new WebSocket(url);

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { section, tableRows } from './pages.js';
 import type { AppOptions, CommandHost } from './pm2-host.js';
-import { eventually } from './wait.js';
+import { eventually, patiently } from './wait.js';
 
 const PAGE = readFileSync(resolve(import.meta.dirname, '../../docs/pm2.md'), 'utf8');
 const LIMIT_MS = 60_000;
@@ -73,7 +73,7 @@ export const CASES: Readonly<Record<string, CommandCase>> = {
       writeFileSync(file, 'no_such_field: 1\n');
       try {
         await host.run(command);
-        await eventually('status to say it', async () =>
+        await patiently('status to say it', async () =>
           /^last reload +failed at .*no_such_field/m.test((await host.pm2.cli('status')).stdout),
         );
       } finally {
@@ -148,7 +148,7 @@ export const CASES: Readonly<Record<string, CommandCase>> = {
     run: async (host) => {
       await anotherOne(host);
       // Deleted before, it would be started once more.
-      await eventually('it to be online', async () => {
+      await patiently('it to be online', async () => {
         const { status } = await appOf(host, 'envoy');
         return status === 'online';
       });
@@ -170,7 +170,7 @@ export const CASES: Readonly<Record<string, CommandCase>> = {
     run: async (host) => {
       const runner = host.pm2.generations().at(-1)?.runner.pid ?? assert.fail('no runner');
       process.kill(runner, 'SIGKILL');
-      await eventually('pm2 to see it', async () => (await host.pm2.pidOf('envoy')) === 0);
+      await patiently('pm2 to see it', async () => (await host.pm2.pidOf('envoy')) === 0);
     },
   },
   'instances: 2': {
@@ -229,7 +229,7 @@ async function withBadSettings(host: CommandHost, act: () => Promise<unknown>): 
 
 /** Where the page has the reader look. */
 async function saysWhy({ pm2 }: CommandHost): Promise<void> {
-  await eventually('the log to say it', () => /check-delay: .*"5/.test(pm2.log('envoy')));
+  await patiently('the log to say it', () => /check-delay: .*"5/.test(pm2.log('envoy')));
   const { code, stderr } = await pm2.cli('status');
   assert.equal(code, 78);
   assert.match(stderr, /check-delay: "5"/);

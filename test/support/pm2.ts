@@ -11,7 +11,7 @@ import { type BootstrapPorts, writeBootstrap } from './bootstrap.js';
 import { envoyBinary } from './envoy.js';
 import { makeFolder } from './folder.js';
 import { freePorts } from './ports.js';
-import { eventually, patiently } from './wait.js';
+import { patiently } from './wait.js';
 
 const run = promisify(execFile);
 const require = createRequire(import.meta.url);
@@ -54,6 +54,8 @@ export interface TestPm2 {
   /** pid of a pm2 app; 0 when it is not running, or there is no daemon. */
   pidOf(app: string): Promise<number>;
   daemonPid(): number;
+  /** Ends the daemon by SIGKILL; resolves once it is gone, for a command that asks it hangs otherwise. */
+  killDaemon(): Promise<void>;
   /** What pm2 itself has said so far. */
   ownLog(): string;
   /** What an app has logged so far. */
@@ -176,7 +178,7 @@ export async function preparePm2(
     pidOf: async (app) => {
       // Not by `pm2 jlist`: that takes half a second of a core each time, and tests ask again and again.
       // A daemon that is late is not the same as none.
-      const list = await eventually('pm2’s list', () =>
+      const list = await patiently('pm2’s list', () =>
         daemon.processes().catch((error: unknown) => {
           if (identify(daemonPid())) throw error;
           return [];
@@ -185,6 +187,11 @@ export async function preparePm2(
       return list.find(({ name }) => name === app)?.pid ?? 0;
     },
     daemonPid,
+    killDaemon: async () => {
+      const pid = daemonPid();
+      process.kill(pid, 'SIGKILL');
+      await patiently('the daemon to be gone', () => !identify(pid));
+    },
     ownLog: () => {
       const file = join(folder.path, 'pm2', 'pm2.log');
       return runtimeOutput + (existsSync(file) ? readFileSync(file, 'utf8') : '');
@@ -207,7 +214,7 @@ export async function preparePm2(
       for (const child of children) if (child.pid) seen.add(child.pid);
       kill(seen);
       // What a killed daemon left behind, or has just started, names our folder, and would write to it.
-      await eventually('everything to end', () => {
+      await patiently('everything to end', () => {
         const left = pidsWith(folder.path);
         kill(left);
         return left.length === 0;
