@@ -3,7 +3,8 @@ import { describe, it } from 'node:test';
 import { isAlive } from '../../src/host/process-identity.js';
 import { holdRequest, holdTcp, request } from '../support/clients.js';
 import { statusOf, withPm2 } from '../support/pm2.js';
-import { eventually, patiently } from '../support/wait.js';
+import { appShown } from '../support/pm2-shows.js';
+import { eventually, letPass, patiently } from '../support/wait.js';
 
 describe('an Envoy that fails', { concurrency: 2 }, () => {
   it('crashed in service: the runner says why and exits non-zero, pm2 brings up another', () =>
@@ -103,6 +104,27 @@ describe('a runner or daemon that is killed', { concurrency: 2 }, () => {
       await patiently('the orphan to end', () => !isAlive(orphan.envoy));
       assert.equal(pm2.generations().length, 1);
       assert.equal((await request(pm2.ports.http)).status, 200);
+    }));
+
+  it('runner late to hear of its first restart: nothing is drained, nothing is cut', () =>
+    withPm2({}, async (pm2) => {
+      const [old] = pm2.generations();
+      assert.ok(old);
+      const held = await holdTcp(pm2.ports.tcp);
+      process.kill(old.runner.pid, 'SIGSTOP');
+      const restarting = pm2.pm2('restart', 'envoy');
+      await patiently(
+        'pm2 to have told it',
+        async () => (await appShown(pm2, 'envoy')).status === 'stopping',
+      );
+      await letPass(500);
+      process.kill(old.runner.pid, 'SIGCONT');
+      await restarting;
+      await held.echo('still here');
+      held.close();
+      await patiently('the old Envoy to end', () => !isAlive(old.envoy));
+      assert.equal((await request(pm2.ports.http)).status, 200);
+      assert.doesNotMatch(pm2.log('envoy'), /shutdown: /);
     }));
 
   it('daemon killed -9: everything keeps serving; the next pm2 start takes over, nothing is cut', () =>
