@@ -12,6 +12,7 @@ export interface ScreenReader {
 const ESCAPE = '\u001b';
 /** Escape sequences that the command line may use; a test fails at any other. */
 const SEQUENCE = new RegExp(`^${ESCAPE}\\[(\\??)([\\d;]*)([A-Za-z])`);
+const UNFINISHED = new RegExp(`^${ESCAPE}(\\[\\??[\\d;]*)?$`);
 
 /** Creates a terminal of that size, which knows as much as the command line needs. */
 export function createScreenReader(columns: number, rows: number): ScreenReader {
@@ -21,6 +22,10 @@ export function createScreenReader(columns: number, rows: number): ScreenReader 
   let row = 0;
   let column = 0;
   let wrapped = false;
+  /** The beginning of an escape sequence whose end has not come yet. */
+  let begun = '';
+  /** What is shown while a frame is coming: a program may have all of it shown in one piece. */
+  let before: string[] | undefined;
 
   const lineFeed = (): void => {
     row += 1;
@@ -50,6 +55,7 @@ export function createScreenReader(columns: number, rows: number): ScreenReader 
   const obey = (isPrivate: boolean, parameters: string, command: string): void => {
     const amount = Number(parameters.split(';')[0] || 1);
     const line = lines[row] ?? [];
+    if (isPrivate && parameters === '2026') before = command === 'h' ? rowsNow() : undefined;
     if (isPrivate || command === 'm') return;
     if (command === 'A') row = Math.max(0, row - amount);
     else if (command === 'B') row = Math.min(height - 1, row + amount);
@@ -60,15 +66,26 @@ export function createScreenReader(columns: number, rows: number): ScreenReader 
     while (lines.length <= row) lines.push([]);
   };
 
+  const rowsNow = (): string[] => {
+    const shown = lines.map((line) => line.join('').trimEnd());
+    while (shown.at(-1) === '') shown.pop();
+    return shown;
+  };
+
   return {
     write: (text) => {
-      let rest = text;
+      let rest = begun + text;
+      begun = '';
       while (rest !== '') {
         const [all, mark, parameters = '', command = ''] = SEQUENCE.exec(rest) ?? [];
         if (all) {
           obey(mark === '?', parameters, command);
           rest = rest.slice(all.length);
           continue;
+        }
+        if (UNFINISHED.test(rest)) {
+          begun = rest;
+          return;
         }
         const [character = ''] = rest;
         if (character === ESCAPE) throw new Error(`no sequence: ${JSON.stringify(rest)}`);
@@ -86,11 +103,7 @@ export function createScreenReader(columns: number, rows: number): ScreenReader 
       lines = lines.slice(gone);
       row -= gone;
     },
-    rows: () => {
-      const shown = lines.map((line) => line.join('').trimEnd());
-      while (shown.at(-1) === '') shown.pop();
-      return shown;
-    },
+    rows: () => before ?? rowsNow(),
     hasWrapped: () => {
       const has = wrapped;
       wrapped = false;
