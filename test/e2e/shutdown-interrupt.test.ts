@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { holdTcp } from '../support/clients.js';
+import { withHeldDelay } from '../support/held-delay.js';
 import { statusOf, withPm2 } from '../support/pm2.js';
 import { checkCursor, inTerminal } from '../support/terminal.js';
-import { eventually, letPass } from '../support/wait.js';
+import { eventually, patiently } from '../support/wait.js';
 
 describe('pm2-envoy shutdown through the manager, at Ctrl-C', () => {
   it('says that the drain continues, and it does', () =>
-    withPm2({ 'check-delay': '4s' }, async (pm2) => {
+    withHeldDelay(async (pm2, endDelay) => {
       const held = await holdTcp(pm2.ports.tcp);
       for (const [phase, says] of [
         ['delay', /^the drain continues; `pm2-envoy resume` cancels it$/],
@@ -23,6 +24,7 @@ describe('pm2-envoy shutdown through the manager, at Ctrl-C', () => {
             terminal.rows().join('\n'),
           );
         });
+        if (phase === 'delay') endDelay();
       }
       assert.equal((await statusOf(pm2)).phase, 'wait');
       held.close();
@@ -50,7 +52,7 @@ describe('pm2-envoy shutdown without the manager, at Ctrl-C', { concurrency: 2 }
     }));
 
   it('in wait says that it can’t be cancelled; the next shutdown goes on to the same deadline', () =>
-    withPm2({}, async (pm2) => {
+    withPm2({ 'drain-timeout': '2m' }, async (pm2) => {
       const held = await holdTcp(pm2.ports.tcp);
       await pm2.pm2('stop', 'envoy-manager');
       await inTerminal(pm2, ['shutdown'], async (terminal) => {
@@ -65,11 +67,10 @@ describe('pm2-envoy shutdown without the manager, at Ctrl-C', { concurrency: 2 }
       assert.equal(before.abandonedDrain, true);
       assert.match((await pm2.cli('status')).stdout, /no process continues it/);
       const again = pm2.cli('shutdown', '--json');
-      await letPass(1_500);
-      const { deadline, startedAt, abandonedDrain } = JSON.parse(
-        (await pm2.cli('status', '--json')).stdout,
-      );
-      assert.equal(abandonedDrain, false);
+      const { deadline, startedAt } = await patiently('it to go on', async () => {
+        const now = JSON.parse((await pm2.cli('status', '--json')).stdout);
+        return now.abandonedDrain === false && now;
+      });
       assert.equal(startedAt, before.startedAt);
       assert.ok(Math.abs(Date.parse(deadline) - Date.parse(before.deadline)) < 50);
       held.close();
@@ -87,16 +88,16 @@ describe('pm2-envoy shutdown without the manager, at Ctrl-C', { concurrency: 2 }
         await terminal.ended;
       });
       await pm2.pm2('start', 'envoy-manager');
-      await eventually('the manager', async () => (await statusOf(pm2)).phase === 'wait');
+      await patiently('the manager', async () => (await statusOf(pm2)).phase === 'wait');
       held.close();
       await eventually('the end', async () => (await statusOf(pm2)).outcome === 'drained');
     }));
 
   it('says that another one leads, where that is so', () =>
-    withPm2({ 'check-delay': '20s' }, async (pm2) => {
+    withPm2({ 'check-delay': '1m', 'drain-timeout': '2m' }, async (pm2) => {
       await pm2.pm2('stop', 'envoy-manager');
       const leader = pm2.cli('shutdown');
-      await eventually('the delay', async () =>
+      await patiently('the delay', async () =>
         /^phase +delay/.test((await pm2.cli('status')).stdout),
       );
       await inTerminal(pm2, ['shutdown'], async (terminal) => {
