@@ -2,23 +2,22 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { stripVTControlCharacters } from 'node:util';
 import { holdFour, holdTcp } from '../support/clients.js';
-import { statusOf, type TestPm2, withPm2 } from '../support/pm2.js';
+import { withHeldDelay } from '../support/held-delay.js';
+import { withPm2 } from '../support/pm2.js';
 import { checkCursor, inTerminal, type TerminalSize } from '../support/terminal.js';
-import { eventually, letPass } from '../support/wait.js';
+import { patiently } from '../support/wait.js';
 
 const ESCAPE = '\u001b';
 
-const atPhase = (pm2: TestPm2, phase: string) =>
-  eventually(`the phase ${phase}`, async () => (await statusOf(pm2)).phase === phase);
-
 describe('pm2-envoy shutdown on a terminal', { concurrency: 2 }, () => {
   it('shows phase after phase, what holds the drain, and how it ended', () =>
-    withPm2({ 'check-delay': '6s' }, async (pm2) => {
+    withHeldDelay(async (pm2, endDelay) => {
       const held = await holdFour(pm2.ports);
       await inTerminal(pm2, ['shutdown'], async (terminal) => {
         await terminal.shows(
-          /^ {2}▸ delay +<?\ds(, listeners close in \ds; until then: `pm2-envoy resume`)?$/,
+          /^ {2}▸ delay +<?\d+s(, listeners close in <?\ds; until then: `pm2-envoy resume`)?$/,
         );
+        endDelay();
         const rows = await terminal.shows(/^ {2}▸ wait/);
         assert.match(
           rows[0] ?? '',
@@ -26,20 +25,20 @@ describe('pm2-envoy shutdown on a terminal', { concurrency: 2 }, () => {
         );
         assert.match(
           rows.slice(1, 5).join(),
-          /✓ fail-health +<?1s,.*✓ delay +[678]s,.*✓ close +<?1s/,
+          /✓ fail-health +<?\d+s,.*✓ delay +\d+s,.*✓ close +<?\d+s/,
         );
         const text = rows.join('\n');
         assert.match(text, /^ {2}░{40} {2}0 of 4 connections gone, 4 left$/m);
-        assert.match(text, /^deadline {5}in \d+s, at \d\d:\d\d:\d\d$/m);
+        assert.match(text, /^deadline {5}in \S+, at \d\d:\d\d:\d\d$/m);
         assert.match(text, /^connections {2}4 open \(3 tcp, 1 websocket\), 1 active request$/m);
         assert.match(text, new RegExp(`^ {7}3 {2}127\\.0\\.0\\.1_${pm2.ports.tcp}$`, 'm'));
         assert.match(
           text,
-          new RegExp(`^ +<?\\ds {2}127.0.0.1:\\d+ to 127.0.0.1:${pm2.ports.tcp}$`, 'm'),
+          new RegExp(`^ +<?\\d+s {2}127.0.0.1:\\d+ to 127.0.0.1:${pm2.ports.tcp}$`, 'm'),
         );
         held.pop()?.close();
         await terminal.shows(/█{10}░{30} {2}1 of 4 connections gone, 3 left/);
-        await terminal.shows(/^pace {9}done in about \d+s, as connections end now/);
+        await terminal.shows(/^pace {9}done in about \d\S*s, as connections end now/);
         for (const one of held) one.close();
         assert.equal(await terminal.ended, 0);
         const last = terminal.rows();
@@ -61,17 +60,23 @@ describe('pm2-envoy shutdown on a terminal', { concurrency: 2 }, () => {
     { width: 120, height: 30 },
   ];
   it('fits into any terminal, with nothing left over of what was shown before', () =>
-    withPm2({ 'check-delay': '5s' }, async (pm2) => {
+    withHeldDelay(async (pm2, endDelay) => {
       const held = await holdFour(pm2.ports);
+      const inDelay = afterAll(SIZES.length, endDelay);
+      const inWait = afterAll(SIZES.length, () => {
+        for (const one of held) one.close();
+      });
       const shown = SIZES.map((size) =>
         inTerminal(
           pm2,
           ['shutdown'],
           async (terminal) => {
             await terminal.shows(/^ *▸ delay/);
+            inDelay();
             const rows = await terminal.shows(/^ *▸ wait/);
             assert.ok(rows.length < size.height, `${rows.length} rows of ${size.height}`);
             assert.equal(rows.filter((row) => /delay/.test(row)).length, 1, rows.join('\n'));
+            inWait();
             await terminal.ended;
             const [first] = terminal.rows();
             assert.match(first ?? '', /drained after|✓/, terminal.rows().join('\n'));
@@ -80,9 +85,6 @@ describe('pm2-envoy shutdown on a terminal', { concurrency: 2 }, () => {
           { size },
         ),
       );
-      await atPhase(pm2, 'wait');
-      await letPass(1_500);
-      for (const one of held) one.close();
       await Promise.all(shown);
     }));
 
@@ -98,17 +100,19 @@ describe('pm2-envoy shutdown on a terminal', { concurrency: 2 }, () => {
           { width: 60, height: 8 },
         ]) {
           terminal.resize(size);
-          await letPass(1_200);
+          const before = terminal.written().length;
+          await patiently('a frame of that size', () => {
+            const rows = terminal.rows();
+            const isFit =
+              rows.length < size.height &&
+              rows.every((row) => row.length <= size.width) &&
+              rows.filter((row) => row.startsWith('Draining')).length === 1 &&
+              rows.filter((row) => row.includes('▸ wait')).length === 1;
+            if (isFit) return terminal.written().length > before;
+            throw new Error(rows.join('\n'));
+          });
           // What was on its way at that moment is as wide as the terminal was.
           terminal.hasWrapped();
-          const rows = await terminal.shows(/▸ wait/);
-          assert.ok(rows.length < size.height, rows.join('\n'));
-          assert.ok(
-            rows.every((row) => row.length <= size.width),
-            rows.join('\n'),
-          );
-          assert.equal(rows.filter((row) => row.startsWith('Draining')).length, 1, rows.join('\n'));
-          assert.equal(rows.filter((row) => row.includes('▸')).length, 1, rows.join('\n'));
         }
         for (const one of held) one.close();
         assert.equal(await terminal.ended, 0);
@@ -156,3 +160,12 @@ describe('pm2-envoy shutdown on a terminal', { concurrency: 2 }, () => {
       );
     }));
 });
+
+/** What is called once by each of so many, and does something at the last call. */
+function afterAll(count: number, act: () => void): () => void {
+  let calls = 0;
+  return () => {
+    calls += 1;
+    if (calls === count) act();
+  };
+}
