@@ -3,14 +3,15 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { describe, it } from 'node:test';
 import { type Held, holdIdle, holdTcp, holdWebSocket, request } from '../support/clients.js';
+import { withHeldDelay } from '../support/held-delay.js';
 import { statusOf, type TestPm2, withPm2 } from '../support/pm2.js';
-import { eventually, letPass } from '../support/wait.js';
+import { eventually, letPass, patiently } from '../support/wait.js';
 
 const KINDS: Readonly<Record<string, (pm2: TestPm2) => Promise<Pick<Held, 'close'>>>> = {
   'an idle keep-alive connection': ({ ports }) => holdIdle(ports.http),
   'a TCP connection': ({ ports }) => holdTcp(ports.tcp),
   'a WebSocket': ({ ports }) => holdWebSocket(ports.http),
-  'a connection that has sent nothing': ({ ports }) => holdSilent(ports.http),
+  'a connection that has sent nothing': holdSilent,
 };
 
 describe('POST /shutdown', { concurrency: 2 }, () => {
@@ -50,7 +51,7 @@ describe('POST /shutdown', { concurrency: 2 }, () => {
     withPm2({}, async (pm2) => {
       const held = await holdTcp(pm2.ports.tcp);
       const called = pm2.cli('shutdown', '--check-delay', '5s', '--drain-timeout', '7s');
-      await eventually('the drain to wait', async () => (await statusOf(pm2)).phase === 'wait');
+      await patiently('the drain to wait', async () => (await statusOf(pm2)).phase === 'wait');
       held.close();
       const { code, stderr } = await called;
       assert.equal(code, 0, stderr);
@@ -69,12 +70,13 @@ describe('POST /shutdown', { concurrency: 2 }, () => {
     }));
 
   it('serves new connections until the listeners close, and refuses them then', () =>
-    withPm2({ 'check-delay': '5s' }, async (pm2) => {
+    withHeldDelay(async (pm2, endDelay) => {
       const held = await holdTcp(pm2.ports.tcp);
       const answer = pm2.http('POST', '/shutdown');
       await eventually('the delay', async () => (await statusOf(pm2)).phase === 'delay');
       assert.equal((await request(pm2.ports.http)).status, 200);
       assert.equal((await pm2.http('GET', '/readyz')).status, 503);
+      endDelay();
       await eventually(
         'the listeners to close',
         async () => (await statusOf(pm2)).phase === 'wait',
@@ -86,7 +88,7 @@ describe('POST /shutdown', { concurrency: 2 }, () => {
     }));
 
   it('ends in a 504 with what is left when drain-timeout is over', () =>
-    withPm2({ 'drain-timeout': '2s' }, async (pm2) => {
+    withPm2({ 'drain-timeout': '6s' }, async (pm2) => {
       const held = await holdTcp(pm2.ports.tcp);
       const { status: code, body } = await pm2.http('POST', '/shutdown');
       assert.equal(code, 504);
@@ -149,7 +151,8 @@ describe('POST /shutdown', { concurrency: 2 }, () => {
         'everybody got the same result',
       );
       probes.sort((a, b) => a - b);
-      assert.ok((probes[7] ?? Infinity) < 100, `/healthz took ${probes.map(Math.round)} ms`);
+      // A kubelet waits for a second, unless told otherwise.
+      assert.ok((probes[7] ?? Infinity) < 1_000, `/healthz took ${probes.map(Math.round)} ms`);
     }));
 
   it('goes on when its caller hangs up', () =>
@@ -178,9 +181,11 @@ describe('pm2-envoy shutdown, without the manager', () => {
     }));
 });
 
-async function holdSilent(port: number): Promise<Pick<Held, 'close'>> {
-  const socket = connect({ port, host: '127.0.0.1' });
+async function holdSilent(pm2: TestPm2): Promise<Pick<Held, 'close'>> {
+  const socket = connect({ port: pm2.ports.http, host: '127.0.0.1' });
   socket.on('error', () => undefined);
   await once(socket, 'connect');
+  // What waits in an accept queue is reset when the listener closes.
+  await eventually('Envoy to accept it', async () => (await statusOf(pm2)).connections?.open === 1);
   return { close: () => void socket.destroy() };
 }
