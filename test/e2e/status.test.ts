@@ -5,7 +5,7 @@ import { describe, it } from 'node:test';
 import { type Held, holdTcp, request } from '../support/clients.js';
 import { envoyBinary } from '../support/envoy.js';
 import { statusOf, type TestPm2, withPm2 } from '../support/pm2.js';
-import { eventually, letPass } from '../support/wait.js';
+import { eventually, letPass, patiently } from '../support/wait.js';
 
 describe('GET /status and pm2-envoy status', { concurrency: 2 }, () => {
   it('list both generations of a hand-over and add up their connections; /shutdown drains both', () =>
@@ -71,7 +71,7 @@ describe('GET /status and pm2-envoy status', { concurrency: 2 }, () => {
       const held = await holdTcp(pm2.ports.tcp);
       const reloading = pm2.pm2('reload', 'envoy', '--update-env');
       // What was counted as the connection came may be shown for a moment.
-      const status = await eventually('the second generation', async () => {
+      const status = await patiently('the second generation', async () => {
         const now = await statusOf(pm2);
         return now.generations.length === 2 && now.connections?.open === 1 && now;
       });
@@ -154,16 +154,10 @@ describe('GET /readyz', () => {
 
 /** Waits until a generation is handed over from, while a later one serves. */
 async function handsOver(pm2: TestPm2, number: number): Promise<void> {
-  await eventually(
-    `the hand-over from generation ${number}`,
-    async () => {
-      const [older, newer] = (await statusOf(pm2)).generations;
-      return (
-        older?.number === number && older.state === 'handing-over' && newer?.state === 'serving'
-      );
-    },
-    30_000,
-  );
+  await patiently(`the hand-over from generation ${number}`, async () => {
+    const [older, newer] = (await statusOf(pm2)).generations;
+    return older?.number === number && older.state === 'handing-over' && newer?.state === 'serving';
+  });
 }
 
 async function isAnsweredWithin(answer: Promise<unknown>, ms: number): Promise<boolean> {

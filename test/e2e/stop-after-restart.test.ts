@@ -3,7 +3,7 @@ import { it } from 'node:test';
 import { setImmediate as tick } from 'node:timers/promises';
 import { isAlive } from '../../src/host/process-identity.js';
 import { withPm2 } from '../support/pm2.js';
-import { eventually } from '../support/wait.js';
+import { patiently } from '../support/wait.js';
 
 it('pm2 that is ended while a restarted runner is still loading leaves no Envoy', () =>
   withPm2({}, async (pm2) => {
@@ -14,9 +14,5 @@ it('pm2 that is ended while a restarted runner is still loading leaves no Envoy'
     // The next runner exists from now on, and hears a signal some 0.1 s later.
     while (isAlive(runner)) await tick();
     process.kill(daemon, 'SIGTERM');
-    await eventually(
-      'Envoy to end',
-      () => pm2.generations().length === 0 && !isAlive(envoy),
-      10_000,
-    );
+    await patiently('Envoy to end', () => pm2.generations().length === 0 && !isAlive(envoy));
   }));
