@@ -6,10 +6,10 @@ import { pathToFileURL } from 'node:url';
 import { holdTcp, request } from '../support/clients.js';
 import { statusOf, type TestPm2, withPm2 } from '../support/pm2.js';
 import { type Answer, appShown, trigger } from '../support/pm2-shows.js';
-import { eventually, letPass } from '../support/wait.js';
+import { eventually, letPass, patiently } from '../support/wait.js';
 
 const atPhase = (pm2: TestPm2, phase: string) =>
-  eventually(`the phase ${phase}`, async () => (await statusOf(pm2)).phase === phase);
+  patiently(`the phase ${phase}`, async () => (await statusOf(pm2)).phase === phase);
 
 async function isOverWithin(answers: Promise<unknown>, ms: number): Promise<boolean> {
   return Promise.race([answers.then(() => true), letPass(ms).then(() => false)]);
@@ -21,6 +21,7 @@ describe('pm2 trigger envoy-manager', { concurrency: 2 }, () => {
       const { actions } = await appShown(pm2, 'envoy-manager');
       assert.deepEqual(actions, ['shutdown', 'resume', 'status']);
       const held = await holdTcp(pm2.ports.tcp);
+      await eventually('its count', async () => (await statusOf(pm2)).connections?.open === 1);
       const pid = pm2.generations()[0]?.envoy.pid;
       for (const args of [['status'], ['status', 'please']]) {
         assert.deepEqual(await trigger(pm2, ...args), [
@@ -55,7 +56,7 @@ describe('pm2 trigger envoy-manager', { concurrency: 2 }, () => {
     }));
 
   it('resume cancels the drain that a shutdown waits for, which says so', () =>
-    withPm2({ 'check-delay': '20s' }, async (pm2) => {
+    withPm2({ 'check-delay': '1m', 'drain-timeout': '2m' }, async (pm2) => {
       assert.deepEqual(await trigger(pm2, 'resume'), [{ resumed: false, drain: null }]);
       const waiting = trigger(pm2, 'shutdown');
       await atPhase(pm2, 'delay');
@@ -108,7 +109,7 @@ describe('an action under way when the manager leaves', { concurrency: 2 }, () =
         const answers = trigger(pm2, 'shutdown');
         await atPhase(pm2, 'wait');
         const left = leave(pm2);
-        await eventually('it to leave', () => / leaving"/.test(pm2.log('envoy-manager')));
+        await patiently('it to leave', () => / leaving"/.test(pm2.log('envoy-manager')));
         assert.equal(await isOverWithin(answers, 700), false, 'it stays for the drain');
         await held.echo('still here');
         held.close();
@@ -122,15 +123,17 @@ describe('an action under way when the manager leaves', { concurrency: 2 }, () =
   it('is waited for where no drain holds the manager', () =>
     withPm2({}, async (pm2) => {
       const envoy = pm2.generations()[0]?.envoy.pid ?? 0;
+      const manager = await pm2.pidOf('envoy-manager');
       process.kill(envoy, 'SIGSTOP');
       const answers = trigger(pm2, 'resume');
-      await eventually('it', () => pm2.log('envoy-manager').includes('pm2 trigger: resume'));
-      const stopping = pm2.pm2('stop', 'envoy-manager');
+      await patiently('it', () => pm2.log('envoy-manager').includes('pm2 trigger: resume'));
+      // As `pm2 stop` does, but soon: Envoy is not asked for ever.
+      process.kill(manager, 'SIGINT');
       await eventually('it to leave', () => / leaving"/.test(pm2.log('envoy-manager')));
       assert.equal(await isOverWithin(answers, 1_500), false);
       process.kill(envoy, 'SIGCONT');
       assert.deepEqual(await answers, [{ resumed: false, drain: null }]);
-      await stopping;
+      await eventually('its end', () => !isRunning(manager));
     }));
 });
 
