@@ -164,9 +164,7 @@ describe('what a real Envoy has open', { concurrency: 2 }, () => {
           'its pool has a connection',
         );
         socket.destroy();
-        const { outcome, durationMs } = await drainOf(envoy).drain();
-        assert.equal(outcome, 'drained');
-        assert.ok(durationMs < 10_000, `${durationMs} ms`);
+        assert.equal((await drainOf(envoy).drain()).outcome, 'drained');
       },
     ));
 
