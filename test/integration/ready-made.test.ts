@@ -75,7 +75,7 @@ describe('pm2-envoy/command', () => {
       DRAIN_EVENT: 'fail-health',
       DRAIN_HOOK: EVENT,
       DRAIN_STARTED_AT: '1970-01-01T00:00:00.000Z',
-      DRAIN_TIME_LEFT_MS: '1000',
+      DRAIN_TIME_LEFT_MS: '60000',
       DRAIN_CONNECTIONS_AT_START: '1',
       DRAIN_CONNECTIONS_LEFT: '0',
       DRAIN_OUTCOME: '',
@@ -161,30 +161,29 @@ describe('pm2-envoy/command', () => {
     const { out, fakeLog, tookMs, host } = await runOne(
       t,
       'trap "" TERM; sleep 61 & echo $! > "$OUT"; (trap "" TERM; sleep 62; sleep 63) & echo $! >> "$OUT"; echo $$ >> "$OUT"; sleep 64; sleep 65',
-      { timeout: '400ms' },
+      { timeout: '3s' },
     );
-    assert.ok(tookMs >= 400 && tookMs < 2_000, `the drain waited ${tookMs} ms`);
+    assert.ok(tookMs >= 3_000 && tookMs < 30_000, `the drain waited ${tookMs} ms`);
     assert.deepEqual([...host.failures], [[EVENT, 1]]);
     assert.match(
       fakeLog.of('error')[0] ?? '',
-      /plugin pm2-envoy\/command did not end within 400 ms/,
+      /plugin pm2-envoy\/command did not end within 3000 ms/,
     );
     const pids = pidsIn(out());
     assert.equal(pids.length, 3);
-    await eventually('all to be gone', () => pids.every(isGone), 6_000);
+    await eventually('all to be gone', () => pids.every(isGone));
   });
 
   it('leaves SIGKILL to those that need it: SIGTERM comes first', async (t) => {
     const { out } = await runOne(t, 'trap "echo told > $OUT; exit" TERM; sleep 60 & wait', {
-      timeout: '300ms',
+      timeout: '3s',
     });
     await eventually('the trap', () => out() === 'told\n');
   });
 
   it('does not wait for what a command leaves in the background', async (t) => {
-    const { out, tookMs, host } = await runOne(t, 'sleep 60 & echo $! > "$OUT"');
+    const { out, host } = await runOne(t, 'sleep 60 & echo $! > "$OUT"');
     assert.equal(host.failures.size, 0);
-    assert.ok(tookMs < 5_000, `${tookMs} ms`);
     const [pid = 0] = pidsIn(out());
     assert.ok(!isGone(pid));
     process.kill(pid, 'SIGKILL');
@@ -301,7 +300,7 @@ describe('pm2-envoy/webhook', () => {
       event: 'fail-health',
       drain: {
         startedAt: '1970-01-01T00:00:00.000Z',
-        timeLeftMs: 1_000,
+        timeLeftMs: 60_000,
         connectionsAtStart: 1,
         connectionsLeft: 0,
         outcome: null,
@@ -420,7 +419,7 @@ describe('pm2-envoy/webhook', () => {
     ]) {
       const hook = { retries: 10, timeout: '600ms' };
       const { server, tookMs, fakeLog } = await callOne(t, hook, answer);
-      assert.ok(tookMs >= 590 && tookMs < 3_000, `${tookMs} ms`);
+      assert.ok(tookMs >= 590 && tookMs < 10_000, `${tookMs} ms`);
       assert.match(
         fakeLog.of('error')[0] ?? '',
         /plugin pm2-envoy\/webhook did not end within 600 ms/,

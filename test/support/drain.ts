@@ -41,7 +41,7 @@ export function stubDrain(): DrainRun {
     command: 'shutdown',
     phase: 'fail-health',
     startedAt: new Date(0).toISOString(),
-    timeLeftMs: () => 1_000,
+    timeLeftMs: () => 60_000,
     connectionsAtStart: 1,
     connectionsLeft: 0,
     outcome: undefined,
