@@ -129,7 +129,7 @@ describe('time limits', () => {
     withServer(short, async (server) => (await server.dial()).closed()));
 
   it('end a request whose body comes byte by byte, with 408; the drain continues', () =>
-    withServer(short, async (server) => {
+    withServer({ ...short, headersMs: 2_000, requestMs: 2_000 }, async (server) => {
       const slow = await server.dial(
         'POST /shutdown HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000\r\n\r\n',
       );
@@ -143,14 +143,14 @@ describe('time limits', () => {
     }));
 
   it('leave callers of /shutdown alone for as long as the drain takes', () =>
-    withServer(short, async (server) => {
+    withServer({ ...short, headersMs: 1_000, requestMs: 1_000 }, async (server) => {
       const callers = [
         ask({ port: server.port, path: '/shutdown' }),
         ask({ port: server.port, path: '/shutdown', method: 'POST' }),
         ask({ port: server.port, path: '/shutdown', method: 'POST', body: 'x'.repeat(50_000) }),
       ];
       await eventually('all to wait', () => server.callers() === 3);
-      await letPass(5 * short.requestMs);
+      await letPass(2_500);
       server.endDrain();
       for (const { status } of await Promise.all(callers)) assert.equal(status, 200);
     }));
@@ -311,9 +311,13 @@ describe('the bound on callers that wait', () => {
       assert.equal((await ask({ port: server.port, path: '/shutdown' })).status, 503);
       gone.socket.destroy();
       await eventually('a place', async () => {
+        const before = server.callers();
         const connection = await server.dial(SHUTDOWN);
-        await letPass(20);
-        return connection.received() === '';
+        await eventually(
+          'it to wait, or an answer',
+          () => server.callers() > before || connection.received() !== '',
+        );
+        return server.callers() > before;
       });
       const left = await repeat(19, () => server.dial(SHUTDOWN));
       await eventually('20 more to wait', () => server.callers() === 40);
