@@ -7,6 +7,7 @@ import { holdIdle, holdTcp, holdWebSocket } from '../support/clients.js';
 import { dial } from '../support/dial.js';
 import { withEnvoy } from '../support/envoy.js';
 import { startForwarder } from '../support/forwarder.js';
+import { withHeldDelay } from '../support/held-delay.js';
 import { withManager } from '../support/manager.js';
 import { type OpenedPage, withPage } from '../support/page.js';
 import { type TestPm2, withPm2 } from '../support/pm2.js';
@@ -27,7 +28,7 @@ describe('the page in a real browser', () => {
   after(() => browser?.close());
 
   it('shows an Envoy in service, and a drain from its beginning to its end', () =>
-    withPm2({ 'check-delay': '5s' }, (pm2) =>
+    withHeldDelay((pm2, endDelay) =>
       withPage(browser, { url: urlOf(pm2) }, async (opened) => {
         const { page, reads, press, focused } = opened;
         await reads('#headline', /^In service/);
@@ -57,7 +58,7 @@ describe('the page in a real browser', () => {
         await press('Enter');
         await reads(
           '#confirm',
-          /Drain Envoy on .*\?[\s\S]*Open connections: 3\.[\s\S]*You can cancel for 5s/,
+          /Drain Envoy on .*\?[\s\S]*Open connections: 3\.[\s\S]*You can cancel for 2s/,
         );
         assert.equal(await focused(), 'confirm-no');
         await press('Escape');
@@ -68,9 +69,10 @@ describe('the page in a real browser', () => {
 
         await reads('#headline', /^Draining: waiting for load balancers/);
         await reads('#steps [aria-current]', /^delay/);
-        await reads('#facts', /Time left\s+\d+s until \d\d:\d\d:\d\d/);
+        await reads('#facts', /Time left\s+\S+ until \d\d:\d\d:\d\d/);
         assert.equal(await focused(), 'shutdown', 'the focus has stayed');
         assert.equal(await opened.isPressable('shutdown'), false);
+        endDelay();
         await reads('#headline', /^Draining: waiting for open connections/);
         await reads('#chart', /drain begins\s*listeners closed/);
         await reads('#log', /listeners closed/);
@@ -83,15 +85,15 @@ describe('the page in a real browser', () => {
 
         for (const one of held) one.close();
         await reads('#headline', /^Drained/);
-        await reads('#answer', /The drain ended: drained after [\d.]+s, 0 connections left\.$/);
+        await reads('#answer', /The drain ended: drained after \S+, 0 connections left\.$/);
         await reads('#steps', /finish\s+drained/);
-        await reads('#facts', /Drain took\s+[\d.]+s[\s\S]*Left at its end\s+0/);
+        await reads('#facts', /Drain took\s+\S+s[\s\S]*Left at its end\s+0/);
         assert.match(await page.title(), /^drained, 0 open · /);
       }),
     ));
 
   it('cancels a drain, through a forwarded port too (ssh -L)', () =>
-    withPm2({ 'check-delay': '30s' }, async (pm2) => {
+    withPm2({ 'check-delay': '1m', 'drain-timeout': '2m' }, async (pm2) => {
       const forwarder = await startForwarder(pm2.ports.serve);
       const url = `http://localhost:${forwarder.port}/`;
       await withPage(browser, { url }, async (opened) => {
@@ -108,7 +110,7 @@ describe('the page in a real browser', () => {
     }));
 
   it('shows why something was refused', () =>
-    withPm2({ 'check-delay': '2s' }, (pm2) =>
+    withHeldDelay((pm2, endDelay) =>
       withPage(browser, { url: urlOf(pm2), expected: /409 \(Conflict\)/ }, async (opened) => {
         const { page, reads } = opened;
         const held = await holdTcp(pm2.ports.tcp);
@@ -116,6 +118,7 @@ describe('the page in a real browser', () => {
         await reads('#headline', /^Draining: waiting for load balancers/);
         // The press comes in time, its request too late.
         await page.route('**/shutdown', async (route) => {
+          endDelay();
           await eventually('the wait', async () =>
             /"phase":"wait"/.test((await pm2.http('GET', '/status')).body),
           );
@@ -147,7 +150,7 @@ describe('the page in a real browser', () => {
           '#headline',
           /^No connection to the manager\s+At \d\d:\d\d:\d\d it said: In service\./,
         );
-        await reads('#link', /^not connected last heard [4-9]s ago$/);
+        await reads('#link', /^not connected last heard ([4-9]|\d{2,})s ago$/);
         assert.equal(await page.getAttribute('main', 'class'), 'stale');
         assert.equal(await opened.isPressable('shutdown'), false);
         assert.match(await reads('#shutdown-why', /./), /no connection to the manager/);
@@ -158,7 +161,7 @@ describe('the page in a real browser', () => {
         await reads('#headline', /^In service/);
         await reads(
           '#log',
-          /connection to the manager lost[\s\S]*connected to the manager again, after \d+s$/,
+          /connection to the manager lost[\s\S]*connected to the manager again, after \d\S*s$/,
         );
         assert.equal(await opened.isPressable('shutdown'), true);
         assert.equal(await page.locator('#chart .gap[x]').count(), 1);
@@ -176,11 +179,7 @@ describe('the page in a real browser', () => {
         process.kill(manager, 'SIGSTOP');
         await reads('#link', /^no answer last heard \d+s ago$/);
         assert.equal(await page.getAttribute('main', 'class'), 'stale');
-        await reads(
-          '#headline',
-          /^No connection to the manager[\s\S]*it does not answer\.$/,
-          30_000,
-        );
+        await reads('#headline', /^No connection to the manager[\s\S]*it does not answer\.$/);
         process.kill(manager, 'SIGCONT');
         await reads('#link', /^live/);
         await reads('#headline', /^In service/);
@@ -191,6 +190,7 @@ describe('the page in a real browser', () => {
     withPm2({}, (pm2) =>
       withPage(browser, { url: urlOf(pm2), expected: /503/ }, async ({ page, reads }) => {
         let refused = 0;
+        const fromMs = performance.now();
         await page.route('**/events', (route) => {
           refused += 1;
           return route.fulfill({ status: 503, body: '{}' });
@@ -202,7 +202,9 @@ describe('the page in a real browser', () => {
         held.close();
         const before = refused;
         await eventually('another try', () => refused > before);
-        assert.ok(refused < 6, `${refused} tries`);
+        // Every 5 s, besides the first.
+        const mostTries = 2 + (performance.now() - fromMs) / 5_000;
+        assert.ok(refused <= mostTries, `${refused} tries`);
         await page.unroute('**/events');
         await page.waitForRequest('**/events');
         await reads('#link', /^live/);
@@ -218,7 +220,6 @@ describe('the page in a real browser', () => {
         await reads(
           '#generations',
           /1\s+handing over, at most to \d\d:\d\d:\d\d\s+1\s[^\n]*\n2\s+serving/,
-          30_000,
         );
         await reads('#headline', /^In service, handing over to generation 2/);
         await reads('#peers', /Gen\.[\s\S]*127\.0\.0\.1:\d+\s+1\s/);

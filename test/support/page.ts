@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import axe from 'axe-core';
 import type { Browser, BrowserContextOptions, Page } from 'playwright-core';
-import { eventually } from './wait.js';
+import { patiently } from './wait.js';
 
 /** The manager's page in a browser of its own. */
 export interface OpenedPage {
   page: Page;
   /** Waits until an element reads so. */
-  reads(selector: string, text: RegExp, withinMs?: number): Promise<string>;
+  reads(selector: string, text: RegExp): Promise<string>;
   /** Presses keys, one after the other. */
   press(...keys: string[]): Promise<void>;
   /** Which element has the focus: its id. */
@@ -54,16 +54,12 @@ function open(page: Page): OpenedPage {
   const focused = (): Promise<string> => page.evaluate(() => document.activeElement?.id ?? '');
   return {
     page,
-    reads: (selector, text, withinMs) =>
-      eventually(
-        `${selector} to read ${text}`,
-        async () => {
-          const found = await page.innerText(selector);
-          if (text.test(found)) return found || ' ';
-          throw new Error(found);
-        },
-        withinMs,
-      ),
+    reads: (selector, text) =>
+      patiently(`${selector} to read ${text}`, async () => {
+        const found = await page.innerText(selector);
+        if (text.test(found)) return found || ' ';
+        throw new Error(found);
+      }),
     press: async (...keys) => {
       for (const key of keys) await page.keyboard.press(key);
     },
