@@ -6,7 +6,6 @@ import type { AppOptions, CommandHost } from './pm2-host.js';
 import { eventually, patiently } from './wait.js';
 
 const PAGE = readFileSync(resolve(import.meta.dirname, '../../docs/pm2.md'), 'utf8');
-const LIMIT_MS = 60_000;
 
 /** A row of the tables in docs/pm2.md, section Commands. */
 export interface CommandRow {
@@ -157,10 +156,9 @@ export const CASES: Readonly<Record<string, CommandCase>> = {
   max_memory_restart: {
     options: { envoy: { max_memory_restart: '1M' }, manager: { max_memory_restart: '1M' } },
     run: async (host) => {
-      await eventually(
+      await patiently(
         'the manager to be restarted',
         async () => Number((await appOf(host, 'envoy-manager')).restart_time) > 0,
-        LIMIT_MS,
       );
       assert.equal((await appOf(host, 'envoy')).restart_time, 0);
     },
@@ -205,14 +203,10 @@ function rowOf([cell = '', lost = '', envoy = '']: string[]): CommandRow {
 
 async function anotherOne(host: CommandHost, act: () => void = () => undefined): Promise<void> {
   const before = host.pm2.generations().at(-1)?.number ?? assert.fail('no generation');
-  await eventually(
-    'another generation',
-    () => {
-      act();
-      return host.pm2.generations().some(({ number, ready }) => ready && number > before);
-    },
-    LIMIT_MS,
-  );
+  await patiently('another generation', () => {
+    act();
+    return host.pm2.generations().some(({ number, ready }) => ready && number > before);
+  });
 }
 
 async function withBadSettings(host: CommandHost, act: () => Promise<unknown>): Promise<void> {
