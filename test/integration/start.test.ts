@@ -99,7 +99,9 @@ describe('startGeneration', { concurrency: 3 }, () => {
     },
     {
       what: 'crashes at its start',
-      instead: 'sleep 0.2; exit 3',
+      // Before its generation is written down, another message says so.
+      instead:
+        'until [ -e "$(dirname "$0")/generations/1/generation.json" ]; do sleep 0.1; done; exit 3',
       limitMs: 30_000,
       code: 'envoy-start-failed',
       says: /^Envoy exited with code 3 before it was LIVE: its own log says why$/,
