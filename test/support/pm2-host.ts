@@ -13,8 +13,11 @@ const LIMIT_MS = 60_000;
 const SETTINGS = { 'envoy-drain-time': '1s', 'drain-timeout': '20s' };
 const LOAD = { keepAlive: 4, sessions: 1, newPerSecond: 150, slowMs: 1_000 };
 
-/** What may wait in the accept queue when a listener closes: that is reset where no other Envoy listens. */
-export const ACCEPT_QUEUE = 10;
+/**
+ * What may wait in the accept queue when a listener closes, of an Envoy that had no turn for a second: that is reset
+ * where no other Envoy listens.
+ */
+export const ACCEPT_QUEUE = LOAD.newPerSecond + 10;
 
 /** A project under a pm2 of its own, with clients of its Envoy. */
 export interface CommandHost {
