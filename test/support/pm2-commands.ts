@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { section, tableRows } from './pages.js';
 import type { AppOptions, CommandHost } from './pm2-host.js';
-import { eventually, patiently } from './wait.js';
+import { patiently } from './wait.js';
 
 const PAGE = readFileSync(resolve(import.meta.dirname, '../../docs/pm2.md'), 'utf8');
 
