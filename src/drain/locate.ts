@@ -187,7 +187,9 @@ export async function lookAtHost<Found>(
   let located = await locate();
   for (let again = LOOKS_AGAIN; ; again -= 1) {
     const found = await look(located);
-    if (again === 0 || !isAmiss(found)) return found;
+    // A foreign one is the only one, and locating it asks it.
+    const isForeign = located !== undefined && located.generation === undefined;
+    if (again === 0 || isForeign || !isAmiss(found)) return found;
     const now = await locate();
     if (now?.generation?.number === located?.generation?.number) return found;
     located = now;

@@ -74,6 +74,29 @@ describe('a generation that hands over while it is looked at', () => {
   }
 });
 
+describe('an Envoy at admin-address that does not answer', () => {
+  it('is not located again, which would ask it', async () => {
+    const hung = createFakeEnvoy(0, { foreign: true });
+    hung.fault = adminError('admin-timeout');
+    const target = targetOf(hung);
+    const located = { targets: [target], newest: target, ledger: undecided };
+    let asked = 0;
+    const locate = async (): Promise<Located> => {
+      asked += 1;
+      return located as unknown as Located;
+    };
+    const health = watchHealth({
+      config: { envoyLostAfterMs: 0, orphanedDrain: 'report' },
+      locator: withoutFirst({ locate }),
+      hostDrain: idle,
+      witness: createWitness(),
+      log: createFakeLog().log,
+    });
+    assert.equal((await health.unready())?.code, 'admin-timeout');
+    assert.equal(asked, 1);
+  });
+});
+
 /** The watch looks once by itself. */
 function withoutFirst({ locate }: EnvoyLocator): EnvoyLocator {
   let isFirst = true;
