@@ -373,8 +373,11 @@ async function untilClosed({ course, envoys, closing, inboundFirst, clock }: Dra
   const endMs = clock.nowMs() + CLOSE_LIMIT_MS;
   const signal = AbortSignal.timeout(CLOSE_LIMIT_MS);
   while (!course.isOver() && course.timeLeftMs() > 0 && clock.nowMs() < endMs) {
+    const askedMs = clock.nowMs();
     if (!(await envoys.anyOpen(signal))) return;
-    await course.rest(CLOSE_SETTLES_MS);
+    // An Envoy that is slow to answer has little time for its listeners as well.
+    const nowMs = clock.nowMs();
+    await course.rest(Math.min(Math.max(CLOSE_SETTLES_MS, 4 * (nowMs - askedMs)), endMs - nowMs));
   }
 }
 
