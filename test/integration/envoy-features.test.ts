@@ -11,7 +11,7 @@ import { isAlive } from '../../src/host/process-identity.js';
 import { createLog, type Log, silentLog } from '../../src/log.js';
 import { relayAdmin } from '../../src/runner/relay-admin.js';
 import { reopenLogs } from '../../src/runner/reopen-logs.js';
-import { holdTcp, request } from '../support/clients.js';
+import { type Held, holdTcp, request } from '../support/clients.js';
 import {
   FEATURE_ENVOYS,
   type OwnGeneration,
@@ -19,6 +19,7 @@ import {
   writeScript,
 } from '../support/generation.js';
 import { pidsWith } from '../support/pm2.js';
+import { eventually } from '../support/wait.js';
 
 // The rows of docs/envoy-features.md that a generation by itself shows.
 for (const name of FEATURE_ENVOYS) {
@@ -29,8 +30,12 @@ for (const name of FEATURE_ENVOYS) {
         withRuntime({ 'overload.global_downstream_max_connections': 2 }),
         async (stage) => {
           const { admin, envoy } = await stage.start();
-          // Envoy has accepted these two: whichever it accepts as the third is closed.
-          const held = [await holdTcp(stage.ports.tcp), await holdTcp(stage.ports.tcp)];
+          // What was just closed may still count.
+          const held: Held[] = [];
+          await eventually('two that Envoy has accepted', async () => {
+            held.push(await holdTcp(stage.ports.tcp));
+            return held.length === 2;
+          });
           const over = await dial(stage.ports.tcp);
           await once(over.resume(), 'close');
           // A connection each, as many as a manager, a runner and a command line may have.
