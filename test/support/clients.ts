@@ -1,5 +1,5 @@
 import type { EventEmitter } from 'node:events';
-import { get, request as openRequest } from 'node:http';
+import { type ClientRequest, get, request as openRequest } from 'node:http';
 import { connect } from 'node:net';
 import { WebSocket } from 'ws';
 
@@ -12,14 +12,24 @@ export interface Held {
   close(): void;
 }
 
+/** What a request was answered. */
+interface Answer {
+  status: number;
+  body: string;
+}
+
 /** One request on a connection of its own; rejects when it is cut. `onHeaders`: its answer has begun. */
 export function request(
   port: number,
   path = '/',
   onHeaders: () => void = () => undefined,
-): Promise<{ status: number; body: string }> {
+): Promise<Answer> {
+  return answerTo(get({ host: '127.0.0.1', port, path, agent: false }), onHeaders);
+}
+
+function answerTo(call: ClientRequest, onHeaders: () => void): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const call = get({ host: '127.0.0.1', port, path, agent: false }, (response) => {
+    call.on('response', (response) => {
       onHeaders();
       let body = '';
       response.setEncoding('utf8');
@@ -36,7 +46,7 @@ export function request(
 /** A request that Envoy works on until the test finishes it. */
 export interface HeldRequest {
   /** Sends the rest of it, and resolves to its answer; rejects when it was cut. */
-  finish(): Promise<{ status: number; body: string }>;
+  finish(): Promise<Answer>;
 }
 
 /** Sends a request but for its last byte, and resolves once Envoy works on it. `onHeaders`: its answer has begun. */
@@ -49,19 +59,7 @@ export async function holdRequest(
   const call = openRequest({
     ...{ host: '127.0.0.1', port, path, method: 'POST', agent: false, headers },
   });
-  const answer = new Promise<{ status: number; body: string }>((resolve, reject) => {
-    call.on('response', (response) => {
-      onHeaders();
-      let body = '';
-      response.setEncoding('utf8');
-      response.on('data', (chunk: string) => {
-        body += chunk;
-      });
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, body }));
-      response.on('error', reject);
-    });
-    call.on('error', reject);
-  });
+  const answer = answerTo(call, onHeaders);
   // Who holds it asks for the answer later.
   answer.catch(() => undefined);
   call.flushHeaders();
