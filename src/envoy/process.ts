@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { type Clock, systemClock, until } from '../clock.js';
 import { messageOf, Pm2EnvoyError } from '../errors.js';
+import { startEndedFirst } from '../host/memory.js';
 import { findInGroup, groupOf, membersOf, signalGroup } from '../host/process-group.js';
 import {
   identify,
@@ -35,7 +36,8 @@ export const TERMINATE_LIMIT_MS: number = TERM_LIMIT_MS + KILL_LIMIT_MS;
 
 /**
  * Starts Envoy in a process group (and session) of its own: Ctrl-C in a terminal, and an init that
- * forwards signals to the group, must not reach it.
+ * forwards signals to the group, must not reach it. It is the one to go when memory runs out, until
+ * `endLikeThis` (host/memory.ts).
  *
  * @throws Pm2EnvoyError `envoy-start-failed`
  */
@@ -44,11 +46,13 @@ export async function startEnvoy(
   args: readonly string[],
   stdio: [number | 'inherit', number | 'inherit'],
 ): Promise<EnvoyProcess> {
-  const child = spawn(binary, args, {
-    detached: true,
-    stdio: ['ignore', ...stdio],
-    env: childEnvironment(),
-  });
+  const child = startEndedFirst(() =>
+    spawn(binary, args, {
+      detached: true,
+      stdio: ['ignore', ...stdio],
+      env: childEnvironment(),
+    }),
+  );
   const exited = exitOf(child);
   try {
     await new Promise((resolve, reject) => child.once('spawn', resolve).once('error', reject));

@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { bootstrapListeners, type ConfiguredListener } from '../admin/listeners.js';
 import { messageOf, Pm2EnvoyError } from '../errors.js';
 import type { BootstrapAddress, BootstrapAdmin, PathRule } from '../host/bootstrap-admin.js';
-import { endFirst } from '../host/memory.js';
+import { startEndedFirst } from '../host/memory.js';
 import { boundGroup } from '../host/process-group.js';
 import type { EnvoyLaunch } from './arguments.js';
 import { createBootstrapFilter } from './bootstrap-filter.js';
@@ -58,13 +58,14 @@ export async function readBootstrap(
     REFUSED,
     ...args.filter((one) => READING.test(one)),
   ];
-  const child = spawn(binary, ['--mode', 'validate', '-l', 'critical', ...options], {
-    detached: true,
-    stdio: ['ignore', 'ignore', 'pipe'],
-    env: childEnvironment(),
-    cwd,
-  });
-  if (child.pid) endFirst(child.pid);
+  const child = startEndedFirst(() =>
+    spawn(binary, ['--mode', 'validate', '-l', 'critical', ...options], {
+      detached: true,
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: childEnvironment(),
+      cwd,
+    }),
+  );
   const bound = boundGroup(child, { limitMs: READ_LIMIT_MS, stop });
   try {
     const found = await new Promise<string | undefined>((resolve, reject) => {

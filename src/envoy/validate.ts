@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Pm2EnvoyError, systemCodeOf } from '../errors.js';
-import { endFirst, outOfMemoryKills, outOfMemorySince } from '../host/memory.js';
+import { outOfMemoryKills, outOfMemorySince, startEndedFirst } from '../host/memory.js';
 import { boundGroup } from '../host/process-group.js';
 import { type EnvoyLaunch, validateArguments } from './arguments.js';
 import { isEnvoy, isStarved, notAnEnvoy } from './bootstrap.js';
@@ -43,13 +43,14 @@ export async function validateBootstrap(
   let bound: ReturnType<typeof boundGroup> | undefined;
   try {
     if (stop?.aborted) return unchecked(STOPPED);
-    const child = spawn(binary, validateArguments(launch), {
-      detached: true,
-      stdio: ['ignore', output, output],
-      env: childEnvironment(),
-      cwd: launch.cwd,
-    });
-    if (child.pid !== undefined) endFirst(child.pid);
+    const child = startEndedFirst(() =>
+      spawn(binary, validateArguments(launch), {
+        detached: true,
+        stdio: ['ignore', output, output],
+        env: childEnvironment(),
+        cwd: launch.cwd,
+      }),
+    );
     bound = boundGroup(child, { limitMs, stop });
     const { code, signal, error } = await new Promise<Ended>((resolve) => {
       child.once('exit', (code, signal) => resolve({ code, signal }));

@@ -61,17 +61,28 @@ export function outOfMemorySince(before: number | undefined, root = '/'): string
 }
 
 /**
- * Makes the kernel kill this process first when memory runs out, and not what serves next to it. Returns what undoes
- * that, for the process and for one that it has started, which may have it from there. Where the kernel does not
- * let us, nothing happens.
+ * Starts a process that the kernel ends first when memory runs out, and not what serves next to it. It is so from its
+ * birth: on a busy machine a starting Envoy may have taken what was left before its parent gets to run again. Where
+ * the kernel does not let us, it is only started.
+ *
+ * @param start starts it before it returns
  */
-export function endFirst(pid: number, root = '/'): (child?: number) => void {
-  const fileOf = (one: number): string => join(root, 'proc', String(one), 'oom_score_adj');
-  const before = readText(fileOf(pid))?.trim();
-  if (before === undefined || !tryWrite(fileOf(pid), '1000')) return () => undefined;
-  return (child = pid) => {
-    for (const one of new Set([pid, child])) tryWrite(fileOf(one), before);
-  };
+export function startEndedFirst<T>(start: () => T, root = '/'): T {
+  const own = scoreOf('self', root);
+  const before = readText(own)?.trim();
+  if (before === undefined || !tryWrite(own, '1000')) return start();
+  try {
+    return start();
+  } finally {
+    tryWrite(own, before);
+  }
+}
+
+/** Ends what {@link startEndedFirst} did, for these processes: the kernel treats them like this one. */
+export function endLikeThis(pids: Iterable<number>, root = '/'): void {
+  const own = readText(scoreOf('self', root))?.trim();
+  if (own === undefined) return;
+  for (const pid of pids) tryWrite(scoreOf(pid, root), own);
 }
 
 /** `512 MiB` */
@@ -135,6 +146,10 @@ function toMount(line: string): { root: string; at: string; type: string; option
   const [, , , root = '', at = ''] = before.split(' ');
   const [type = '', , options = ''] = after.split(' ');
   return { root: root === '/' ? '' : root, at, type, options };
+}
+
+function scoreOf(process: number | 'self', root: string): string {
+  return join(root, 'proc', String(process), 'oom_score_adj');
 }
 
 function tryWrite(file: string, text: string): boolean {

@@ -25,7 +25,7 @@ import {
   type GenerationSlot,
   type Generations,
 } from '../host/generations.js';
-import { endFirst, outOfMemoryKills, outOfMemorySince } from '../host/memory.js';
+import { endLikeThis, outOfMemoryKills, outOfMemorySince } from '../host/memory.js';
 import { ownIdentity } from '../host/process-identity.js';
 import { keepSocketPaths, recoverSocketPaths } from '../host/socket-paths.js';
 import type { Log } from '../log.js';
@@ -131,10 +131,8 @@ async function launch(options: Launch, signal: AbortSignal): Promise<RunningGene
   const proof = await prepareProof(before, { log, clock });
   const prepared = await steering?.prepare(slot, { bootstrap: config.envoyConfig, binary });
   const pipes = createOutputPipes(slot.directory, log);
-  const started = await startPrepared(options, prepared, pipes);
-  // Until it serves, it is the one to go when memory runs out.
-  const isLikeOthers = endFirst(started.identity.pid);
   const killsBefore = outOfMemoryKills();
+  const started = await startPrepared(options, prepared, pipes);
   const generation: Generation = {
     ...slot,
     envoy: started.identity,
@@ -170,8 +168,9 @@ async function launch(options: Launch, signal: AbortSignal): Promise<RunningGene
     const { version } = await asked.serverInfo(signal);
     await steering?.takeOver({ ...generation, envoy: envoy.identity });
     const ready = { ...generation, envoy: envoy.identity, version, ready: true };
+    // Now others depend on it. Before it is written down: no later runner would do it.
+    endLikeThis(new Set([started.identity.pid, envoy.identity.pid]));
     writeDown(ready, generations);
-    isLikeOthers(envoy.identity.pid);
     return { generation: ready, envoy };
   } catch (error) {
     if (!signal.aborted || !(await mayHaveAccepted(admin))) {
@@ -179,9 +178,7 @@ async function launch(options: Launch, signal: AbortSignal): Promise<RunningGene
       await terminateEnvoy(started.identity, started.identity.pid);
       throw error;
     }
-    const accepting = await keepAccepting(generation, { started, admin, generations, log });
-    isLikeOthers();
-    return accepting;
+    return await keepAccepting(generation, { started, admin, generations, log });
   } finally {
     admin.close();
     asked.close();
@@ -224,6 +221,7 @@ async function keepAccepting(
     () => 'unknown',
   );
   const envoy = behindWrapper(started, adminSocket);
+  endLikeThis(new Set([started.identity.pid, envoy.identity.pid]));
   const accepting = { ...generation, envoy: envoy.identity, version, ready: true };
   try {
     writeDown(accepting, generations);

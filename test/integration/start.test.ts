@@ -89,6 +89,35 @@ describe('startGeneration', { concurrency: 3 }, () => {
       'warning',
     ));
 
+  for (const [what, command, processes] of [
+    ['one', 'exec ', 1],
+    ['one behind a wrapper', '', 2],
+  ] as const) {
+    it(`has the kernel end ${what} first when memory runs out, from its birth until it is LIVE`, () =>
+      withStage(async ({ start, folder }) => {
+        const score = (pid: number | 'self'): string =>
+          readFileSync(`/proc/${pid}/oom_score_adj`, 'utf8').trim();
+        const own = score('self');
+        const scores = join(folder, 'scores');
+        const binary = join(folder, 'wrapper');
+        const script = `#!/bin/sh\ncat /proc/self/oom_score_adj >>'${scores}'\n${command}'${envoyBinary()}' "$@"\n`;
+        writeFileSync(binary, script);
+        chmodSync(binary, 0o755);
+        await start(binary, 30_000);
+        // The check of the bootstrap is one as well.
+        const atBirth = readFileSync(scores, 'utf8').trim().split('\n');
+        assert.ok(atBirth.length > 1);
+        assert.deepEqual(new Set(atBirth), new Set(['1000']));
+        const pids = pidsWith(folder);
+        assert.equal(pids.length, processes);
+        assert.deepEqual(
+          pids.map(score),
+          pids.map(() => own),
+        );
+        assert.equal(score('self'), own);
+      }));
+  }
+
   for (const { what, instead, limitMs, code, says } of [
     {
       what: 'never answers',

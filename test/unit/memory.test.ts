@@ -3,11 +3,12 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
 import {
-  endFirst,
+  endLikeThis,
   memoryRoom,
   outOfMemoryKills,
   outOfMemorySince,
   ownMemoryBytes,
+  startEndedFirst,
 } from '../../src/host/memory.js';
 import { makeTempFolder } from './fakes.js';
 
@@ -151,22 +152,29 @@ describe('ownMemoryBytes', () => {
   });
 });
 
-describe('endFirst', () => {
-  it('has the kernel choose this process, until it is undone', () => {
-    const root = machine({ 'proc/7/oom_score_adj': 800 });
-    const file = join(root, 'proc/7/oom_score_adj');
-    const undo = endFirst(7, root);
-    assert.equal(readFileSync(file, 'utf8'), '1000');
-    undo();
-    assert.equal(readFileSync(file, 'utf8'), '800');
-    endFirst(9, root)();
+describe('startEndedFirst', () => {
+  const scoreIn = (root: string, process: string): string =>
+    readFileSync(join(root, `proc/${process}/oom_score_adj`), 'utf8');
+
+  it('has the kernel choose what is started, from its birth, until it is as this process', () => {
+    const root = machine({ 'proc/self/oom_score_adj': 800, 'proc/7/oom_score_adj': 1000 });
+    assert.equal(
+      startEndedFirst(() => scoreIn(root, 'self'), root),
+      '1000',
+    );
+    assert.equal(scoreIn(root, 'self'), '800');
+    endLikeThis([7, 9], root);
+    assert.equal(scoreIn(root, '7'), '800');
   });
 
-  it('is undone for what that process has started as well, behind a wrapper', () => {
-    const root = machine({ 'proc/7/oom_score_adj': 0, 'proc/8/oom_score_adj': 1000 });
-    endFirst(7, root)(8);
-    for (const pid of [7, 8]) {
-      assert.equal(readFileSync(join(root, `proc/${pid}/oom_score_adj`), 'utf8'), '0');
-    }
+  it('leaves this process as it was when the start fails, and starts where there is no such file', () => {
+    const root = machine({ 'proc/self/oom_score_adj': 0 });
+    const fail = (): never => assert.fail('no such program');
+    assert.throws(() => startEndedFirst(fail, root), /no such program/);
+    assert.equal(scoreIn(root, 'self'), '0');
+    assert.equal(
+      startEndedFirst(() => 'started', machine({})),
+      'started',
+    );
   });
 });
