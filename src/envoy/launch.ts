@@ -85,7 +85,10 @@ function whyNoRoom(servingPid: number): string | undefined {
   const room = memoryRoom(servingPid);
   const needed = ownMemoryBytes(servingPid);
   if (!room || needed === undefined || room.leftBytes >= needed + SPARE_BYTES) return undefined;
-  return `the bootstrap was not checked, which takes a second Envoy: the one that serves has ${inMebibytes(needed)}, and ${room.limit} leaves ${inMebibytes(room.leftBytes)}`;
+  const reason = `the bootstrap was not checked, which takes a second Envoy: the one that serves has ${inMebibytes(needed)}, and ${room.limit} leaves ${inMebibytes(room.leftBytes)}`;
+  return room.endsAll
+    ? `${reason}; when memory runs out, the kernel ends the one that serves too (memory.oom.group)`
+    : reason;
 }
 
 /** What a generation of this configuration is started with. */

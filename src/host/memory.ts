@@ -7,6 +7,11 @@ export interface MemoryRoom {
   leftBytes: number;
   /** What sets the limit: `the memory limit of 512 MiB`, `this machine`. */
   limit: string;
+  /**
+   * When memory runs out, the kernel ends every process of the cgroup, and not the one that is to go first:
+   * `memory.oom.group`, which Kubernetes sets since 1.28 (kubelet's `singleProcessOOMKill: true` does not).
+   */
+  endsAll?: true;
 }
 
 /** A page cache that can be given back immediately does not count as used. */
@@ -26,8 +31,13 @@ const NO_LIMIT_BYTES = 2 ** 60;
  */
 export function memoryRoom(pid?: number, root = '/'): MemoryRoom | undefined {
   const others = pid === undefined ? [] : memoryGroups(root, String(pid));
-  const rooms = [machineRoom(root), ...[...memoryGroups(root), ...others].map(groupRoom)];
-  return rooms.filter((room) => room !== undefined).sort((a, b) => a.leftBytes - b.leftBytes)[0];
+  const groups = [...memoryGroups(root), ...others];
+  const rooms = [machineRoom(root), ...groups.map(groupRoom)].filter((room) => room !== undefined);
+  const least = rooms.sort((a, b) => a.leftBytes - b.leftBytes)[0];
+  const endsAll = groups.some(
+    ({ directory }) => readText(join(directory, 'memory.oom.group'))?.trim() === '1',
+  );
+  return least && { ...least, ...(endsAll ? { endsAll } : {}) };
 }
 
 /**

@@ -67,6 +67,23 @@ describe('memoryRoom', () => {
     assert.deepEqual(memoryRoom(undefined, root), expected);
   });
 
+  it('says where the kernel ends all of a cgroup when memory runs out, as in Kubernetes', () => {
+    const at = 'sys/fs/cgroup/memory';
+    const pod = {
+      ...MEMINFO,
+      'proc/self/cgroup': '0::/',
+      'proc/self/mountinfo': '35 30 0:31 / /sys/fs/cgroup ro - cgroup2 cgroup rw,nsdelegate',
+      [`${at}.max`]: 512 * MB,
+      [`${at}.current`]: 500 * MB,
+    };
+    const room = { leftBytes: 12 * MB, limit: 'the memory limit of 512 MiB' };
+    assert.deepEqual(memoryRoom(undefined, machine({ ...pod, [`${at}.oom.group`]: 0 })), room);
+    assert.deepEqual(memoryRoom(undefined, machine({ ...pod, [`${at}.oom.group`]: 1 })), {
+      ...room,
+      endsAll: true,
+    });
+  });
+
   it('is that of a cgroup above, where that one leaves less', () => {
     const root = machine({
       ...V2,
