@@ -49,6 +49,11 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+/** The same for a file that could not be opened, without its name, which the sentence around it has. */
+export function fileReasonOf(error: unknown, file: string): string {
+  return messageOf(error).replace(`, open '${file}'`, '');
+}
+
 /** The `code` of a Node system error (`ENOENT`, `EADDRINUSE`, …), if it has one. */
 export function systemCodeOf(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string'

@@ -3,7 +3,7 @@ import { isAbsolute, join, resolve } from 'node:path';
 import convict from 'convict';
 import { parseAdminAddress } from '../admin/address.js';
 import { argumentFaults } from '../envoy/user-arguments.js';
-import { messageOf, Pm2EnvoyError } from '../errors.js';
+import { fileReasonOf, messageOf, Pm2EnvoyError } from '../errors.js';
 import { PACKAGE_ROOT } from '../package-root.js';
 import { closest } from '../text.js';
 import type { Config, PluginEntry } from './config.js';
@@ -166,7 +166,7 @@ function jsonLayer(file: string, source: string, problems: string[]): Layer[] {
 
 /** Node's own message for broken JSON quotes the text around the fault, which may be a secret. */
 function reasonOf(error: unknown, file: string): string {
-  if (!(error instanceof SyntaxError)) return messageOf(error).replace(`, open '${file}'`, '');
+  if (!(error instanceof SyntaxError)) return fileReasonOf(error, file);
   const place = /line \d+ column \d+|position \d+/.exec(error.message)?.[0];
   return place ? `it is not valid JSON (at ${place})` : 'it is not valid JSON';
 }

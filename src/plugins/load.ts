@@ -49,7 +49,7 @@ async function loadPlugin({ path, options }: PluginEntry, limitMs: number): Prom
     const hint = near ? ` (did you mean ${near}?)` : '';
     throw new Pm2EnvoyError(
       'plugin-invalid',
-      `plugin ${path} can't be loaded${hint}: ${messageOf(cause)}`,
+      `plugin ${path} can't be loaded${hint}: ${reasonOf(cause, path)}`,
       { cause },
     );
   }
@@ -58,6 +58,12 @@ async function loadPlugin({ path, options }: PluginEntry, limitMs: number): Prom
     throw new Pm2EnvoyError('plugin-invalid', `plugin ${path} exports no class as its default`);
   }
   return { name: path, create: exported, options };
+}
+
+/** Node names the file again, and who imports it: a file of pm2-envoy. */
+function reasonOf(cause: unknown, path: string): string {
+  const isMissing = messageOf(cause).startsWith(`Cannot find module '${path}'`);
+  return isMissing ? 'there is no such file or package' : messageOf(cause);
 }
 
 const OVERDUE = Symbol('overdue');

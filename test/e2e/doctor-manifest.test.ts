@@ -110,7 +110,11 @@ describe('pm2-envoy doctor --manifest', () => {
 
   it('says what is wrong with a call', () => {
     for (const [result, code, says] of [
-      [doctor('', '/nowhere/edge.yaml'), 78, /--manifest: \/nowhere\/edge.yaml can't be read/],
+      [
+        doctor('', '/nowhere/edge.yaml'),
+        78,
+        /--manifest: \/nowhere\/edge.yaml can't be read: [^/]*$/,
+      ],
       [doctor('a: b: c\n', '-'), 78, /--manifest: it is not valid YAML: .* at line 1, column 4$/m],
       [doctor(MANIFEST, '-', '--grace-period', '1'), 78, /--grace-period: "1" .*did you mean "1s"/],
       [doctor(MANIFEST, '-', '--drain-timeout', '60'), 78, /did you mean "60s"/],

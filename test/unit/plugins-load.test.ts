@@ -132,8 +132,9 @@ describe('loadPlugins', () => {
   });
 
   it('refuses a file or package that is not there', async () => {
-    await assertInvalid(join(folder, 'missing.mjs'), /can't be loaded/);
-    await assertInvalid('no-such-package', /can't be loaded/);
+    const missing = /can't be loaded: there is no such file or package$/;
+    await assertInvalid(join(folder, 'missing.mjs'), missing);
+    await assertInvalid('no-such-package', missing);
     await assertInvalid(folder, /can't be loaded/);
   });
 

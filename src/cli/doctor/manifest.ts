@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { text as readAll } from 'node:stream/consumers';
 import { parseAllDocuments } from 'yaml';
-import { messageOf, Pm2EnvoyError } from '../../errors.js';
+import { fileReasonOf, messageOf, Pm2EnvoyError } from '../../errors.js';
 import { isOurs, type StoppedContainer } from './container.js';
 import { readAzure } from './platforms/azure.js';
 import { readCloudRun } from './platforms/cloud-run.js';
@@ -31,7 +31,7 @@ export async function readManifest(file: string): Promise<string> {
   try {
     return file === '-' ? await readAll(process.stdin) : readFileSync(file, 'utf8');
   } catch (error) {
-    throw unreadable(`${file} can't be read: ${messageOf(error)}`, error);
+    throw unreadable(`${file} can't be read: ${fileReasonOf(error, file)}`, error);
   }
 }
 
