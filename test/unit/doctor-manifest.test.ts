@@ -426,6 +426,35 @@ describe('checkContainers of the rest', () => {
     });
   }
 
+  it('counts a sleep into the grace period that it asks for', async () => {
+    const command = ['sh', '-c', 'sleep 40; pm2-envoy shutdown'];
+    const { text } = await look({ container: { lifecycle: { preStop: { exec: { command } } } } });
+    assert.match(
+      text,
+      /-> make the whole grace period at least 6m10s, or drain-timeout at most 4m20s/,
+    );
+    const pod = { terminationGracePeriodSeconds: 370 };
+    const enough = await look({
+      pod,
+      container: { lifecycle: { preStop: { exec: { command } } } },
+    });
+    assert.deepEqual(new Set(enough.levels), new Set(['ok']));
+  });
+
+  it('recognizes a template without quotes', async () => {
+    const manifest = `kind: Pod
+metadata: { name: edge }
+spec:
+  terminationGracePeriodSeconds: {{ .Values.grace }}
+  containers: [{ image: pm2-envoy }]
+`;
+    const findings = checkContainers(await findContainers(manifest), (env) => loadConfig({ env }));
+    assert.match(
+      findings.map(({ message, remedy }) => `${message} -> ${remedy}`).join('\n'),
+      /it is a template that was not rendered.* -> .*\n.*terminationGracePeriodSeconds is .* -> pass what is applied/,
+    );
+  });
+
   for (const [level, command] of [
     ['problem', ['envoy', '-c', '/config/envoy.json']],
     ['problem', ['pm2', 'start', 'x.js']],
@@ -597,7 +626,24 @@ describe('checkContainers, of what a real kubelet does not do', () => {
     [
       'a bootstrap that is mounted as a file',
       mounted({ subPath: 'envoy.yaml', mountPath: '/etc/pm2-envoy/envoy.yaml' }, { configMap: {} }),
-      /^warning files .*is one file of its volume \(subPath\)/m,
+      /^warning files .*envoy\.yaml is mounted as one file \(subPath,/m,
+    ],
+    [
+      'a bootstrap that is mounted as a file where the image has its own',
+      {
+        container: {
+          volumeMounts: [
+            { name: 'x', mountPath: '/etc/pm2-envoy/envoy.yaml', subPath: 'envoy.yaml' },
+          ],
+        },
+        pod: { volumes: [{ name: 'x', configMap: { name: 'x' } }] },
+      },
+      /^warning files .*envoy\.yaml is mounted as one file \(subPath,/m,
+    ],
+    [
+      'a delay of a probe that is none',
+      { container: { startupProbe: { ...CONTAINER.readinessProbe, initialDelaySeconds: '5s' } } },
+      /^problem manifest .*startupProbe\.initialDelaySeconds is "5s"/m,
     ],
     [
       'a bootstrap that is not mounted',

@@ -89,7 +89,13 @@ function remedyFor(value: unknown): string {
 
 /** Whether a value is filled in somewhere else: `$(NAME)`, `${NAME}`, `{{ .Values.name }}`. */
 export function isUnseen(value: unknown): boolean {
-  return typeof value === 'string' && /\$\([^)]+\)|\$\{[^}]+\}|\{\{/.test(value);
+  if (isTemplate(value)) return true;
+  return typeof value === 'string' && /\$\([^)]+\)|\$\{[^}]+\}/.test(value);
+}
+
+/** Whether `{{ }}` is in it, which YAML reads as a map in a map where it is not in quotes. */
+export function isTemplate(value: unknown): boolean {
+  return /\{"?\{/.test(JSON.stringify(value) ?? '');
 }
 
 /** The variables that matter, of all that a container has. */

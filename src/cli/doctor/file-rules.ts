@@ -7,6 +7,8 @@ const WRITTEN = [
   { variable: 'PM2_ENVOY_RUN_DIR', path: '/tmp/pm2-envoy' },
 ];
 const BOOTSTRAP = 'PM2_ENVOY_ENVOY_CONFIG';
+/** What the image sets it to. */
+const OF_IMAGE = '/etc/pm2-envoy/envoy.yaml';
 
 /** Whether pm2 and the runner can write, and find their bootstrap. */
 export function checkFiles(container: StoppedContainer): Finding[] {
@@ -30,9 +32,11 @@ function checkWritable({ isReadOnlyRoot, mounts, variables }: StoppedContainer):
 }
 
 function checkBootstrap({ mounts, variables }: StoppedContainer): Finding[] {
-  const path = variables.get(BOOTSTRAP);
+  const isSet = variables.has(BOOTSTRAP);
+  const path = isSet ? variables.get(BOOTSTRAP) : OF_IMAGE;
   if (path === undefined || !path.startsWith('/')) return [];
   const mount = mountOf(path, mounts);
+  if (!mount && !isSet) return [];
   if (!mount) {
     return [
       warning(
@@ -46,7 +50,7 @@ function checkBootstrap({ mounts, variables }: StoppedContainer): Finding[] {
   return [
     warning(
       'files',
-      `${mount.path} is one file of its volume (subPath): a change never arrives, and \`pm2-envoy redeploy\` starts the old one again`,
+      `${mount.path} is mounted as one file (subPath, or a file in place of its folder): a change may never arrive, and \`pm2-envoy redeploy\` starts the old one again`,
       'mount the folder',
     ),
   ];

@@ -177,7 +177,7 @@ function checkGrace(container: StoppedContainer, config: Config): Finding[] {
       ),
     ];
   }
-  return checkGracePeriod({ config, gracePeriodMs: leftMs })
+  return checkGracePeriod({ config, gracePeriodMs: leftMs, sleepMs })
     .map(asProblem)
     .map((finding) => ({ ...finding, message: `${sum}; of the rest: ${finding.message}` }));
 }

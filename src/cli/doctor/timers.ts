@@ -61,11 +61,16 @@ function checkKillTimeout({ config, killTimeoutMs: hasMs }: Timers): Finding[] {
   ];
 }
 
-/** Whether what stops the process waits for the drain, if it is known how long that waits. */
+/**
+ * Whether what stops the process waits for the drain, if it is known how long that waits.
+ *
+ * @param sleepMs what a hook has slept of the platform's time before this grace period
+ */
 export function checkGracePeriod({
   config,
   gracePeriodMs,
-}: Pick<Timers, 'config' | 'gracePeriodMs'>): Finding[] {
+  sleepMs = 0,
+}: Pick<Timers, 'config' | 'gracePeriodMs'> & { sleepMs?: number }): Finding[] {
   if (gracePeriodMs === undefined) return [];
   const neededMs = Math.ceil(neededGraceMs(config.drainTimeoutMs) / 1_000) * 1_000;
   const longestMs = Math.max(1_000, longestDrainMs(gracePeriodMs));
@@ -79,7 +84,8 @@ export function checkGracePeriod({
     ];
   }
   const delay = longestMs <= config.checkDelayMs ? ', with check-delay below that' : '';
-  const remedy = `make it at least ${show(neededMs)}, or drain-timeout at most ${show(longestMs)}${delay}; or set grace-period to ${show(gracePeriodMs)} and leave both out`;
+  const whole = sleepMs === 0 ? 'it' : 'the whole grace period';
+  const remedy = `make ${whole} at least ${show(neededMs + sleepMs)}, or drain-timeout at most ${show(longestMs)}${delay}; or set grace-period to ${show(gracePeriodMs)} and leave both out`;
   if (gracePeriodMs <= config.checkDelayMs) {
     return [
       problem(

@@ -36,16 +36,30 @@ function readService(name: string, raw: Fields): StoppedContainer {
       ),
     );
   }
+  const isExtended = service['extends'] !== undefined;
+  if (isExtended) {
+    fields.findings.push(
+      warning(
+        'manifest',
+        'it extends another service, whose settings are not read',
+        'pass what `docker compose config` prints',
+      ),
+    );
+  }
+  // Where the other service may set it, nothing is the default.
+  const isGraceUnseen = isExtended && service['stop_grace_period'] === undefined;
   return {
     where: `service ${name}`,
     platform: 'Docker',
-    gracePeriodMs: fields.durationMs(service, 'stop_grace_period', GRACE_MS),
+    gracePeriodMs: isGraceUnseen
+      ? undefined
+      : fields.durationMs(service, 'stop_grace_period', GRACE_MS),
     stopSignal: service['stop_signal'] === undefined ? undefined : String(service['stop_signal']),
     isHostNetwork: service['network_mode'] === 'host',
     image: textOf(service['image']) ?? '',
     command: [...textsOf(service['entrypoint']), ...textsOf(service['command'])],
     variables: variablesOf(environmentOf(service['environment'])),
-    unseen: service['env_file'] === undefined ? [] : ['env_file'],
+    unseen: ['env_file', 'extends'].filter((key) => service[key] !== undefined),
     ports: new Map(),
     preStop: undefined,
     probes: probesOf(objectOf(service['healthcheck']), fields),

@@ -3,6 +3,7 @@ import {
   createFieldReader,
   type FieldReader,
   type Fields,
+  isTemplate,
   listOf,
   objectOf,
   textOf,
@@ -22,7 +23,12 @@ export interface PodRules {
 
 const KUBERNETES: PodRules = { platform: 'the kubelet', graceSeconds: 30 };
 /** Of Kubernetes, where a probe says nothing. */
-const PROBE = { timeoutSeconds: 1, periodSeconds: 10, failureThreshold: 3 };
+const PROBE = {
+  initialDelaySeconds: 0,
+  timeoutSeconds: 1,
+  periodSeconds: 10,
+  failureThreshold: 3,
+};
 const ROLES = { startupProbe: 'startup', readinessProbe: 'ready', livenessProbe: 'alive' } as const;
 
 /** Every container of every pod template, however deep it is: of a workload, in a List, or a Pod itself. */
@@ -108,10 +114,9 @@ function graceOf(pod: Fields, rules: PodRules, fields: FieldReader): number | un
   return Math.min(seconds, mostSeconds) * 1_000;
 }
 
-/** A template that was not rendered is valid YAML as long as its braces are in quotes. */
+/** A template that was not rendered is valid YAML: without quotes, `{{ NAME }}` is a map in a map. */
 function checkTemplate(parts: readonly unknown[], { findings }: FieldReader): void {
-  const found = /[\w.]*":\s*("[^"]*)?\{\{[^}]*\}\}/.exec(JSON.stringify(parts));
-  if (!found && !JSON.stringify(parts).includes('{{')) return;
+  if (!parts.some(isTemplate)) return;
   findings.push(
     problem(
       'manifest',
@@ -128,7 +133,6 @@ function probesOf(container: Fields, ports: StoppedContainer['ports'], fields: F
     const number = (key: keyof typeof PROBE): number =>
       fields.seconds({ [`${name}.${key}`]: probe[key] }, `${name}.${key}`, PROBE[key]) ??
       PROBE[key];
-    const delay = Number(probe['initialDelaySeconds'] ?? 0) || 0;
     const own = probe['terminationGracePeriodSeconds'];
     return [
       {
@@ -136,7 +140,9 @@ function probesOf(container: Fields, ports: StoppedContainer['ports'], fields: F
         role: ROLES[name],
         action: actionOf(probe, ports, fields),
         timeoutSeconds: number('timeoutSeconds'),
-        patienceMs: (delay + number('periodSeconds') * number('failureThreshold')) * 1_000,
+        patienceMs:
+          (number('initialDelaySeconds') + number('periodSeconds') * number('failureThreshold')) *
+          1_000,
         ...(own === undefined ? {} : { gracePeriodMs: Number(own) * 1_000 }),
       },
     ];

@@ -3,7 +3,7 @@ import { createFieldReader, type FieldReader, textsOf, variablesOf } from '../fi
 import { problem } from '../finding.js';
 
 /** Of Podman, and of systemd, where a unit says nothing. */
-const GRACE_MS = 10_000;
+const GRACE_S = 10;
 const SYSTEMD_MS = 90_000;
 
 /** Values by section and key; a key may be there again and again. */
@@ -68,9 +68,12 @@ function assignments(line: string): [string, string][] {
 function graceOf(unit: Unit, args: string, fields: FieldReader): number | undefined {
   const said =
     unit.get('Container.StopTimeout')?.at(-1) ?? /--stop-timeout[= ](\S+)/.exec(args)?.[1];
-  const graceMs = fields.durationOrSecondsMs({ StopTimeout: said }, 'StopTimeout', GRACE_MS);
-  const stop = unit.get('Service.TimeoutStopSec')?.at(-1);
-  if (stop === 'infinity' || graceMs === undefined) return graceMs;
+  // Podman refuses a unit of time here, which systemd takes.
+  const seconds = fields.seconds({ StopTimeout: said }, 'StopTimeout', GRACE_S);
+  if (seconds === undefined) return undefined;
+  const graceMs = seconds * 1_000;
+  const stop = unit.get('Service.TimeoutStopSec')?.at(-1) ?? unit.get('Service.TimeoutSec')?.at(-1);
+  if (stop === 'infinity') return graceMs;
   const stopMs = fields.durationOrSecondsMs(
     { TimeoutStopSec: stop?.replaceAll(/min\b/g, 'm').replaceAll(' ', '') },
     'TimeoutStopSec',
