@@ -2,7 +2,7 @@ import type { Generation } from '../host/generations.js';
 import { sameProcess } from '../host/process-identity.js';
 import type { EnvoyTarget } from './envoys.js';
 import type { DrainRecord } from './record.js';
-import { keepsHostOut } from './state.js';
+import { describeDrained, describeOrigin, keepsHostOut } from './state.js';
 
 /** The host as a drain under way finds it. */
 export interface HostNow {
@@ -43,6 +43,12 @@ export function isHeldBy(record: DrainRecord | undefined, askedAtMs: number): bo
   if (!record || record.isReleased || record.result?.outcome === 'cancelled') return false;
   if (record.startedBy === null || !keepsHostOut(record.startedBy)) return false;
   return Date.parse(record.startedAt) >= askedAtMs;
+}
+
+/** Since when a host is out of service, and by whom: what follows `the host is`. */
+export function describeHeld({ result, startedAt, startedBy }: DrainRecord): string {
+  const by = startedBy ? `, by ${describeOrigin(startedBy)}` : '';
+  return result ? describeDrained(result, startedBy) : `being drained since ${startedAt}${by}`;
 }
 
 /**

@@ -13,9 +13,9 @@ import {
   openGenerations,
 } from '../host/generations.js';
 import { isAlive, type ProcessIdentity, sameProcess } from '../host/process-identity.js';
-import type { Log } from '../log.js';
+import { type Log, silentLog } from '../log.js';
 import type { EnvoyTarget } from './envoys.js';
-import { appliesTo, type HostNow, isAbout } from './host-now.js';
+import { appliesTo, type HostNow, isAbout, isHeldBy } from './host-now.js';
 import { type DrainLedger, type DrainRecord, openLedger } from './record.js';
 import { readLegacyRecord } from './record-format.js';
 import { keepsHostOut } from './state.js';
@@ -237,6 +237,13 @@ export function openHostLedger(options: {
     after: Math.max(0, ...live.map(({ afterDrain = 0 }) => afterDrain)),
     legacy: () => legacyOf(live.at(-1)),
   });
+}
+
+/** The drain that keeps the host of this run directory out of service, whether it has ended or is under way. */
+export function drainThatHolds(runDir: string): DrainRecord | undefined {
+  const record = openHostLedger({ runDir, live: [], log: silentLog }).read();
+  const isOver = record && record.number <= openGenerations(runDir).lastAfterDrain();
+  return !isOver && isHeldBy(record, 0) ? record : undefined;
 }
 
 /** An earlier version kept the drain of the host in the folder of the latest generation. */

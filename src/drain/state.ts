@@ -169,10 +169,15 @@ export function describeOrigin({ kind, detail }: DrainOrigin): string {
 
 /** What an ended drain comes to for people: when, by whom, and how the host comes back. */
 export function describeEnded(result: DrainResult, startedBy?: DrainOrigin | null): string {
+  return `${describeDrained(result, startedBy)}; bring it back with \`pm2-envoy redeploy\``;
+}
+
+/** The same without how it comes back. */
+export function describeDrained(result: DrainResult, startedBy?: DrainOrigin | null): string {
   const at = new Date(Date.parse(result.startedAt) + result.durationMs).toISOString();
   const by = startedBy ? `, by ${describeOrigin(startedBy)}` : '';
   const how = result.outcome === 'drained' ? '' : ` (${result.outcome})`;
-  return `drained at ${at}${by}${how}; bring it back with \`pm2-envoy redeploy\``;
+  return `drained at ${at}${by}${how}`;
 }
 
 /** The events of a drain command. */

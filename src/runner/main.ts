@@ -2,10 +2,11 @@ import cluster from 'node:cluster';
 import { systemClock } from '../clock.js';
 import { formatDuration } from '../config/duration.js';
 import { createHostDrain } from '../drain/host-drain.js';
+import { describeHeld } from '../drain/host-now.js';
 import { createEnvoyLocator, hostRecords } from '../drain/locate.js';
 import type { DrainRecord } from '../drain/record.js';
 import { pruneRecords } from '../drain/record-files.js';
-import { describeEnded, describeOrigin } from '../drain/state.js';
+import { describeEnded } from '../drain/state.js';
 import { checkLaunch, findLaunch } from '../envoy/launch.js';
 import { describeExit } from '../envoy/process.js';
 import type { AdminRelay } from '../envoy/relay.js';
@@ -269,7 +270,7 @@ async function bringUpOrHold(runner: Runner): Promise<RunningGeneration | undefi
         clearInterval(watch);
       }
     }
-    log.warn(`the host is ${describeHeld(drain)}`);
+    log.warn(`the host is ${describeHost(drain)}`);
     const adopted = adoptDrained({ generations, log });
     if (adopted) return adopted;
     sayReady(runner);
@@ -301,9 +302,8 @@ async function adopt(runner: Runner, reason: unknown): Promise<RunningGeneration
   return adopted;
 }
 
-function describeHeld({ result, startedAt, startedBy }: DrainRecord): string {
-  if (result) return describeEnded(result, startedBy);
-  return `being drained since ${startedAt}${startedBy ? `, by ${describeOrigin(startedBy)}` : ''}`;
+function describeHost(drain: DrainRecord): string {
+  return drain.result ? describeEnded(drain.result, drain.startedBy) : describeHeld(drain);
 }
 
 /** Starts a generation of this runner's own; what is wrong with the configuration comes out here. */

@@ -89,8 +89,17 @@ describe('a host that was drained', { concurrency: 2 }, () => {
         return first && first.runner.pid === (await pm2.pidOf('envoy'));
       });
       await assertStaysDrained(pm2, /by `pm2-envoy shutdown` of user /);
+      const byUser = /is drained at \d{4}-\S+, by `pm2-envoy shutdown` of user /;
+      const { stdout: found } = await pm2.cli('doctor');
+      assert.match(
+        found,
+        /warning envoy +generation \d+ is DRAINING: the host is drained at .*\n +-> `pm2-envoy redeploy`/,
+      );
+      assert.match(found, byUser);
       const redeployed = await pm2.cli('redeploy');
       assert.equal(redeployed.code, 0, redeployed.stdout + redeployed.stderr);
+      assert.match(redeployed.stderr, byUser);
+      assert.doesNotMatch(redeployed.stderr, /serves \(/);
       await pm2.untilReady();
       assert.equal((await request(pm2.ports.http)).status, 200);
     }));

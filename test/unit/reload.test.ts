@@ -31,6 +31,7 @@ async function reloadRefused(...words: readonly string[]) {
     app,
     config,
     from: undefined,
+    outOfService: undefined,
     version: '1.40.0',
     changes: {},
     handover: undefined,

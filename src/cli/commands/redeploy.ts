@@ -177,10 +177,16 @@ function report(cli: CliContext, plan: RedeployPlan, result: RedeployResult | un
   for (const line of describeAfterwards(plan)) cli.io.say(line);
 }
 
-function describePlan({ from, version, changes, handover, warnings, app }: RedeployPlan): string[] {
+function describePlan(plan: RedeployPlan): string[] {
+  const { from, outOfService, version, changes, handover, warnings, app } = plan;
   const { status } = app.process;
   if (!from) return [`no Envoy serves: this starts Envoy ${version} (the app is ${status})`];
-  const lines = [`generation ${from.number} serves (Envoy ${from.version ?? 'unknown'})`];
+  const envoy = `(Envoy ${from.version ?? 'unknown'})`;
+  const lines = outOfService
+    ? [
+        `generation ${from.number} ${envoy}: the host is ${outOfService}; the redeploy brings it back`,
+      ]
+    : [`generation ${from.number} serves ${envoy}`];
   if (changes.envoy) lines.push(`envoy      ${changes.envoy.from} -> ${changes.envoy.to}`);
   if (changes.arguments) {
     lines.push(`arguments  ${changes.arguments.from} -> ${changes.arguments.to}`);

@@ -4,8 +4,8 @@ import type { Config } from '../../config/config.js';
 import { formatDuration } from '../../config/duration.js';
 import { createCounters } from '../../drain/count.js';
 import type { EnvoyTarget } from '../../drain/envoys.js';
-import { isHeldBy } from '../../drain/host-now.js';
-import { openHandoverLedger, openHostLedger, targetOf } from '../../drain/locate.js';
+import { describeHeld } from '../../drain/host-now.js';
+import { drainThatHolds, openHandoverLedger, targetOf } from '../../drain/locate.js';
 import type { DrainRecord } from '../../drain/record.js';
 import { describeOrigin } from '../../drain/state.js';
 import { drainTimeSeconds } from '../../envoy/arguments.js';
@@ -75,7 +75,7 @@ function leftElsewhere(generation: Generation): Finding {
 /** Where pm2 has stopped the app, or is not there, that is the finding. */
 function checkNone(runDir: string, app: Pm2Process | undefined): Finding[] {
   const failed = readFailedStart(runDir);
-  const drain = heldBy(runDir);
+  const drain = drainThatHolds(runDir);
   if (drain && !failed) {
     const by = drain.startedBy ? ` by ${describeOrigin(drain.startedBy)}` : '';
     const message = `no Envoy runs: the drain of ${drain.startedAt}${by} keeps the host out of service`;
@@ -98,13 +98,6 @@ function checkNone(runDir: string, app: Pm2Process | undefined): Finding[] {
       `${remedyFor(failed, app)}${again}`,
     ),
   ];
-}
-
-/** The drain that keeps the host out of service while no Envoy runs. */
-function heldBy(runDir: string): DrainRecord | undefined {
-  const record = openHostLedger({ runDir, live: [], log: silentLog }).read();
-  const isOver = record && record.number <= openGenerations(runDir).lastAfterDrain();
-  return !isOver && isHeldBy(record, 0) ? record : undefined;
 }
 
 function remedyFor({ reason }: Pick<FailedStart, 'reason'>, app: Pm2Process | undefined): string {
@@ -139,7 +132,8 @@ async function checkGeneration(
 ): Promise<Finding[]> {
   const name = `generation ${generation.number}`;
   const admin = createAdminClient({ kind: 'unix', path: generation.adminSocket });
-  const findings = await checkEnvoy(targetOf(generation, admin), config);
+  const drain = drainThatHolds(runDirOf(generation));
+  const findings = await checkEnvoy(targetOf(generation, admin), config, drain);
   admin.close();
   const failed = generation.failedReload;
   if (failed) {
@@ -215,7 +209,11 @@ const FOR_DRAINING =
 const FOR_STARTING =
   'it waits for its configuration or its first health checks: see its log, and whether its control plane (xDS) and clusters answer';
 
-async function checkEnvoy(target: EnvoyTarget, config: Config): Promise<Finding[]> {
+async function checkEnvoy(
+  target: EnvoyTarget,
+  config: Config,
+  drain?: DrainRecord,
+): Promise<Finding[]> {
   const { name, admin } = target;
   try {
     const { version, state, drainTimeMs } = await admin.serverInfo();
@@ -223,13 +221,7 @@ async function checkEnvoy(target: EnvoyTarget, config: Config): Promise<Finding[
     const findings =
       state === 'LIVE'
         ? [ok('envoy', `${name} is LIVE (${version}), and its admin interface answers`)]
-        : [
-            warning(
-              'envoy',
-              `${name} is ${state}`,
-              state === 'DRAINING' ? FOR_DRAINING : FOR_STARTING,
-            ),
-          ];
+        : [notLive(name, state, drain)];
     findings.push(...(await checkServing(name, admin)));
     findings.push(...checkRunningDrainTime(name, drainTimeMs, config));
     const remedy = 'allow listener.* in the bootstrap’s stats_config.stats_matcher';
@@ -246,6 +238,16 @@ async function checkEnvoy(target: EnvoyTarget, config: Config): Promise<Finding[
       ),
     ];
   }
+}
+
+function notLive(name: string, state: string, drain: DrainRecord | undefined): Finding {
+  if (state !== 'DRAINING') return warning('envoy', `${name} is ${state}`, FOR_STARTING);
+  if (!drain) return warning('envoy', `${name} is DRAINING`, FOR_DRAINING);
+  return warning(
+    'envoy',
+    `${name} is DRAINING: the host is ${describeHeld(drain)}`,
+    drain.result ? '`pm2-envoy redeploy` brings it back' : FOR_DRAINING,
+  );
 }
 
 /** LIVE says nothing about listeners, clusters, routes and secrets (docs/facts/envoy.md). */

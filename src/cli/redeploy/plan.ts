@@ -3,6 +3,8 @@ import { existsSync, readFileSync, statSync } from 'node:fs';
 import type { Config } from '../../config/config.js';
 import type { LoadedConfig } from '../../config/load.js';
 import { isKey, variableOf } from '../../config/schema.js';
+import { describeHeld } from '../../drain/host-now.js';
+import { drainThatHolds } from '../../drain/locate.js';
 import { drainTimeSeconds } from '../../envoy/arguments.js';
 import { notAnEnvoy, versionOf } from '../../envoy/bootstrap.js';
 import { type HandoverPlan, notRedeployable, planHandover } from '../../envoy/handover.js';
@@ -33,6 +35,8 @@ export interface RedeployPlan {
   config: Config;
   /** The generation in service; undefined: none, so the reload is a start. */
   from: Generation | undefined;
+  /** Why `from` serves nothing new: the host is drained, or is being drained. */
+  outOfService: string | undefined;
   /** Version of the Envoy that is to run. */
   version: string;
   changes: Changes;
@@ -142,7 +146,12 @@ export async function planRedeploy(
   const changes = from ? await changesFrom(from, launchOf(binary, config), version) : {};
   if (handover?.removed[0]) changes.removed = handover.removed;
   const warnings = from ? await warningsOf(config.envoyConfig, binary) : [];
-  return { app: { ...app, runDir }, config, from, version, changes, handover, warnings, env };
+  const drain = drainThatHolds(runDir);
+  const outOfService = drain && describeHeld(drain);
+  return {
+    ...{ app: { ...app, runDir }, config, from, outOfService, version },
+    ...{ changes, handover, warnings, env },
+  };
 }
 
 function noRoom(runDir: string, fault: string): Pm2EnvoyError {
