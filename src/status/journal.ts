@@ -100,7 +100,8 @@ function describeEnd({ command, result }: EndedDrain): string {
   const what = command === 'shutdown' ? 'the drain' : 'the hand-over';
   const { outcome, durationMs = 0, connectionsLeft: left } = result;
   if (outcome === 'cancelled') return `${what} was cancelled`;
-  return `${what} ended: ${outcome} after ${formatDuration(durationMs)}, ${left ?? 'unknown'} connections left`;
+  const rest = `${left ?? 'unknown'} ${left === 1 ? 'connection' : 'connections'}`;
+  return `${what} ended: ${outcome} after ${formatDuration(durationMs)}, ${rest} left`;
 }
 
 interface Seen {

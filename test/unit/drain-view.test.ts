@@ -300,6 +300,16 @@ describe('watchView', () => {
     );
   });
 
+  it('calls those idle that a drain which waits for requests has left', () => {
+    const settings = { ...statusWith().settings, drainUntil: 'requests' as const };
+    const [first] = watchView(
+      lookOf(ended('drained', { settings, connectionsLeft: 1 })),
+      terminal({ width: 120 }),
+      [],
+    );
+    assert.match(first ?? '', /^phase +drained after 1m12s, 1 idle connection left then \(/);
+  });
+
   it('shows both generations of a hand-over, in fewer words where there is no room', () => {
     const [serving = assert.fail()] = statusWith().generations;
     const deadline = '2026-11-22T20:39:41.000Z';

@@ -66,6 +66,14 @@ describe('createJournal', () => {
     ]);
   });
 
+  it('counts one connection as one', () => {
+    const { journal, recorded, texts, located } = setUp();
+    journal.note(located, idle);
+    recorded.push(endOfShutdown(startedAt, makeResult({ startedAt, connectionsLeft: 1 })));
+    journal.note(located, idle);
+    assert.match(texts().join('\n'), / 1 connection left$/m);
+  });
+
   it('tells of one that no one saw under way: its record is enough', () => {
     const { journal, recorded, ended, texts, located } = setUp();
     journal.note(located, idle);

@@ -84,6 +84,7 @@ describe('describeAnswer', () => {
       makeResult({ outcome: 'drained', durationMs: 3_210, connectionsLeft: 0 }),
       /^The drain ended: drained after 3\.2s, 0 connections left\.$/,
     ],
+    [504, makeResult({ outcome: 'timeout', connectionsLeft: 1 }), /timeout .* 1 connection left\./],
     [
       504,
       makeResult({ outcome: 'timeout', connectionsLeft: 7 }),

@@ -198,10 +198,11 @@ export function phaseRow(status: Status): Row {
       return { label, text, ...BAD };
     }
     case 'ended': {
-      const { durationMs, connectionsLeft } = status;
+      const { durationMs, connectionsLeft, outcome, settings } = status;
+      const isIdle = outcome === 'drained' && settings.drainUntil === 'requests';
+      const one = isIdle ? 'idle connection' : 'connection';
       const took = durationMs === null ? '' : ` after ${formatDuration(durationMs)}`;
-      const rest =
-        connectionsLeft === null ? '' : `, ${counted(connectionsLeft, 'connection')} left then`;
+      const rest = connectionsLeft === null ? '' : `, ${counted(connectionsLeft, one)} left then`;
       return { label, text: `${now.outcome}${took}${rest} ${of}`, style: 'bold' };
     }
     default:

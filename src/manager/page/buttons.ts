@@ -42,7 +42,8 @@ export function describeAnswer({ status, body }: { status: number; body: unknown
   if (outcome === 'cancelled') return 'The drain was cancelled: Envoy stays in service.';
   const advice = ADVICE[status] ?? '';
   if (typeof outcome === 'string') {
-    return `The drain ended: ${outcome} after ${exactSpan(Number(durationMs))}, ${connectionsLeft ?? 'unknown'} connections left.${advice}`;
+    const left = `${connectionsLeft ?? 'unknown'} ${connectionsLeft === 1 ? 'connection' : 'connections'}`;
+    return `The drain ended: ${outcome} after ${exactSpan(Number(durationMs))}, ${left} left.${advice}`;
   }
   const { message } = (error ?? {}) as { message?: unknown };
   return `Refused (${status}): ${message ?? 'no reason was given'}.${advice}`;
