@@ -20,6 +20,7 @@ import { checkPort } from '../manager/http/serve.js';
 import { PACKAGE_ROOT } from '../package-root.js';
 import { openPm2Daemon } from '../pm2/daemon.js';
 import { quickStartHome } from '../pm2/supervisor.js';
+import { shellWord } from '../text.js';
 
 const READY_LIMIT_MS = 120_000;
 /** Of the path of a unix socket; pm2 makes some in its folder, with names as long as that. */
@@ -80,7 +81,7 @@ async function refuseDaemon(home: string): Promise<void> {
   const names = apps.map(({ name, pid }) => `${name}, pid ${pid}`).join('; ');
   throw new Pm2EnvoyError(
     'run-dir-unusable',
-    `pm2 is already running in ${home} (${names || 'without apps'}): end it with Ctrl-C where \`npm start\` runs, or with \`PM2_HOME=${home} npx --no pm2 kill\``,
+    `pm2 is already running in ${home} (${names || 'without apps'}): end it with Ctrl-C where \`npm start\` runs, or with \`PM2_HOME=${shellWord(home)} npx --no pm2 kill\``,
   );
 }
 

@@ -2,6 +2,7 @@ import { realpathSync } from 'node:fs';
 import { openGenerations } from '../host/generations.js';
 import { findRunDir } from '../host/run-dir.js';
 import { describeSupervisor, type Supervisor } from '../host/supervisor.js';
+import { shellWord } from '../text.js';
 import { openPm2Daemon } from './daemon.js';
 import { isOf, runDirOf } from './find-app.js';
 import { pm2Home, quickStartHome } from './supervisor.js';
@@ -38,8 +39,8 @@ export async function findForeign(
     message: describe(runDir, supervisor, home),
     remedy:
       own && ownRunDir !== undefined && ownRunDir !== runDir
-        ? `for the app ${own.name} of this pm2, pass \`--app ${own.name}\`, or set PM2_ENVOY_RUN_DIR=${ownRunDir}; for the other one, set PM2_HOME=${supervisor.home}`
-        : `give the Envoy of this pm2 a run-dir of its own (in its settings, and as PM2_ENVOY_RUN_DIR here), and start it; for the other one, set PM2_HOME=${supervisor.home}`,
+        ? `for the app ${own.name} of this pm2, pass \`--app ${own.name}\`, or set PM2_ENVOY_RUN_DIR=${shellWord(ownRunDir)}; for the other one, set PM2_HOME=${shellWord(supervisor.home)}`
+        : `give the Envoy of this pm2 a run-dir of its own (in its settings, and as PM2_ENVOY_RUN_DIR here), and start it; for the other one, set PM2_HOME=${shellWord(supervisor.home)}`,
   };
 }
 

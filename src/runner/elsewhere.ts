@@ -12,6 +12,7 @@ import type { Log } from '../log.js';
 import { appConfig } from '../pm2/app-config.js';
 import type { Pm2Process } from '../pm2/daemon.js';
 import { ownSupervisor } from '../pm2/supervisor.js';
+import { shellWord } from '../text.js';
 
 /**
  * Counts what this app has left in other run directories as earlier generations of this one: `run-dir` may
@@ -33,7 +34,7 @@ export function bringTogether(runDir: string, log: Log): Generation[] {
       log.warn(`${from} of this app serves too: taking over from it`);
     } catch (error) {
       log.error(
-        `${from} serves too, but it can't be taken over (${messageOf(error)}): drain it with \`pm2-envoy shutdown --run-dir ${runDirOf(generation)}\`, and end pid ${generation.envoy.pid}`,
+        `${from} serves too, but it can't be taken over (${messageOf(error)}): drain it with \`pm2-envoy shutdown --run-dir ${shellWord(runDirOf(generation))}\`, and end pid ${generation.envoy.pid}`,
       );
     }
   }

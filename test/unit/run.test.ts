@@ -351,20 +351,20 @@ describe('DrainRun wait', () => {
     setOpen(envoy, 4);
     await run.wait();
     assert.ok(Math.min(...clock.sleeps) >= 250);
-    const dear = setUp();
-    dear.envoy.tookMs = 5_000;
-    await dear.run.wait();
-    assert.ok(count(dear.envoy.calls, 'Gauges') >= 60);
-    assert.ok(count(dear.envoy.calls, 'Gauges') <= 65);
+    const costly = setUp();
+    costly.envoy.tookMs = 5_000;
+    await costly.run.wait();
+    assert.ok(count(costly.envoy.calls, 'Gauges') >= 60);
+    assert.ok(count(costly.envoy.calls, 'Gauges') <= 65);
   });
 
   it('asks Envoy more rarely where an answer costs it more', async () => {
-    const [cheap, dear] = [setUp(), setUp()];
-    dear.envoy.tookMs = 18;
+    const [cheap, costly] = [setUp(), setUp()];
+    costly.envoy.tookMs = 18;
     await cheap.run.wait();
-    await dear.run.wait();
-    assert.ok(count(cheap.envoy.calls, 'Gauges') > 3 * count(dear.envoy.calls, 'Gauges'));
-    assert.ok(count(dear.envoy.calls, 'Gauges') * 18 <= 0.021 * 60_000);
+    await costly.run.wait();
+    assert.ok(count(cheap.envoy.calls, 'Gauges') > 3 * count(costly.envoy.calls, 'Gauges'));
+    assert.ok(count(costly.envoy.calls, 'Gauges') * 18 <= 0.021 * 60_000);
   });
 
   it('falls back to http gauges where listeners are hidden', async () => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { describe, it } from 'node:test';
-import { closest } from '../../src/text.js';
+import { closest, shellWord } from '../../src/text.js';
 
 describe('closest', () => {
   const keys = ['check-delay', 'check-interval', 'check-interval-min', 'plugins', 'run-dir'];
@@ -37,5 +38,18 @@ describe('closest', () => {
   it('suggests nothing for an empty word, and nothing from no candidates', () => {
     assert.equal(closest('', keys), undefined);
     assert.equal(closest('check-delay', []), undefined);
+  });
+});
+
+describe('shellWord', () => {
+  for (const text of ['/srv/edge/.pm2', '/home/a user/.pm2', "it's", '$HOME', 'a;b', '']) {
+    it(`is what a shell reads as one word: ${text}`, () => {
+      const script = `printf '<%s>' ${shellWord(text)}`;
+      assert.equal(execFileSync('sh', ['-c', script], { encoding: 'utf8' }), `<${text}>`);
+    });
+  }
+
+  it('leaves a plain path as it is', () => {
+    assert.equal(shellWord('/srv/edge-1/.pm2'), '/srv/edge-1/.pm2');
   });
 });

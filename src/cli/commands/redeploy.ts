@@ -11,6 +11,7 @@ import { migratesAcceptQueues } from '../../host/accept-queue.js';
 import { acceptRemovals, forgetAcceptance } from '../../host/acceptance.js';
 import type { CommandSpec, HookFunction, Plugin, PluginHost } from '../../plugins/api/types.js';
 import { findForeign } from '../../pm2/foreign.js';
+import { shellWord } from '../../text.js';
 import { findIdleApp, planRedeploy, type RedeployPlan } from '../redeploy/plan.js';
 import {
   leftBeside,
@@ -281,8 +282,8 @@ function describeKept(
   if (lines.length === 0 || !from?.launch) return lines;
   const { binary, bootstrap, args, drainTimeMs } = from.launch;
   const before: Partial<Record<Key, string>> = {
-    'envoy-bin': binary,
-    'envoy-config': bootstrap,
+    'envoy-bin': shellWord(binary),
+    'envoy-config': shellWord(bootstrap),
     'envoy-args': `'${JSON.stringify(args)}'`,
     'envoy-drain-time': formatDuration(drainTimeMs),
   };

@@ -28,6 +28,7 @@ import type { Pm2Process } from '../../pm2/daemon.js';
 import { isStarting } from '../../status/status.js';
 import { readSteering } from '../../steering/layout.js';
 import { unsteeredWarning } from '../../steering/steering.js';
+import { shellWord } from '../../text.js';
 import { type Finding, ok, problem, warning } from './finding.js';
 import { checkDrainTime } from './timers.js';
 
@@ -68,7 +69,7 @@ function leftElsewhere(generation: Generation): Finding {
   return problem(
     'envoy',
     `an Envoy of another run directory, ${runDir}, serves without a runner: pid ${envoy.pid}${whose}`,
-    `\`pm2 restart envoy\` takes over from it where it is of the same app; otherwise \`pm2-envoy shutdown --run-dir ${runDir}\`, then end that pid`,
+    `\`pm2 restart envoy\` takes over from it where it is of the same app; otherwise \`pm2-envoy shutdown --run-dir ${shellWord(runDir)}\`, then end that pid`,
   );
 }
 
