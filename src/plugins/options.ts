@@ -55,8 +55,14 @@ export function readOptions(
 
 /** What is allowed, in words. */
 export function allowedOf(format: OptionFormat): string {
-  if (typeof format === 'string') return ALLOWED[format] ?? `no format of ours (${format})`;
+  if (!isFormat(format)) return `no format of ours (${format})`;
+  if (typeof format === 'string') return ALLOWED[format];
   return `${format.slice(0, -1).join(', ')} or ${format.at(-1)}`;
+}
+
+/** A schema is what a plugin's author has written: a JSON Schema, too. */
+function isFormat(format: unknown): boolean {
+  return typeof format === 'string' ? Object.hasOwn(ALLOWED, format) : Array.isArray(format);
 }
 
 function describeUnknown(name: string, known: readonly string[]): string {
@@ -66,7 +72,7 @@ function describeUnknown(name: string, known: readonly string[]): string {
 
 function readOption(spec: OptionSpec, given: unknown, env: PluginHost['env']): unknown {
   const { format } = spec;
-  if (typeof format === 'string' && !Object.hasOwn(ALLOWED, format)) {
+  if (!isFormat(format)) {
     throw new Error(
       `has the format ${format} in its schema; there are ${Object.keys(ALLOWED).join(', ')}, and lists of texts`,
     );

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { OptionFormat, PluginSchema } from '../../src/plugins/api/types.js';
-import { readOptions } from '../../src/plugins/options.js';
+import { allowedOf, readOptions } from '../../src/plugins/options.js';
 
 const SCHEMA: PluginSchema = {
   url: { format: 'url', doc: 'Where.' },
@@ -64,6 +64,18 @@ describe('readOptions', () => {
       }
     });
   }
+
+  it('refuses a JSON Schema, and says what there is', () => {
+    const schema = { type: 'object', properties: { url: {} } } as unknown as PluginSchema;
+    assert.throws(
+      () => readOptions(schema, {}, {}),
+      /"type" has the format undefined in its schema; there are text, url, .*"properties" has the/,
+    );
+    assert.equal(
+      allowedOf(schema['type']?.format as OptionFormat),
+      'no format of ours (undefined)',
+    );
+  });
 
   it('refuses a schema with a format that there is not', () => {
     const schema = { it: { format: 'texts' as OptionFormat, doc: '' } };
