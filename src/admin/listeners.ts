@@ -7,6 +7,8 @@ export interface ListenAddress {
   kind: 'ip' | 'unix' | 'abstract' | 'internal';
   /** `127.0.0.1:10000`, `[::1]:80`, `/run/envoy.sock`, `@name`; an internal listener's name. */
   text: string;
+  /** Of a unix socket's file, if the configuration sets it. */
+  mode?: number;
 }
 
 /** A listener of a running Envoy, as `/listeners` shows it. */
@@ -92,9 +94,12 @@ function readListener(listener: unknown, isDynamic: boolean): ConfiguredListener
 }
 
 function addressOf(address: unknown): ListenAddress[] {
-  const path = keyOf(keyOf(address, 'pipe'), 'path');
+  const pipe = keyOf(address, 'pipe');
+  const path = keyOf(pipe, 'path');
   if (typeof path === 'string') {
-    return [{ kind: path.startsWith('@') ? 'abstract' : 'unix', text: path }];
+    const mode = Number(keyOf(pipe, 'mode') ?? 0);
+    if (path.startsWith('@')) return [{ kind: 'abstract', text: path }];
+    return [{ kind: 'unix', text: path, ...(mode > 0 ? { mode } : {}) }];
   }
   const internal = keyOf(keyOf(address, 'envoy_internal_address'), 'server_listener_name');
   if (typeof internal === 'string') return [{ kind: 'internal', text: internal }];

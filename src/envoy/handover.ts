@@ -3,6 +3,7 @@ import type { ConfiguredListener, ListenAddress, RunningListener } from '../admi
 import { messageOf, Pm2EnvoyError } from '../errors.js';
 import type { Generation } from '../host/generations.js';
 import { pathOf } from '../host/socket-paths.js';
+import type { Log } from '../log.js';
 import { covers } from './proof.js';
 
 /** What can be said of a hand-over before anything happens. */
@@ -52,6 +53,25 @@ export async function planHandover(
   } catch (error) {
     const note = `generation ${before.number} does not say what it listens on: ${messageOf(error)}`;
     return { obstacles: [], removed: [], notes: [note], socketPaths: [] };
+  } finally {
+    admin.close();
+  }
+}
+
+/** The modes that an Envoy sets for its unix sockets, by absolute path. */
+export async function socketModes(
+  { adminSocket, envoy }: Generation,
+  log: Log,
+): Promise<ReadonlyMap<string, number>> {
+  const admin = createAdminClient({ kind: 'unix', path: adminSocket });
+  try {
+    const all = (await admin.listenerConfigs()).flatMap(({ addresses }) => addresses);
+    return new Map(
+      all.flatMap(({ text, mode }) => (mode ? [[pathOf(envoy.pid, text), mode] as const] : [])),
+    );
+  } catch (error) {
+    log.warn(`the modes of unix sockets can't be told: ${messageOf(error)}`);
+    return new Map();
   } finally {
     admin.close();
   }

@@ -1,4 +1,13 @@
-import { linkSync, lstatSync, readlinkSync, renameSync, rmSync, watch } from 'node:fs';
+import {
+  chmodSync,
+  linkSync,
+  lstatSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  type Stats,
+  watch,
+} from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { messageOf } from '../errors.js';
 import type { Log } from '../log.js';
@@ -10,13 +19,20 @@ import { namesIn } from './files.js';
  * if it never is, no one would answer there (docs/facts/envoy.md).
  */
 export interface KeptPaths {
-  /** Gives the paths to the new Envoy. Idempotent. */
-  handOver(): void;
+  /**
+   * Gives the paths to the new Envoy. Idempotent.
+   *
+   * @param modes by path, where the new Envoy sets one: it does so by the path after it has bound that, and by
+   *   then the old socket may be back there
+   */
+  handOver(modes: ReadonlyMap<string, number>): void;
   /** Leaves the paths with the old one, whatever the new one did. Idempotent. */
   giveBack(): void;
 }
 
 const LOOK_MS = 5;
+/** Of a mode, without the kind of file. */
+const ALL_BITS = 0o7777;
 
 /**
  * Begins to keep the paths. Each is hard-linked aside; once the new Envoy has bound it, its socket is moved
@@ -62,10 +78,10 @@ export function keepSocketPaths(
     for (const watcher of watchers) watcher.close();
   };
   return {
-    handOver: () => {
+    handOver: (modes) => {
       stopLooking();
       look();
-      each((one) => one.handOver());
+      each((one) => one.handOver(modes.get(one.path)));
     },
     giveBack: () => {
       stopLooking();
@@ -99,33 +115,41 @@ export function pathOf(pid: number, path: string): string {
 interface KeptPath {
   readonly path: string;
   look(): void;
-  handOver(): void;
+  handOver(mode: number | undefined): void;
   giveBack(): void;
 }
 
 function keepPath(path: string, { before, now }: { before: number; now: number }): KeptPath {
   const old = aside(path, before);
   const fresh = aside(path, now);
-  const inode = lstatSync(path).ino;
+  const { ino: inode, mode: oldMode } = lstatSync(path);
+  const keepMode = (found: Stats | undefined): void => {
+    if (found?.ino === inode && found.mode !== oldMode) chmodSync(path, oldMode & ALL_BITS);
+  };
   rmSync(old, { force: true });
   linkSync(path, old);
   return {
     path,
     look: () => {
-      const found = inodeOf(path);
+      const found = statusOf(path);
+      keepMode(found);
       // Unlinked: it is bound in a moment, and is in the way until then.
-      if (found === undefined || found === inode) return;
+      if (found === undefined || found.ino === inode) return;
       rmSync(fresh, { force: true });
       linkSync(path, fresh);
       renameSync(old, path);
       linkSync(path, old);
     },
-    handOver: () => {
-      if (inodeOf(fresh) !== undefined) replace(fresh, path);
+    handOver: (mode) => {
+      if (statusOf(fresh)) {
+        if (mode !== undefined) chmodSync(fresh, mode);
+        replace(fresh, path);
+      }
       rmSync(old, { force: true });
     },
     giveBack: () => {
       replace(old, path);
+      keepMode(statusOf(path));
       rmSync(fresh, { force: true });
     },
   };
@@ -133,13 +157,13 @@ function keepPath(path: string, { before, now }: { before: number; now: number }
 
 /** Two names of one file are left as they are by a rename. */
 function replace(from: string, to: string): void {
-  if (inodeOf(from) === undefined) return;
+  if (!statusOf(from)) return;
   renameSync(from, to);
   rmSync(from, { force: true });
 }
 
-function inodeOf(path: string): number | undefined {
-  return lstatSync(path, { throwIfNoEntry: false })?.ino;
+function statusOf(path: string): Stats | undefined {
+  return lstatSync(path, { throwIfNoEntry: false });
 }
 
 function aside(path: string, whose: number): string {

@@ -5,7 +5,7 @@ import type { Config } from '../config/config.js';
 import { formatDuration } from '../config/duration.js';
 import { envoyArguments } from '../envoy/arguments.js';
 import { isEnvoy, notAnEnvoy } from '../envoy/bootstrap.js';
-import { notRedeployable, planHandover } from '../envoy/handover.js';
+import { notRedeployable, planHandover, socketModes } from '../envoy/handover.js';
 import { launchOf } from '../envoy/launch.js';
 import { createOutputPipes, type OutputPipes } from '../envoy/output.js';
 import {
@@ -103,7 +103,7 @@ export async function startGeneration(
       { ...options, clock, slot, before, bootstrapAdmin: facts?.admin },
       signal,
     );
-    kept?.handOver();
+    if (paths.length > 0) kept?.handOver(await socketModes(running.generation, log));
     const { version, number, envoy } = running.generation;
     const tookMs = clock.nowMs() - startedMs;
     log.info(

@@ -140,7 +140,7 @@ describe('readBootstrap', () => {
               ...shared,
               name: '',
               statName: '/run/a.sock',
-              addresses: [{ kind: 'unix', text: '/run/a.sock' }],
+              addresses: [{ kind: 'unix', text: '/run/a.sock', mode: 0o660 }],
               reusesPort: false,
             },
             {

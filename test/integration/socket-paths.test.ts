@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
-import { linkSync, readdirSync } from 'node:fs';
+import { chmodSync, existsSync, linkSync, lstatSync, readdirSync, rmSync } from 'node:fs';
 import { get } from 'node:http';
+import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { isAlive } from '../../src/host/process-identity.js';
+import { keepSocketPaths } from '../../src/host/socket-paths.js';
+import { makeFolder } from '../support/folder.js';
 import {
   fromFile,
   fromNobody,
@@ -13,6 +16,8 @@ import {
   webListener,
   withGenerations,
 } from '../support/two-generations.js';
+import { eventually } from '../support/wait.js';
+import { createFakeLog } from '../unit/fakes.js';
 
 /** Between bind and the moment that the path is given back; on a machine with all cores busy. */
 const FEW = 30;
@@ -57,6 +62,16 @@ describe('startGeneration, with unix sockets', { concurrency: 2 }, () => {
           assert.deepEqual([stage.generations.newest()?.number, asides(stage)], [first.number, []]);
         }));
 
+      it('has the mode of the bootstrap after each redeploy', () =>
+        withGenerations(binary, async (stage) => {
+          const modes = [0o660, 0o600, 0o666];
+          for (const mode of modes) {
+            stage.bootstrap([web(stage, mode)]);
+            await stage.start();
+            assert.equal(modeOf(path(stage)).toString(8), mode.toString(8));
+          }
+        }));
+
       it('is found again after a runner died in the middle, and goes from LDS to LDS', () =>
         withGenerations(binary, async (stage) => {
           const lds = { lds_config: fromFile(stage.write('lds.json', ldsAnswer([web(stage)]))) };
@@ -72,12 +87,53 @@ describe('startGeneration, with unix sockets', { concurrency: 2 }, () => {
   }
 });
 
+describe('keepSocketPaths', () => {
+  for (const end of ['handOver', 'giveBack'] as const) {
+    it(`leaves the old socket its mode where the new Envoy sets one late, and then ${end}`, async () => {
+      const { path: folder, remove } = makeFolder();
+      const path = join(folder, 'web.sock');
+      const servers: Server[] = [];
+      /** As an Envoy does: with a name that it had before, which is unlinked. */
+      const bind = async (): Promise<number> => {
+        rmSync(path, { force: true });
+        servers.push(createServer().listen(path));
+        await eventually('it is bound', () => existsSync(path));
+        return lstatSync(path).ino;
+      };
+      try {
+        const old = await bind();
+        chmodSync(path, 0o600);
+        const kept = keepSocketPaths([path], { before: 1, now: 2 }, createFakeLog().log);
+        const fresh = await bind();
+        await eventually('the old one is back', () => inodeAt(path) === old);
+        chmodSync(path, 0o666);
+        await eventually('the old one has its mode', () => modeOf(path) === 0o600);
+        if (end === 'handOver') kept.handOver(new Map([[path, 0o666]]));
+        else kept.giveBack();
+        const expected = end === 'handOver' ? [fresh, 0o666] : [old, 0o600];
+        assert.deepEqual([inodeAt(path), modeOf(path)], expected);
+      } finally {
+        for (const server of servers) server.close();
+        remove();
+      }
+    });
+  }
+});
+
+function inodeAt(path: string): number | undefined {
+  return lstatSync(path, { throwIfNoEntry: false })?.ino;
+}
+
 function path({ folder }: TestGenerations): string {
   return join(folder, 'web.sock');
 }
 
-function web(stage: TestGenerations) {
-  return webListener('web', 1, { address: { pipe: { path: path(stage), mode: 0o600 } } });
+function web(stage: TestGenerations, mode = 0o600) {
+  return webListener('web', 1, { address: { pipe: { path: path(stage), mode } } });
+}
+
+function modeOf(path: string): number {
+  return lstatSync(path).mode & 0o7777;
 }
 
 function serve(stage: TestGenerations, dynamic?: object): void {
