@@ -9,7 +9,7 @@ import { DrainPlugin } from '../plugins/drain-plugin.js';
 import { createPluginHost, type LoadedPlugin } from '../plugins/host.js';
 import { loadPlugins } from '../plugins/load.js';
 import { withCall } from '../pm2/app-config.js';
-import { sourcesOfApp } from '../pm2/find-app.js';
+import { sourcesOfApp, sourcesOfOwnApp } from '../pm2/find-app.js';
 import { withModuleSettings } from '../pm2/module/state.js';
 import { ConfigPlugin } from './commands/config.js';
 import { DoctorPlugin } from './commands/doctor.js';
@@ -77,11 +77,14 @@ const LINGER_MS = 2_000;
 /** A drain loads plugins itself, where it is not the manager's: none may be in its way. */
 const NEED_NO_PLUGINS: readonly string[] = ['shutdown', 'resume', '--version'];
 
+/** The others find the app by pm2. */
+const ASK_THE_MANAGER: readonly string[] = ['shutdown', 'resume', 'status'];
+
 /** What one call of the command line was given. */
 interface Call extends GivenOptions {
   loaded?: LoadedConfig;
-  /** What the app of `--app` has. */
-  ofApp?: ConfigSources;
+  /** What the app has that is meant, by `--app` or without. */
+  ofApp?: ConfigSources | undefined;
 }
 
 function sourcesOf({ flags, configFile, ofApp }: Call): ConfigSources {
@@ -172,6 +175,9 @@ function createProgram(
       const options = command.opts();
       Object.assign(call, takeOptions(spec, options));
       if (call.app !== undefined) call.ofApp = await sourcesOfApp(call.app);
+      else if (ASK_THE_MANAGER.includes(name)) {
+        call.ofApp = await sourcesOfOwnApp(loadConfig(sourcesOf(call)));
+      }
       const invocation = {
         args: args.slice(0, -2).filter((arg) => typeof arg === 'string'),
         options,

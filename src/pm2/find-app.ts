@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import type { ConfigSources, LoadedConfig } from '../config/load.js';
 import { Pm2EnvoyError } from '../errors.js';
+import { readEndpoint } from '../host/endpoint.js';
 import { type Generation, openGenerations } from '../host/generations.js';
 import { findRunDir } from '../host/run-dir.js';
 import { appConfig, appSources } from './app-config.js';
@@ -77,6 +78,32 @@ export async function sourcesOfApp(name: string): Promise<ConfigSources> {
     'pm2-unreachable',
     `pm2 in ${home} runs no Envoy as the app ${name}; the apps of pm2-envoy there: ${names}`,
   );
+}
+
+/**
+ * What the app has that a command of a plain shell means: one that names no run directory, and no other manager, where
+ * the default run directory has neither an Envoy nor a manager. At the default port another project's manager may serve.
+ *
+ * @returns undefined: the settings of the shell count; also where its pm2 has no such app, or several
+ */
+export async function sourcesOfOwnApp(shell: LoadedConfig): Promise<ConfigSources | undefined> {
+  const { config, settings } = shell;
+  if (config.adminAddress || settings['run-dir'].source !== 'default') return undefined;
+  const runDir = findRunDir(undefined);
+  if (readEndpoint(runDir) || openGenerations(runDir).live().length > 0) return undefined;
+  const apps = await ownApps(pm2Home()).catch(() => []);
+  const runners = apps.filter((app) => isOf(app, 'runner'));
+  const [app] = runners;
+  if (!app || new Set(runners.map(runDirOf)).size > 1) return undefined;
+  try {
+    const its = appConfig(app).settings;
+    const isAnother = (['serve-port', 'serve-address'] as const).some(
+      (key) => settings[key].source !== 'default' && settings[key].value !== its[key].value,
+    );
+    return isAnother ? undefined : appSources(app);
+  } catch {
+    return undefined;
+  }
 }
 
 async function ownApps(home: string): Promise<Pm2Process[]> {

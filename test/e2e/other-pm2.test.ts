@@ -17,9 +17,50 @@ describe('an Envoy of another pm2 in the same run directory', () => {
           const { code, stderr } = await second.cli('shutdown');
           assert.equal(code, 78, stderr);
           assert.match(stderr, /not drained: the Envoy in the run directory .* another pm2/);
+          for (const command of ['resume', 'redeploy']) {
+            const { code, stderr } = await second.cli(command);
+            assert.equal(code, 78, stderr);
+            assert.match(stderr, /: the Envoy in the run directory .* another pm2/);
+          }
           await first.untilReady();
           const named = await second.cli('shutdown', '--run-dir', runDir);
           assert.equal(named.code, 0, named.stderr);
+        } finally {
+          await second.stop();
+        }
+      });
+    } finally {
+      remove();
+    }
+  });
+
+  it('is not the one that a plain shell means, though its manager serves at the same port', async () => {
+    const { path, remove } = makeFolder();
+    try {
+      await withPm2({}, async (first) => {
+        const second = await preparePm2({ 'serve-port': first.ports.serve });
+        const { env } = second;
+        try {
+          await second.pm2('start', second.ecosystem);
+          await patiently('its Envoy', () => second.generations().some(({ ready }) => ready));
+          // As with an ecosystem file that has the settings.
+          delete env['PM2_ENVOY_CONFIG'];
+          Object.assign(env, {
+            PM2_ENVOY_SERVE_PORT: String(first.ports.serve),
+            XDG_RUNTIME_DIR: path,
+          });
+          const pids = second.generations().map(({ envoy }) => envoy.pid);
+          const status = await second.cli('status', '--json');
+          assert.equal(JSON.parse(status.stdout).envoy?.pid, pids[0], status.stderr);
+          assert.equal((await second.cli('resume')).code, 0);
+          const { code, stderr } = await second.cli('shutdown');
+          assert.match(
+            stderr,
+            /another project's .*: draining Envoy directly, .* of the app envoy/,
+          );
+          assert.equal(code, 0, stderr);
+          assert.equal((await first.http('GET', '/readyz')).status, 200);
+          await assert.rejects(fetch(`http://127.0.0.1:${second.ports.http}/`));
         } finally {
           await second.stop();
         }

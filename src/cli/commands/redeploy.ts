@@ -10,7 +10,6 @@ import { EXIT, exitCodeOfCode } from '../../exit-codes.js';
 import { migratesAcceptQueues } from '../../host/accept-queue.js';
 import { acceptRemovals, forgetAcceptance } from '../../host/acceptance.js';
 import type { CommandSpec, HookFunction, Plugin, PluginHost } from '../../plugins/api/types.js';
-import { findForeign } from '../../pm2/foreign.js';
 import { shellWord } from '../../text.js';
 import { findIdleApp, planRedeploy, type RedeployPlan } from '../redeploy/plan.js';
 import {
@@ -23,6 +22,7 @@ import {
 import type { CliContext } from '../terminal/context.js';
 import { createDownload } from '../view/download.js';
 import { counted } from '../view/words.js';
+import { refuseForeign } from './refuse-foreign.js';
 
 /** `pm2-envoy redeploy`: validate, reload through pm2, report. */
 export class RedeployPlugin implements Plugin {
@@ -78,8 +78,7 @@ async function validate(
       '--envoy and --envoy-bin are both set: leave one out',
     );
   }
-  const foreign = await findForeign(loaded.config);
-  if (foreign) cli.io.say(`${foreign.message}: ${foreign.remedy}`);
+  await refuseForeign(cli, 'nothing was reloaded');
   const app = await findIdleApp(loaded);
   if (typeof version === 'string') {
     const installed = await installEnvoy(version, createDownload(cli.io));

@@ -5,9 +5,11 @@ import { findRunDir } from '../../host/run-dir.js';
 import { createManagerClient } from '../../status/manager-client.js';
 import type { CliContext } from '../terminal/context.js';
 import { openDirectDrain } from './direct.js';
+import { refuseForeign } from './refuse-foreign.js';
 
 /** `pm2-envoy resume`: cancels the drain through the manager, or directly when it is down. */
 export async function runResume(cli: CliContext): Promise<number> {
+  await refuseForeign(cli, 'not resumed');
   const body = await resumeSomehow(cli);
   if (cli.json) cli.io.out(JSON.stringify(body));
   else if (!body.resumed) cli.io.out('no drain is under way, and Envoy is LIVE');

@@ -8,25 +8,25 @@ import {
   type DrainResult,
   originOfCommand,
 } from '../../drain/state.js';
-import { isPm2EnvoyError, Pm2EnvoyError, unreachable } from '../../errors.js';
+import { isPm2EnvoyError, unreachable } from '../../errors.js';
 import { EXIT } from '../../exit-codes.js';
 import { findRunDir } from '../../host/run-dir.js';
 import { userName } from '../../host/user.js';
-import { findForeign } from '../../pm2/foreign.js';
 import { createManagerClient, type ManagerClient } from '../../status/manager-client.js';
 import { createStatusReader, type Status } from '../../status/status.js';
 import type { CliContext } from '../terminal/context.js';
 import { createDrainProgress, type DrainProgress } from '../view/progress.js';
 import { counted } from '../view/words.js';
 import { type DirectDrain, directSettings, openDirectDrain } from './direct.js';
+import { refuseForeign } from './refuse-foreign.js';
 
 /**
  * `pm2-envoy shutdown`: drains through the manager, or directly when it is down; blocks until the
  * drain has ended and resolves to its exit code.
  */
 export async function runShutdown(cli: CliContext): Promise<number> {
-  const { config, settings } = cli.load();
-  await refuseForeign(cli, config, settings['run-dir'].source === 'default');
+  const { config } = cli.load();
+  await refuseForeign(cli, 'not drained');
   const { result, seen } = await drainSomehow(cli, config);
   if (cli.json) cli.io.out(JSON.stringify(result));
   else cli.io.say(describeResult(result, seen), 'stdout');
@@ -35,19 +35,6 @@ export async function runShutdown(cli: CliContext): Promise<number> {
     cli.io.say('Envoy accepts no more connections; `pm2-envoy redeploy` brings up a new one.');
   }
   return exitCodeOfOutcome(result.outcome);
-}
-
-/**
- * A call that names the run directory means the Envoy in it; in the default one it may be another project's.
- *
- * @throws Pm2EnvoyError `config-invalid`
- */
-async function refuseForeign(cli: CliContext, config: Config, isDefault: boolean): Promise<void> {
-  const foreign = await findForeign(config).catch(() => undefined);
-  if (!foreign) return;
-  const text = `${foreign.message}: ${foreign.remedy}`;
-  if (isDefault) throw new Pm2EnvoyError('config-invalid', `not drained: ${text}`);
-  cli.io.say(text);
 }
 
 /** The exit code of an outcome (docs/commands.md). */
