@@ -59,8 +59,10 @@ export function parseListenerDump(json: unknown): DumpedListener[] {
     const isDynamic = listener === undefined;
     const state = objectOf(active_state ?? warming_state);
     const given = listener ?? state['listener'] ?? { name };
-    const configured = { ...readListener(given, isDynamic), wants: wantedBy(given) };
-    const error = objectOf(error_state)['details'];
+    const { details: error, failed_configuration: refused } = objectOf(error_state);
+    // If nothing else is there, the one that was refused says why.
+    const shown = listener ?? state['listener'] ?? refused ?? { name };
+    const configured = { ...readListener(shown, isDynamic), wants: wantedBy(given) };
     return { ...configured, ...(typeof error === 'string' && error !== '' ? { error } : {}) };
   });
 }

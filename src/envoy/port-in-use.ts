@@ -1,6 +1,9 @@
-/** The port that Envoy could not bind, as its error says; empty: it names none; undefined: that was not the fault. */
+/**
+ * The port that Envoy could not bind, as its error says; empty: it names none; undefined: that was not the fault, or it
+ * is said already what to do: where the Envoy in service has the port.
+ */
 export function portInUse(reason: string): string | undefined {
-  if (!/Address already in use/.test(reason)) return undefined;
+  if (!/Address already in use/.test(reason) || /enable_reuse_port/.test(reason)) return undefined;
   return /:(\d+)'/.exec(reason)?.[1] ?? '';
 }
 

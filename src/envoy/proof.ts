@@ -110,8 +110,12 @@ function missing({ listener, address, now, before }: Sought, isSame: boolean): G
       : 'the new bootstrap does not have it any more';
     return { what, why, kind: hasNone ? 'removed' : 'explained', mayCome: false };
   }
-  const error = configOf(now, listener.name)?.error;
-  if (error) return { what, why: error, kind: 'fault', mayCome: false };
+  const config = configOf(now, listener.name);
+  if (config?.error) {
+    const isTaken = /Address already in use/.test(config.error) && !config.reusesPort;
+    const why = isTaken ? NOT_SHARED : config.error;
+    return { what, why, kind: 'fault', mayCome: false };
+  }
   const fault = faultOf(lds);
   if (fault) return { what, why: `LDS: ${fault}`, kind: 'fault', mayCome: lds.rejected === 0 };
   const why = isSame
@@ -121,6 +125,9 @@ function missing({ listener, address, now, before }: Sought, isSame: boolean): G
 }
 
 const LDS = 'listener_manager.lds';
+
+const NOT_SHARED =
+  'it has enable_reuse_port: false, so no other Envoy can listen there: leave it out (true is Envoy’s default) and stop and start Envoy once; or always stop and start it';
 
 function configOf({ configs }: Serving, name: string): DumpedListener | undefined {
   return configs.find((one) => one.name === name);

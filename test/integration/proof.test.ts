@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { portInUse } from '../../src/envoy/port-in-use.js';
 import { isPm2EnvoyError } from '../../src/errors.js';
 import { acceptRemovals } from '../../src/host/acceptance.js';
 import { isAlive } from '../../src/host/process-identity.js';
@@ -254,6 +255,24 @@ describe('startGeneration, beside one in service', { concurrency: 2 }, () => {
             stage.log.of('warn').join('\n'),
             /generation 1 lacks listeners \(LDS\): nothing came within initial_fetch_timeout/,
           );
+        }));
+
+      it('says of a listener of LDS that has lost enable_reuse_port since what to do, and not to end Envoy', () =>
+        withGenerations(binary, async (stage) => {
+          lds(stage, [webListener('web', port(stage)), webListener('more', port(stage, 2))]);
+          await stage.start();
+          const alone = webListener('more', port(stage, 2), { enable_reuse_port: false });
+          lds(stage, [webListener('web', port(stage)), alone]);
+          const error = await stage.start().then(
+            () => assert.fail('it started'),
+            (fault: Error) => fault.message,
+          );
+          assert.match(
+            error,
+            /\(listener more\): it has enable_reuse_port: false, .*stop and start/,
+          );
+          assert.equal(portInUse(error), undefined);
+          assert.equal((await request(port(stage, 2))).status, 200);
         }));
 
       it('is not started beside a listener that no second Envoy can open', () =>
