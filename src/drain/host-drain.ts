@@ -1,5 +1,5 @@
 import { type Clock, systemClock, until } from '../clock.js';
-import { conditionOf } from '../host/process-identity.js';
+import { conditionOf, sameProcess } from '../host/process-identity.js';
 import type { Log } from '../log.js';
 import { shareInFlight } from '../share.js';
 import type { Counters } from './count.js';
@@ -53,6 +53,9 @@ export interface HostDrain {
 /** How long a runner that holds the host out of service may take to bring up an Envoy after a resume. */
 const COMES_BACK_LIMIT_MS = 20_000;
 
+/** How long an Envoy may take to say whether it passes its health check. */
+const PASSES_LIMIT_MS = 1_000;
+
 interface HostDrainOptions {
   locator: EnvoyLocator;
   config: DrainConfig;
@@ -75,6 +78,10 @@ export function createHostDrain(options: HostDrainOptions): HostDrain {
   /** Undefined: there is no Envoy, and no one could be told. */
   const locateHost = async (): Promise<Located | NoEnvoy | undefined> =>
     (await locate()) ?? locator.whenNone?.();
+  const locateToDrain = async (): Promise<Located | NoEnvoy | undefined> => {
+    const found = await locateHost();
+    return found && (await settleCancelled(found, rest)) ? locateHost() : found;
+  };
   /** Nothing may come between the choice of the drainer and its drain: concurrent callers share one. */
   const begin = (drainer: Drainer): Promise<DrainResult> => {
     const isNew = drainer.state().kind === 'idle';
@@ -83,7 +90,7 @@ export function createHostDrain(options: HostDrainOptions): HostDrain {
     return result;
   };
   const drain = async (startedBy?: DrainOrigin): Promise<DrainResult> => {
-    const found = await locateHost();
+    const found = await locateToDrain();
     const drainer = found ? own.drainerFor(found, startedBy) : own.drainer();
     if (drainer) return begin(drainer);
     log.info('there is no Envoy: nothing to drain');
@@ -97,7 +104,7 @@ export function createHostDrain(options: HostDrainOptions): HostDrain {
         .then((located) => located && sayGoesOn(located, rest))
         .catch(() => undefined);
       for (;;) {
-        const found = await locateHost();
+        const found = await locateToDrain();
         if (!found) return drain(startedBy);
         const drainer = own.drainerFor(found, startedBy);
         const result = begin(drainer);
@@ -121,8 +128,10 @@ export function createHostDrain(options: HostDrainOptions): HostDrain {
     resumeAbandoned: async () => {
       const found = await locateHost();
       const record = found?.ledger.read();
-      if (!found || !record || record.result || conditionOf(record.leader) === 'running') return;
-      if (!found.covers(record)) return;
+      if (!found || !record || !isAbandoned(found, record)) return;
+      if (await settleCancelled(found, rest)) return;
+      const latest = found.ledger.read();
+      if (!latest || !isAbandoned(found, latest)) return;
       log.warn(`continuing the drain of ${record.startedAt}: its leader is gone`);
       void begin(own.drainerFor(found));
     },
@@ -194,6 +203,48 @@ async function bringBack(
   const times = { everyMs: 100, limitMs: COMES_BACK_LIMIT_MS };
   if (await until(isLive, times, clock)) return { kind: 'resumed', drain: null };
   return noEnvoy();
+}
+
+/** Whether its leader has gone before its end. */
+function isAbandoned(found: Located | NoEnvoy, record: DrainRecord): boolean {
+  return !record.result && conditionOf(record.leader) !== 'running' && found.covers(record);
+}
+
+/**
+ * A leader that has cancelled a drain may have been unable to record that, and be gone: then every Envoy of the
+ * drain passes its health check, which the drain has failed before its delay. Such a drain is over, not to be
+ * continued.
+ *
+ * @returns whether it was one
+ */
+async function settleCancelled(
+  found: Located | NoEnvoy,
+  { log, clock = systemClock }: Pick<HostDrainOptions, 'log' | 'clock'>,
+): Promise<boolean> {
+  const { ledger } = found;
+  const record = ledger.read();
+  if (record?.phase !== 'delay' || !('targets' in found) || !isAbandoned(found, record))
+    return false;
+  const own = found.targets.filter(
+    ({ process }) => !process || record.envoys.some((one) => sameProcess(one, process)),
+  );
+  const passes = await Promise.all(
+    own.map(({ admin }) =>
+      admin.state(AbortSignal.timeout(PASSES_LIMIT_MS)).then(
+        (state) => state === 'LIVE',
+        () => false,
+      ),
+    ),
+  );
+  if (passes.length === 0 || passes.includes(false) || ledger.decision() === 'close') return false;
+  const nowMs = clock.nowMs();
+  const { startedAt, startedAtMs, connectionsAtStart } = record;
+  const durationMs = Math.round(nowMs - startedAtMs);
+  const counts = { connectionsAtStart, connectionsLeft: null };
+  const cancelled = { outcome: 'cancelled', phase: 'finish', startedAt, durationMs } as const;
+  if (!ledger.settle(record, { ...cancelled, ...counts }, nowMs)) return false;
+  log.warn(`the drain of ${record.startedAt} was cancelled: Envoy passes its health check`);
+  return true;
 }
 
 /** What the records say of the host as found. */

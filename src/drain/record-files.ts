@@ -38,6 +38,12 @@ export interface Place {
 /** Ended drains that are kept: the manager counts them, and people read them. */
 const KEPT = 20;
 
+/**
+ * Results that this process could not write, by their file: they hold in this process, which tries again at each
+ * look.
+ */
+const unwritten = new Map<string, object>();
+
 /** Opens the files at `base`, a path. */
 export function openRecordFiles(options: {
   base: string;
@@ -87,8 +93,15 @@ export function openRecordFiles(options: {
     updateTerm: (record) => {
       tryTo(() => writeJson(termOf(record), written(record)));
     },
-    make: (number, kind, content) =>
-      tryTo(() => createJson(fileOf(number, `.${kind}.json`), content)),
+    make: (number, kind, content) => {
+      const file = fileOf(number, `.${kind}.json`);
+      const made = tryTo(() => createJson(file, content));
+      // Without it the drain would go on as soon as its leader is gone. Other results are recorded late, with the
+      // whole course of the drain.
+      if (made === undefined && kind === 'result' && isCancelled(content))
+        unwritten.set(file, content);
+      return made;
+    },
     decision: (number) => readDecision(fileOf(number, '.decision.json')),
     isWritable: () => {
       try {
@@ -162,7 +175,7 @@ function readPlace(folder: string, name: string, { number, term }: Place): Drain
   const json = readJson(file(`-${term}.json`));
   if (json?.['version'] !== RECORD_VERSION || !isRecord(json)) return undefined;
   const { version: _, ...record } = json as unknown as DrainRecord & { version: number };
-  const ended = readJson(file('.result.json'));
+  const ended = readResult(file('.result.json'));
   const isItsOwn = ended?.['startedAtMs'] === record.startedAtMs && isResult(ended);
   const { startedAtMs: __, ...result } = (ended ?? {}) as unknown as DrainResult & {
     startedAtMs?: number;
@@ -183,6 +196,22 @@ function makeFolder(folder: string): void {
   } catch (error) {
     if (systemCodeOf(error) !== 'EEXIST') throw error;
   }
+}
+
+function readResult(file: string): Record<string, unknown> | undefined {
+  const kept = unwritten.get(file);
+  if (!kept) return readJson(file);
+  try {
+    createJson(file, kept);
+    unwritten.delete(file);
+  } catch {
+    // It still can't be written.
+  }
+  return readJson(file) ?? { ...kept };
+}
+
+function isCancelled(content: object): boolean {
+  return 'outcome' in content && content.outcome === 'cancelled';
 }
 
 function readDecision(file: string): DrainDecision | undefined {

@@ -70,6 +70,12 @@ export interface DrainLedger {
   /** Records how the drain has ended; returns the valid result, which is the first one recorded. */
   finish(record: DrainRecord, result: DrainResult): DrainResult;
   /**
+   * Records how a drain has ended that no process leads any more.
+   *
+   * @returns whether that, or the like, is how it has ended
+   */
+  settle(record: DrainRecord, result: DrainResult, nowMs: number): boolean;
+  /**
    * Decides, if no process has yet; returns the decision. Undefined: it can't be recorded, so the process that leads
    * would not hear of it.
    */
@@ -131,6 +137,7 @@ export function openLedger(options: {
     read: view.read,
     hasLater: view.hasLater,
     ...createDecisions(ledger),
+    ...createEnds(ledger, view),
     isWritable: files.isWritable,
     claim: (fresh, nowMs) => {
       for (;;) {
@@ -171,12 +178,6 @@ export function openLedger(options: {
       }
       const first = { ...record, number: files.look().next, term: 1 };
       if (files.makeTerm(first)) lead(first, hold);
-    },
-    finish: (record, result) => {
-      if (!hold.claimed) return result;
-      const content = { ...result, startedAtMs: record.startedAtMs };
-      files.make(hold.claimed.number, 'result', content);
-      return view.own()?.result ?? result;
     },
   };
 }
@@ -319,6 +320,28 @@ function createDecisions({
     release: () => {
       const number = newest();
       return number !== undefined && files.make(number, 'released', { by: self }) !== undefined;
+    },
+  };
+}
+
+function createEnds(ledger: Ledger, view: View): Pick<DrainLedger, 'finish' | 'settle'> {
+  const { files, hold } = ledger;
+  const finish: DrainLedger['finish'] = (record, result) => {
+    if (!hold.claimed) return result;
+    const content = { ...result, startedAtMs: record.startedAtMs };
+    files.make(hold.claimed.number, 'result', content);
+    return view.own()?.result ?? result;
+  };
+  return {
+    finish,
+    settle: (record, result, nowMs) => {
+      // It may have been settled since the record was read.
+      const known = view.read();
+      if (known?.number === record.number && known.result) {
+        return known.result.outcome === result.outcome;
+      }
+      if (!follow(record, nowMs, ledger)?.lead) return false;
+      return finish(record, result).outcome === result.outcome;
     },
   };
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type ExecFileException, execFile, execFileSync } from 'node:child_process';
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -113,6 +113,36 @@ describe('a disk of the run directory that is really full', { concurrency: 2 }, 
       },
       false,
     ));
+
+  it('from the delay of a drain on: cancelled it stays so, also for the next manager', () =>
+    withPm2(
+      { 'check-delay': '30s', 'drain-timeout': '60s' },
+      async (pm2) => {
+        const disk = await startOnSmallDisk(pm2);
+        const cancelled = pm2.http('POST', '/shutdown');
+        await patiently('the delay', async () => (await statusOf(pm2)).phase === 'delay');
+        disk.fill();
+        const resumed = await pm2.http('DELETE', '/shutdown');
+        assert.deepEqual([resumed.status, (await cancelled).status], [200, 409], resumed.body);
+        assert.equal((await pm2.http('GET', '/readyz')).status, 200);
+
+        const manager = await appShown(pm2, 'envoy-manager');
+        process.kill(manager.pid, 'SIGKILL');
+        await patiently('the next manager to find out', () =>
+          /was cancelled: Envoy passes its health check/.test(pm2.log('envoy-manager')),
+        );
+        await pm2.untilReady();
+        assert.equal((await request(pm2.ports.http)).status, 200);
+
+        disk.free();
+        await patiently('the result to be recorded', () =>
+          disk.drains().includes('host-1.result.json'),
+        );
+        assert.equal((await pm2.http('GET', '/readyz')).status, 200);
+        assert.equal((await statusOf(pm2)).phase, 'idle');
+      },
+      false,
+    ));
 });
 
 /** The shell command that leaves no room in a folder. */
@@ -135,6 +165,8 @@ interface SmallDisk {
   cli(command: string): Promise<{ code: number; stdout: string; stderr: string }>;
   /** As the apps see them. */
   generations(): ReturnType<ReturnType<typeof openGenerations>['live']>;
+  /** The files of the host's drains. */
+  drains(): string[];
 }
 
 interface Ran {
@@ -160,7 +192,8 @@ async function startOnSmallDisk(pm2: TestPm2): Promise<SmallDisk> {
   const inside = (script: string): void => {
     execFileSync('nsenter', [...nsenter, '--mount', 'sh', '-c', script]);
   };
-  const seen = openGenerations(`/proc/${daemon}/root${runDir}`);
+  const there = `/proc/${daemon}/root${runDir}`;
+  const seen = openGenerations(there);
   return {
     fill: () => inside(fill(runDir)),
     cli: async (command) => {
@@ -175,5 +208,6 @@ async function startOnSmallDisk(pm2: TestPm2): Promise<SmallDisk> {
     },
     free: () => inside(`rm -f '${runDir}/fill'`),
     generations: seen.live,
+    drains: () => readdirSync(join(there, 'drains')),
   };
 }

@@ -28,6 +28,7 @@ async function said(
     ...undecided,
     read: () => record,
     claim: () => assert.fail('it only looks'),
+    settle: () => false,
     hasLater: () => false,
     isLeader: () => false,
     finish: () => assert.fail('it only looks'),

@@ -10,12 +10,14 @@ import {
   keepsHostOut,
   originOfCommand,
 } from '../../src/drain/state.js';
+import { ownIdentity } from '../../src/host/process-identity.js';
 import {
   createFakeEnvoy,
   createFakeLog,
   drainConfig,
   drainSteps,
   type FakeEnvoy,
+  makeRecord,
   makeTempFolder,
   targetOf,
 } from './fakes.js';
@@ -60,7 +62,7 @@ function setUp(envoy?: FakeEnvoy) {
       begun += 1;
     },
   });
-  return { hostDrain, now, locate, runs: () => runs, begun: () => begun };
+  return { hostDrain, base, now, locate, runs: () => runs, begun: () => begun };
 }
 
 describe('createHostDrain drain', () => {
@@ -153,6 +155,41 @@ describe('createHostDrain state', () => {
       log: createFakeLog().log,
     });
     isPart(other.state(await locate()), { kind: 'ended', result });
+  });
+});
+
+describe('createHostDrain with a drain whose leader has gone in its delay', () => {
+  const gone = { ...ownIdentity(), pid: 2 ** 30 };
+  const setUpGone = async (word: 'LIVE' | 'DRAINING') => {
+    const envoy = createFakeEnvoy(0, { foreign: true });
+    envoy.admin = { ...envoy.admin, state: async () => word };
+    const host = setUp(envoy);
+    const foreign = { envoyStartedAtMs: host.now.startedAtMs };
+    const ledger = openLedger({ base: host.base, log: createFakeLog().log, foreign, self: gone });
+    const nowMs = performance.now();
+    ledger.claim(makeRecord(nowMs, { phase: 'delay' }), nowMs);
+    const calls = () => envoy.calls.filter((call) => call === 'fail' || call === 'close');
+    return { ...host, calls, state: async () => host.hostDrain.state(await host.locate()) };
+  };
+
+  it('takes it for cancelled where Envoy passes its health check', async () => {
+    const { hostDrain, calls, state } = await setUpGone('LIVE');
+    await hostDrain.resumeAbandoned();
+    assert.deepEqual(await state(), { kind: 'idle' });
+    assert.deepEqual(calls(), []);
+  });
+
+  it('begins another one for a caller then, from its beginning', async () => {
+    const { hostDrain, calls } = await setUpGone('LIVE');
+    assert.equal((await hostDrain.drain()).outcome, 'drained');
+    assert.deepEqual(calls(), ['fail', 'close']);
+  });
+
+  it('continues it where Envoy fails its health check', async () => {
+    const { hostDrain, calls } = await setUpGone('DRAINING');
+    await hostDrain.resumeAbandoned();
+    assert.equal((await hostDrain.drain()).outcome, 'drained');
+    assert.deepEqual(calls(), ['close']);
   });
 });
 

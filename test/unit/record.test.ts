@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { after, describe, it } from 'node:test';
 import { type DrainLedger, type DrainRecord, openLedger } from '../../src/drain/record.js';
@@ -453,6 +453,23 @@ describe('openLedger where nothing can be written', () => {
       assert.match(of('warn')[0] ?? '', /drain record can't be written/);
     });
   }
+
+  it('keeps for itself that a drain was cancelled, and records it once it can', () => {
+    const folder = makeTempFolder();
+    const base = join(folder, 'drains', 'host');
+    const ledger = openLedger({ base, log: createFakeLog().log, self: me });
+    ledger.claim(by(me), NOW_MS);
+    // A file instead of the folder, because the user of the tests may write everywhere.
+    const cancelled = makeResult({ outcome: 'cancelled' });
+    renameSync(join(folder, 'drains'), join(folder, 'away'));
+    writeFileSync(join(folder, 'drains'), '');
+    assert.deepEqual(ledger.finish(by(me), cancelled), cancelled);
+    rmSync(join(folder, 'drains'));
+    renameSync(join(folder, 'away'), join(folder, 'drains'));
+    assert.deepEqual(open(base).read()?.result, cancelled);
+    assert.equal(existsSync(`${base}-1.result.json`), true);
+    assert.equal(open(base).claim(by(me), NOW_MS).record.number, 2);
+  });
 
   it('says nothing where all is well', () => {
     const { log, entries } = createFakeLog();
