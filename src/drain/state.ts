@@ -176,8 +176,11 @@ export function describeEnded(result: DrainResult, startedBy?: DrainOrigin | nul
 export function describeDrained(result: DrainResult, startedBy?: DrainOrigin | null): string {
   const at = new Date(Date.parse(result.startedAt) + result.durationMs).toISOString();
   const by = startedBy ? `, by ${describeOrigin(startedBy)}` : '';
-  const how = result.outcome === 'drained' ? '' : ` (${result.outcome})`;
-  return `drained at ${at}${by}${how}`;
+  const { outcome, connectionsLeft } = result;
+  const isEmpty = outcome === 'drained' || outcome === 'envoy-gone';
+  const left = connectionsLeft === null ? '' : `, with ${connectionsLeft} open`;
+  const how = outcome === 'drained' ? '' : ` (${outcome}${isEmpty ? '' : left})`;
+  return `${isEmpty ? 'drained at' : 'out of service since'} ${at}${by}${how}`;
 }
 
 /** The events of a drain command. */

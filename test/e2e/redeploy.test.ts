@@ -221,6 +221,10 @@ describe('pm2-envoy redeploy', { concurrency: 3 }, () => {
       assert.equal((await pm2.cli('shutdown')).code, 0);
       const { code, stderr } = await pm2.cli('redeploy');
       assert.equal(code, 0, stderr);
+      assert.match(
+        stderr,
+        /^generation \d+ \(Envoy [\d.]+\): the host is drained at .*; the redeploy brings it back$/m,
+      );
       assert.equal((await pm2.http('GET', '/readyz')).status, 200);
       assert.equal((await statusOf(pm2)).phase, 'idle');
     });
@@ -329,7 +333,10 @@ describe('pm2-envoy redeploy', { concurrency: 3 }, () => {
         await held.echo('still here');
         held.close();
         assert.equal(await redeploy.ended, 1);
-        assert.match(redeploy.output(), /the redeploy failed after .*: it was stopped meanwhile/);
+        assert.match(
+          redeploy.output(),
+          /the redeploy failed after .*: it was stopped meanwhile: .*`pm2-envoy redeploy`/,
+        );
         assert.doesNotMatch(redeploy.output(), /keeps serving/);
         await killed;
         assert.equal(held.isCut(), false);

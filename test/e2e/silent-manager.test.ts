@@ -25,6 +25,8 @@ describe('pm2-envoy, while the manager is silent', { concurrency: 2 }, () => {
       const status = await host.cli(['status', '--json']);
       assert.equal(status.code, 0, status.stderr);
       assert.match(status.stderr, /is stopped.*asked Envoy directly/);
+      const doctor = await host.cli(['doctor']);
+      assert.match(doctor.stdout, new RegExp(`-> \`kill -CONT ${manager.pid}\` lets it go on`));
       const startedMs = performance.now();
       const { code, stdout, stderr } = await host.cli(['shutdown', '--json']);
       assert.equal(code, 0, stderr);

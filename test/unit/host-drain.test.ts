@@ -6,6 +6,7 @@ import type { Located } from '../../src/drain/locate.js';
 import { openLedger } from '../../src/drain/record.js';
 import {
   type DrainState,
+  describeEnded,
   describeTooLate,
   keepsHostOut,
   originOfCommand,
@@ -18,6 +19,7 @@ import {
   drainSteps,
   type FakeEnvoy,
   makeRecord,
+  makeResult,
   makeTempFolder,
   targetOf,
 } from './fakes.js';
@@ -190,6 +192,23 @@ describe('createHostDrain with a drain whose leader has gone in its delay', () =
     await hostDrain.resumeAbandoned();
     assert.equal((await hostDrain.drain()).outcome, 'drained');
     assert.deepEqual(calls(), ['close']);
+  });
+});
+
+describe('describeEnded', () => {
+  it('calls a host drained only when no connection was open', () => {
+    assert.match(
+      describeEnded(makeResult()),
+      /^drained at 2026-01-01T00:00:01.234Z; bring it back/,
+    );
+    assert.match(
+      describeEnded(makeResult({ outcome: 'envoy-gone' })),
+      /^drained at .* \(envoy-gone\);/,
+    );
+    assert.match(
+      describeEnded(makeResult({ outcome: 'timeout', connectionsLeft: 2 })),
+      /^out of service since .* \(timeout, with 2 open\); bring it back/,
+    );
   });
 });
 

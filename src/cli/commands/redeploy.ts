@@ -227,8 +227,10 @@ function describeProgress(progress: RedeployProgress): { step: string; text: str
 function describeResult(result: RedeployResult, { app, config }: RedeployPlan): string {
   const took = formatDuration(Math.round(result.tookMs));
   if (result.outcome === 'failed') {
+    const failed = `the redeploy failed after ${took}: ${result.reason}`;
+    if (result.isBeingDrained) return failed;
     const serves = result.serves ? `${named(result.serves)} keeps serving` : 'no Envoy serves now';
-    return `the redeploy failed after ${took}: ${result.reason}\n${serves}`;
+    return `${failed}\n${serves}`;
   }
   const { from, to, handover, silent } = result;
   const isUp =

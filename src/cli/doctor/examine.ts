@@ -7,7 +7,9 @@ import { notAnEnvoy, versionOf } from '../../envoy/bootstrap.js';
 import { checkLaunch, checkReadable } from '../../envoy/launch.js';
 import { isPm2EnvoyError, messageOf, systemCodeOf } from '../../errors.js';
 import { migratesAcceptQueues } from '../../host/accept-queue.js';
+import { readEndpoint } from '../../host/endpoint.js';
 import { openGenerations } from '../../host/generations.js';
+import { conditionOf } from '../../host/process-identity.js';
 import { faultOfRoom, findRunDir, pathFault } from '../../host/run-dir.js';
 import { silentLog } from '../../log.js';
 import { createDrainHost } from '../../plugins/drain-host.js';
@@ -153,19 +155,24 @@ async function checkUdp(bootstrap: string, binary: string): Promise<Finding[]> {
 
 /** @param isNew nothing has been started yet, so there is none */
 async function checkManager(config: Config, isNew: boolean): Promise<Finding[]> {
-  const manager = createManagerClient(config, findRunDir(config.runDir));
+  const runDir = findRunDir(config.runDir);
+  const manager = createManagerClient(config, runDir);
   try {
     await manager.status();
     return [ok('manager', `answers at ${manager.url}`)];
   } catch (error) {
     if (isNew && isPm2EnvoyError(error, 'manager-unreachable')) return [];
-    return [problem('manager', messageOf(error), remedyForManager(error))];
+    return [problem('manager', messageOf(error), remedyForManager(error, runDir))];
   }
 }
 
-function remedyForManager(error: unknown): string {
+function remedyForManager(error: unknown, runDir: string): string {
   if (isPm2EnvoyError(error, 'manager-refused')) {
     return 'set the same shutdown token here as in the manager';
+  }
+  const running = readEndpoint(runDir)?.process;
+  if (running && conditionOf(running) === 'stopped') {
+    return `\`kill -CONT ${running.pid}\` lets it go on`;
   }
   return isAnotherHosts(error)
     ? 'set another serve-port in this project’s settings, then `pm2 restart` its manager'

@@ -1,10 +1,12 @@
 import { isUtf8 } from 'node:buffer';
 import { existsSync, readFileSync, statSync } from 'node:fs';
+import { createAdminClient } from '../../admin/client.js';
 import type { Config } from '../../config/config.js';
 import type { LoadedConfig } from '../../config/load.js';
 import { isKey, variableOf } from '../../config/schema.js';
 import { describeHeld } from '../../drain/host-now.js';
-import { drainThatHolds } from '../../drain/locate.js';
+import { drainThatHolds, targetOf } from '../../drain/locate.js';
+import { hasClosed } from '../../drain/witness.js';
 import { drainTimeSeconds } from '../../envoy/arguments.js';
 import { notAnEnvoy, versionOf } from '../../envoy/bootstrap.js';
 import { type HandoverPlan, notRedeployable, planHandover } from '../../envoy/handover.js';
@@ -28,6 +30,9 @@ import { scriptFault } from '../../pm2/script-fault.js';
 import { outlookOf } from '../../steering/prepare.js';
 import { unsteeredWarning } from '../../steering/steering.js';
 
+/** How long an Envoy may take to say whether its listeners are closed. */
+const ANSWER_LIMIT_MS = 1_000;
+
 /** What a redeploy is going to do, once everything in it has been checked. */
 export interface RedeployPlan {
   app: FoundApp;
@@ -35,7 +40,7 @@ export interface RedeployPlan {
   config: Config;
   /** The generation in service; undefined: none, so the reload is a start. */
   from: Generation | undefined;
-  /** Why `from` serves nothing new: the host is drained, or is being drained. */
+  /** Why `from` serves nothing new, as in `the host is …`. */
   outOfService: string | undefined;
   /** Version of the Envoy that is to run. */
   version: string;
@@ -146,12 +151,30 @@ export async function planRedeploy(
   const changes = from ? await changesFrom(from, launchOf(binary, config), version) : {};
   if (handover?.removed[0]) changes.removed = handover.removed;
   const warnings = from ? await warningsOf(config.envoyConfig, binary) : [];
-  const drain = drainThatHolds(runDir);
-  const outOfService = drain && describeHeld(drain);
+  const outOfService = from && (await whyOutOfService(from, runDir));
   return {
     ...{ app: { ...app, runDir }, config, from, outOfService, version },
     ...{ changes, handover, warnings, env },
   };
+}
+
+/** Its drain says more than Envoy, which shows that also where there is no record. */
+async function whyOutOfService(
+  generation: Generation,
+  runDir: string,
+): Promise<string | undefined> {
+  const drain = drainThatHolds(runDir);
+  if (drain) return describeHeld(drain);
+  return (await isClosed(generation)) ? 'out of service: its listeners are closed' : undefined;
+}
+
+/** One that does not answer counts as serving. */
+async function isClosed(generation: Generation): Promise<boolean> {
+  const admin = createAdminClient({ kind: 'unix', path: generation.adminSocket });
+  const signal = AbortSignal.timeout(ANSWER_LIMIT_MS);
+  const closed = await hasClosed(targetOf(generation, admin), signal).catch(() => false);
+  admin.close();
+  return closed;
 }
 
 function noRoom(runDir: string, fault: string): Pm2EnvoyError {

@@ -5,7 +5,7 @@ import { createCounters, type EnvoyCounter } from '../../drain/count.js';
 import { appliesTo, isAbout } from '../../drain/host-now.js';
 import { openHandoverLedger, openHostLedger, targetOf } from '../../drain/locate.js';
 import type { DrainRecord } from '../../drain/record.js';
-import type { DrainResult } from '../../drain/state.js';
+import { type DrainResult, describeEnded, describeOrigin } from '../../drain/state.js';
 import { freePort, portInUse } from '../../envoy/port-in-use.js';
 import { messageOf } from '../../errors.js';
 import { readFailedStart } from '../../host/failed-start.js';
@@ -38,6 +38,8 @@ export type RedeployResult = {
       /** Of the error that the new generation ended with; null: it is not known. */
       code: string | null;
       serves: Served | null;
+      /** The host is being drained, so it is not known yet what will serve. */
+      isBeingDrained: boolean;
       /** Variables that pm2 has taken all the same, for the next start of the app. */
       keeps: Readonly<Record<string, string>>;
     }
@@ -101,16 +103,19 @@ export async function runReload(
 
   const shared = { from: from ? servedOf(from) : null, tookMs: clock.nowMs() - startMs };
   const serving = generations.newest();
-  const isStopped = serving ? isDrainedSince(app.runDir, serving, startedAtMs) : from !== undefined;
+  const drain = serving && drainSince(app.runDir, serving, startedAtMs);
+  const isStopped = serving ? drain !== undefined : from !== undefined;
   if (serving?.ready && isNew(serving) && !refusal && !isStopped) {
     const handover = from ? resultOf(app.runDir, from) : null;
     const silent = await whySilent(serving);
     const outcome = silent === null ? outcomeOf(handover) : 'admin-unreachable';
     return { ...shared, outcome, to: servedOf(serving), handover, silent };
   }
-  const failure = failureOf({ plan, serving, refusal, isStopped, startedAtMs });
+  const failure = failureOf({ plan, serving, refusal, isStopped, drain, startedAtMs });
   const serves = serving?.ready && !isStopped ? servedOf(serving) : null;
-  return { ...shared, outcome: 'failed', ...failure, serves, keeps: await keptVariables(plan) };
+  const isBeingDrained = drain !== undefined && !drain.result;
+  const now = { serves, isBeingDrained };
+  return { ...shared, outcome: 'failed', ...failure, ...now, keeps: await keptVariables(plan) };
 }
 
 /** pm2's words in the moment in which it starts a crashed app again by itself (its lib/God/ActionMethods.js). */
@@ -155,10 +160,11 @@ async function lookAtHandover(
 }
 
 /** A stop or a drain in the middle of a reload takes the new generation along. */
-function isDrainedSince(runDir: string, serving: Generation, sinceMs: number): boolean {
+function drainSince(runDir: string, serving: Generation, sinceMs: number): DrainRecord | undefined {
   const drain = readHostDrain(runDir, serving);
-  if (!drain || drain.result?.outcome === 'cancelled' || !appliesTo(drain, serving)) return false;
-  return Date.parse(drain.startedAt) >= sinceMs;
+  const isOver = drain?.result?.outcome === 'cancelled';
+  if (!drain || isOver || !appliesTo(drain, serving)) return undefined;
+  return Date.parse(drain.startedAt) >= sinceMs ? drain : undefined;
 }
 
 function readHostDrain(runDir: string, generation: Generation): DrainRecord | undefined {
@@ -188,6 +194,7 @@ function failureOf(seen: {
   serving: Generation | undefined;
   refusal: string | undefined;
   isStopped: boolean;
+  drain: DrainRecord | undefined;
   startedAtMs: number;
 }): { reason: string; code: string | null } {
   const failed = seen.serving ? seen.serving.failedReload : readFailedStart(seen.plan.app.runDir);
@@ -213,14 +220,23 @@ function whyFailed(seen: {
   serving: Generation | undefined;
   refusal: string | undefined;
   isStopped: boolean;
+  drain: DrainRecord | undefined;
 }): string {
-  const { plan, serving, refusal, isStopped } = seen;
+  const { plan, serving, refusal, isStopped, drain } = seen;
   const { name } = plan.app.process;
   if (refusal?.includes(ALREADY)) return reloadUnderWay(name);
-  if (isStopped) return 'it was stopped meanwhile: the host is drained';
+  if (isStopped) return `it was stopped meanwhile: ${describeDrain(drain)}`;
   if (!refusal) return `no newer generation is LIVE; \`pm2 logs ${name}\` says more`;
   const isNewer = serving?.ready && serving.number > (plan.from?.number ?? 0);
   return `pm2 did not ${isNewer ? 'complete the reload' : 'reload'}: ${refusal}`;
+}
+
+/** What becomes of the host, and what to do. */
+function describeDrain(drain: DrainRecord | undefined): string {
+  if (drain?.result) return `the host is ${describeEnded(drain.result, drain.startedBy)}`;
+  if (!drain) return 'there is no Envoy any more; `pm2-envoy redeploy` starts one';
+  const by = drain.startedBy ? `, by ${describeOrigin(drain.startedBy)}` : '';
+  return `the host is being drained since ${drain.startedAt}${by}; \`pm2-envoy status\` shows how far that is, \`pm2-envoy redeploy\` brings the host back afterwards`;
 }
 
 /** pm2 takes over variables before it starts anything, and can't be made to forget them again. */
