@@ -30,6 +30,8 @@ export interface ConfiguredListener {
   reusesPort: boolean;
   /** `traffic_direction` */
   isInbound: boolean;
+  /** HTTP/3, or a UDP proxy. */
+  isUdp: boolean;
   /** How its stats are called: `web` in `listener.web.downstream_cx_active`. */
   statName: string;
   /** Envoy's latest complaint about it. */
@@ -91,6 +93,9 @@ function readListener(listener: unknown, isDynamic: boolean): ConfiguredListener
     takesAnyPort: all.some((one) => Number(portOf(keyOf(one, 'socket_address'))) === 0),
     reusesPort: keyOf(listener, 'enable_reuse_port') !== false,
     isInbound: [1, 'INBOUND'].includes(keyOf(listener, 'traffic_direction') as string),
+    isUdp: all.some((one) =>
+      [1, 'UDP'].includes(keyOf(keyOf(one, 'socket_address'), 'protocol') as string),
+    ),
     statName: prefix === '' ? (addresses[0]?.text.replaceAll(':', '_') ?? '') : prefix,
   };
 }

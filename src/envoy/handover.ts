@@ -111,6 +111,11 @@ export function compareListeners({
       );
       continue;
     }
+    if (old?.isDynamic && old.isUdp) {
+      notes.push(
+        `listener ${name} (${addresses.map(({ text }) => text).join(', ')}) comes from LDS, so its UDP packets are not steered: from a reload or restart until the old Envoy has ended (at most drain-timeout), new HTTP/3 connections fail; sessions of a UDP proxy are cut. Put it into the bootstrap`,
+      );
+    }
     for (const address of addresses) {
       const { kind, text } = address;
       if (kind === 'unix') socketPaths.push(text);

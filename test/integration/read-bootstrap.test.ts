@@ -124,6 +124,7 @@ describe('readBootstrap', () => {
             takesAnyPort: false,
             reusesPort: true,
             isInbound: false,
+            isUdp: false,
           };
           assert.deepEqual(listeners, [
             {

@@ -28,6 +28,7 @@ function configured(name: string, part: Partial<DumpedListener> = {}): DumpedLis
     takesAnyPort: false,
     reusesPort: true,
     isInbound: false,
+    isUdp: false,
     statName: name,
     wants: { routes: [], secrets: [], filters: [] },
     ...part,
@@ -178,6 +179,34 @@ describe('compareListeners', () => {
     assert.deepEqual(plan.removed, ['127.0.0.1:80 (listener gone)']);
   });
 });
+
+describe('compareListeners of UDP from a control plane', () => {
+  const socket_address = { protocol: 'UDP', address: '127.0.0.1', port_value: 443 };
+  const quic = { name: 'quic', address: { socket_address } };
+  const notesOf = (dump: object): string[] => {
+    const configs = parseListenerDump({ configs: [dump] });
+    const facts = { number: 1, running: running('quic 127.0.0.1:443'), configs };
+    return [...compareListeners({ ...facts, wanted: bootstrapOf(quic) }).notes];
+  };
+
+  it('says that it is not steered, and what to do', () => {
+    const [note, ...more] = notesOf({ name: 'quic', active_state: { listener: quic } });
+    assert.match(
+      note ?? '',
+      /^listener quic \(127\.0\.0\.1:443\) comes from LDS.*Put it into the bootstrap$/,
+    );
+    assert.deepEqual(more, []);
+  });
+
+  it('says nothing of one from the bootstrap', () => {
+    assert.deepEqual(notesOf({ listener: quic }), []);
+  });
+});
+
+/** The listeners of a bootstrap with this one. */
+function bootstrapOf(listener: object) {
+  return bootstrapListeners({ static_resources: { listeners: [listener] } });
+}
 
 describe('listeners', () => {
   it('are read from /listeners, with every address', () => {
