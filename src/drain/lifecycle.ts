@@ -1,4 +1,4 @@
-import type { DrainRun } from './run.js';
+import type { DrainSteps } from './run.js';
 
 /** Takes a command through its lifecycle events; the plugins' host is one. */
 export interface DrainLifecycle {
@@ -8,7 +8,7 @@ export interface DrainLifecycle {
 
 /** The part of a drain's lifecycle that is to run. */
 export interface DrainCall {
-  drain: DrainRun;
+  drain: DrainSteps;
   /** The event to begin with, when an earlier process has done the others; the first if left out. */
   from?: string;
   /** Told before each event's first hook. */

@@ -14,11 +14,7 @@ import type { DrainLedger, DrainRecord } from './record.js';
 import type { DrainCommand, DrainOutcome, DrainPhase } from './state.js';
 import { untilUdpIsQuiet } from './udp-replies.js';
 
-/**
- * One drain as hooks see it. Plugins read its progress; the methods are what the lifecycle events
- * do. Each step is bounded by the deadline, never rejects, and does nothing once the outcome is known or
- * another process leads.
- */
+/** One drain as the hooks of plugins see it: its progress, to read only. */
 export interface DrainRun {
   readonly command: DrainCommand;
   readonly phase: DrainPhase;
@@ -36,6 +32,13 @@ export interface DrainRun {
   readonly isOvertaken: boolean;
   /** The latest failure of a call to Envoy. */
   lastError(): string | undefined;
+}
+
+/**
+ * What the lifecycle events of a drain do. Each step is bounded by the deadline, never rejects, and does nothing once
+ * the outcome is known or another process leads.
+ */
+export interface DrainSteps extends DrainRun {
   failHealth(): Promise<void>;
   delay(): Promise<void>;
   close(): Promise<void>;
@@ -93,7 +96,7 @@ interface DrainRunOptions {
 /** Creates the steps of one drain, new or taken over: `record` says what has been done. */
 export function createDrainRun(
   options: DrainRunOptions,
-): DrainRun & { enter(phase: DrainPhase): DrainRecord; confirm(): void } {
+): DrainSteps & { enter(phase: DrainPhase): DrainRecord; confirm(): void } {
   const drain = openDrain(options);
   const { course, envoys } = drain;
   const { record } = course;
@@ -132,6 +135,31 @@ export function createDrainRun(
     passHealth: () => passHealth(drain),
     wait: () => wait(drain),
   };
+}
+
+/** A drain without its steps: a hook of a user's plugin must not close a listener. */
+export function progressOf(drain: DrainRun): DrainRun {
+  return Object.freeze({
+    command: drain.command,
+    get phase() {
+      return drain.phase;
+    },
+    startedAt: drain.startedAt,
+    timeLeftMs: () => drain.timeLeftMs(),
+    get connectionsAtStart() {
+      return drain.connectionsAtStart;
+    },
+    get connectionsLeft() {
+      return drain.connectionsLeft;
+    },
+    get outcome() {
+      return drain.outcome;
+    },
+    get isOvertaken() {
+      return drain.isOvertaken;
+    },
+    lastError: () => drain.lastError(),
+  });
 }
 
 /** What the steps of one drain work on. */

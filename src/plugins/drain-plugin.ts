@@ -1,5 +1,13 @@
+import type { DrainSteps } from '../drain/run.js';
 import { HANDOVER_EVENTS, RESUME_EVENTS, SHUTDOWN_EVENTS, START_EVENTS } from '../drain/state.js';
-import type { CommandMain, CommandSpec, HookFunction, Plugin, PluginHost } from './api/types.js';
+import type {
+  CommandMain,
+  CommandSpec,
+  HookContext,
+  HookFunction,
+  Plugin,
+  PluginHost,
+} from './api/types.js';
 
 /**
  * The plugin that drains: it declares the lifecycle events of `shutdown`, `resume` and `handover`, and does
@@ -37,12 +45,17 @@ export class DrainPlugin implements Plugin {
   }
 
   readonly hooks: Readonly<Record<string, HookFunction>> = {
-    'shutdown:fail-health': ({ drain }) => drain?.failHealth(),
-    'shutdown:delay': ({ drain }) => drain?.delay(),
-    'shutdown:close': ({ drain }) => drain?.close(),
-    'shutdown:wait': ({ drain }) => drain?.wait(),
-    'resume:pass-health': ({ drain }) => drain?.passHealth(),
-    'handover:close': ({ drain }) => drain?.close(),
-    'handover:wait': ({ drain }) => drain?.wait(),
+    'shutdown:fail-health': (context) => stepsOf(context)?.failHealth(),
+    'shutdown:delay': (context) => stepsOf(context)?.delay(),
+    'shutdown:close': (context) => stepsOf(context)?.close(),
+    'shutdown:wait': (context) => stepsOf(context)?.wait(),
+    'resume:pass-health': (context) => stepsOf(context)?.passHealth(),
+    'handover:close': (context) => stepsOf(context)?.close(),
+    'handover:wait': (context) => stepsOf(context)?.wait(),
   };
+}
+
+/** The host gives them to pm2-envoy's own hooks (hook-calls.ts). */
+function stepsOf({ drain }: HookContext): DrainSteps | undefined {
+  return drain as DrainSteps | undefined;
 }

@@ -1,3 +1,4 @@
+import { progressOf } from '../drain/run.js';
 import { messageOf } from '../errors.js';
 import type { Log } from '../log.js';
 import type { HookContext, HostCall } from './api/types.js';
@@ -68,7 +69,8 @@ async function runHook(hook: RegisteredHook, at: HookCall, log: Log): Promise<vo
     command: at.command,
     event: at.event,
     invocation: at.call.invocation ?? { args: [], options: {} },
-    drain: at.call.drain,
+    // Only what pm2-envoy does itself gets the steps.
+    drain: at.call.drain && (hook.builtIn ? at.call.drain : progressOf(at.call.drain)),
     log,
     signal: abort.signal,
   };

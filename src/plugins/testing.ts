@@ -1,5 +1,5 @@
 import { loadConfig } from '../config/load.js';
-import type { DrainRun } from '../drain/run.js';
+import type { DrainRun, DrainSteps } from '../drain/run.js';
 import type { Log } from '../log.js';
 import type { Invocation, PluginClass } from './api/types.js';
 import { DrainPlugin } from './drain-plugin.js';
@@ -71,9 +71,9 @@ function isHookFailure(fields: unknown): boolean {
   return typeof fields === 'object' && fields !== null && 'hook' in fields && 'plugin' in fields;
 }
 
-function drainOf(seen: Partial<DrainRun>): { drain: DrainRun; onEvent(event: string): void } {
+function drainOf(seen: Partial<DrainRun>): { drain: DrainSteps; onEvent(event: string): void } {
   const nothing = async (): Promise<void> => undefined;
-  const drain: { -readonly [Key in keyof DrainRun]: DrainRun[Key] } = {
+  const drain: { -readonly [Key in keyof DrainSteps]: DrainSteps[Key] } = {
     command: 'shutdown',
     phase: 'fail-health',
     startedAt: new Date().toISOString(),

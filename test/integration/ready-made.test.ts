@@ -5,7 +5,7 @@ import type { ServerResponse } from 'node:http';
 import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, it, type TestContext } from 'node:test';
 import { loadConfig } from '../../src/config/load.js';
-import type { DrainRun } from '../../src/drain/run.js';
+import type { DrainSteps } from '../../src/drain/run.js';
 import { identify } from '../../src/host/process-identity.js';
 import { DrainPlugin } from '../../src/plugins/drain-plugin.js';
 import { createPluginHost } from '../../src/plugins/host.js';
@@ -30,7 +30,7 @@ async function hostWith(path: string, hooks: Readonly<Record<string, unknown>>) 
   return {
     host,
     fakeLog,
-    drain: async (drain: DrainRun = stubDrain()) => {
+    drain: async (drain: DrainSteps = stubDrain()) => {
       await host.run('shutdown', { drain });
       await host.settled();
     },

@@ -1,7 +1,7 @@
 import { loadConfig } from '../../src/config/load.js';
 import { createDrainer, type Drainer } from '../../src/drain/drainer.js';
 import { openLedger } from '../../src/drain/record.js';
-import type { DrainConfig, DrainRun } from '../../src/drain/run.js';
+import type { DrainConfig, DrainSteps } from '../../src/drain/run.js';
 import { identify } from '../../src/host/process-identity.js';
 import { silentLog } from '../../src/log.js';
 import { DrainPlugin } from '../../src/plugins/drain-plugin.js';
@@ -35,7 +35,7 @@ export function drainOf(
 }
 
 /** A drain as hooks see it, one connection at its start, whose steps do nothing. */
-export function stubDrain(): DrainRun {
+export function stubDrain(): DrainSteps {
   const nothing = async (): Promise<void> => undefined;
   return {
     command: 'shutdown',

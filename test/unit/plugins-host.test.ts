@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it, mock } from 'node:test';
 import { LONGEST_MS } from '../../src/config/duration.js';
 import { loadConfig } from '../../src/config/load.js';
-import type { DrainRun } from '../../src/drain/run.js';
+import type { DrainSteps } from '../../src/drain/run.js';
 import { createDrainRun } from '../../src/drain/run.js';
 import { isPm2EnvoyError } from '../../src/errors.js';
 import type { CommandSpec, HookContext, Plugin, PluginHost } from '../../src/plugins/api/types.js';
@@ -70,7 +70,7 @@ function assertInvalid(reason: RegExp, ...plugins: LoadedPlugin[]): void {
   );
 }
 
-function makeDrain(): DrainRun {
+function makeDrain(): DrainSteps {
   const clock = createFakeClock();
   return createDrainRun({
     command: 'shutdown',
@@ -305,7 +305,17 @@ describe('PluginHost run', () => {
     assert.equal(called?.drain, undefined);
     assert.equal(called?.log, fakeLog.log);
     assert.equal(called?.signal.aborted, false);
-    assert.equal(drained?.drain, drain);
+    const { failHealth: _f, delay: _d, close: _c, wait: _w, passHealth: _p, ...progress } = drain;
+    const seen = drained?.drain ?? assert.fail();
+    // What drains is for pm2-envoy itself: a hook can read, and nothing else.
+    assert.deepEqual(
+      Object.keys(seen).sort(),
+      Object.keys(progress)
+        .filter((key) => key !== 'enter' && key !== 'confirm')
+        .sort(),
+    );
+    assert.deepEqual([seen.phase, seen.startedAt], [drain.phase, drain.startedAt]);
+    assert.throws(() => Object.assign(seen, { outcome: 'drained' }), TypeError);
     assert.deepEqual(drained?.invocation, { args: [], options: {} });
   });
 
