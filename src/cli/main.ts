@@ -1,8 +1,9 @@
 import { Command, CommanderError } from 'commander';
+import type { Config } from '../config/config.js';
 import { type ConfigSources, type LoadedConfig, loadConfig } from '../config/load.js';
 import { messageOf } from '../errors.js';
 import { EXIT, exitCodeOf } from '../exit-codes.js';
-import { createLog, silentLog } from '../log.js';
+import { createLog, type Log, silentLog } from '../log.js';
 import { packageVersion } from '../package-root.js';
 import type { PluginClass, PluginHost } from '../plugins/api/types.js';
 import { DrainPlugin } from '../plugins/drain-plugin.js';
@@ -49,11 +50,8 @@ export async function main(argv: readonly string[]): Promise<void> {
   };
   try {
     const own = ownPlugins(cli);
-    const { plugins: users, problem } = NEED_NO_PLUGINS.includes(argv[0] ?? '')
-      ? { plugins: [], problem: undefined }
-      : await userPlugins(argv, own);
-    const plugins = [...own, ...users];
-    const program = createProgram(plugins, { cli, call });
+    const { problem, ...opened } = await openHost(argv, own);
+    const program = createProgram({ ...opened, own: commandsOf(own) }, { cli, call });
     const words = expandHelp(argv);
     const mistake = findMistake(program, words) ?? (await parse(program, words));
     for (const line of mistake ?? []) io.note(line);
@@ -138,25 +136,38 @@ function ownPlugins(cli: CliContext): LoadedPlugin[] {
   ];
 }
 
-/** A configuration or plugin that can't be used is reported by the command that needs it, not by `--help`. */
-async function userPlugins(
+/** The host of one call, and what it gets once the options of the command are read. */
+interface OpenedHost {
+  host: PluginHost;
+  bound: { config: Config; log: Log };
+}
+
+/**
+ * Constructs every plugin, once. A configuration or plugin that can't be used is reported by the command that needs it,
+ * not by `--help`.
+ */
+async function openHost(
   argv: readonly string[],
   own: readonly LoadedPlugin[],
-): Promise<{ plugins: readonly LoadedPlugin[]; problem: string | undefined }> {
+): Promise<OpenedHost & { problem: string | undefined }> {
+  const hostOf = (config: Config, users: readonly LoadedPlugin[]): OpenedHost => {
+    const bound = { config, log: silentLog, plugins: [...own, ...users] };
+    return { host: createPluginHost(bound), bound };
+  };
+  const bare = (problem?: string) => ({ ...hostOf(loadConfig({ env: {} }).config, []), problem });
+  if (NEED_NO_PLUGINS.includes(argv[0] ?? '')) return bare();
   const at = argv.findIndex((word) => word === '--config' || word.startsWith('--config='));
   const configFile = argv[at]?.split('=')[1] ?? (at < 0 ? undefined : argv[at + 1]);
   try {
     const { config } = loadConfig({ configFile, env: withModuleSettings() });
-    const plugins = await loadPlugins(config.plugins);
-    createPluginHost({ config, log: silentLog, plugins: [...own, ...plugins] });
-    return { plugins, problem: undefined };
+    return { ...hostOf(config, await loadPlugins(config.plugins)), problem: undefined };
   } catch (error) {
-    return { plugins: [], problem: messageOf(error) };
+    return bare(messageOf(error));
   }
 }
 
 function createProgram(
-  plugins: readonly LoadedPlugin[],
+  { host, bound, own }: OpenedHost & { own: PluginHost['commands'] },
   { cli, call }: { cli: CliContext; call: Call },
 ): Command {
   const program = new Command('pm2-envoy')
@@ -166,10 +177,9 @@ function createProgram(
     .helpCommand('help [command]', 'Show the help of a command')
     .configureOutput({ outputError: () => undefined })
     .exitOverride();
-  const builtIn = commandsOf(plugins.filter((plugin) => plugin.builtIn));
-  for (const [name, spec] of commandsOf(plugins)) {
+  for (const [name, spec] of host.commands) {
     if (spec.internal) continue;
-    program.commandsGroup(builtIn.has(name) ? 'Commands:' : 'Commands of plugins:');
+    program.commandsGroup(own.has(name) ? 'Commands:' : 'Commands of plugins:');
     const command = addCommand(program, name, spec);
     command.action(async (...args: unknown[]) => {
       const options = command.opts();
@@ -188,13 +198,14 @@ function createProgram(
         return;
       }
       const { config } = cli.load();
-      const log = await createLog({
+      bound.config = config;
+      bound.log = await createLog({
         name: 'pm2-envoy',
         level: config.logLevel,
         format: config.logFormat,
         stream: process.stderr,
       });
-      await createPluginHost({ config, log, plugins }).run(name, { invocation });
+      await host.run(name, { invocation });
     });
   }
   return program;

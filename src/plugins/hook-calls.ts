@@ -29,10 +29,10 @@ export interface HookCalls {
 }
 
 /** Creates the calls of one process. */
-export function createHookCalls(log: Log): HookCalls {
+export function createHookCalls(by: { readonly log: Log }): HookCalls {
   const failures = new Map<string, number>();
   const underWay = new Set<Promise<void>>();
-  const run: HookCalls['run'] = (hook, at) => runHook(hook, at, log);
+  const run: HookCalls['run'] = (hook, at) => runHook(hook, at, by.log);
   return {
     run,
     failures,
@@ -41,7 +41,7 @@ export function createHookCalls(log: Log): HookCalls {
       const running = run(hook, at).catch((error: unknown) => {
         hasFailed = true;
         failures.set(at.name, (failures.get(at.name) ?? 0) + 1);
-        log.error({ hook: at.name, plugin: hook.plugin }, messageOf(error));
+        by.log.error({ hook: at.name, plugin: hook.plugin }, messageOf(error));
       });
       // What pm2-envoy does itself is waited for right here, and in its own drain only.
       if (!hook.builtIn) {

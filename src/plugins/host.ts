@@ -15,20 +15,27 @@ export interface LoadedPlugin {
   builtIn?: boolean;
 }
 
-/** Constructs the plugins and collects their commands and hooks. */
+/**
+ * Constructs the plugins and collects their commands and hooks. `config` and `log` are read at each use: the command line
+ * constructs the plugins before it knows its options.
+ */
 export function createPluginHost(options: {
-  config: Config;
-  log: Log;
+  readonly config: Config;
+  readonly log: Log;
   plugins: readonly LoadedPlugin[];
   /** This process's own if left out. */
   env?: PluginHost['env'] | undefined;
 }): PluginHost {
-  const { config, log, plugins, env = process.env } = options;
+  const { plugins, env = process.env } = options;
   const registry = createPluginRegistry();
-  const calls = createHookCalls(log);
+  const calls = createHookCalls(options);
   const host: PluginHost = {
-    config,
-    log,
+    get config() {
+      return options.config;
+    },
+    get log() {
+      return options.log;
+    },
     env,
     commands: registry.commands,
     get hookNames() {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync, symlinkSync } from 'node:fs';
+import { mkdirSync, readdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { makeFolder } from '../support/folder.js';
@@ -68,6 +68,27 @@ describe('pm2-envoy plugin create', () => {
     mkdirSync(join(folder, 'taken'));
     for (const name of ['Tell', '../tell', 'taken'])
       assert.equal(cli(`plugin create ${name}`).code, 2);
+  });
+});
+
+describe('a command of a plugin', () => {
+  it('runs in the only plugin that is constructed, with the options of the call', (t) => {
+    const { folder, cli } = project(t, false);
+    const plugin = join(folder, 'once.cjs');
+    writeFileSync(
+      plugin,
+      `module.exports = class {
+        constructor(host) {
+          console.log('constructed');
+          this.commands = { once: { usage: 'once', lifecycleEvents: ['say'] } };
+          this.hooks = { 'once:say': () => console.log('delay', host.config.checkDelayMs) };
+        }
+      };`,
+    );
+    const { code, out, said } = cli('once --check-delay 7s', plugin);
+    assert.equal(code, 0, said);
+    assert.equal(out, 'constructed\ndelay 7000\n');
+    assert.equal(cli('--help', plugin).out.match(/constructed/g)?.length, 1);
   });
 });
 
