@@ -135,6 +135,13 @@ function findRunner(
   );
 }
 
+/** The instances of an app: more than one after `pm2 scale`. One that a reload replaces has no number any more. */
+export function instancesOf(app: Pm2Process, all: readonly Pm2Process[]): Pm2Process[] {
+  const isInstance = (one: Pm2Process): boolean =>
+    one.name === app.name && typeof one.pmId === 'number' && runDirOf(one) === runDirOf(app);
+  return all.filter(isInstance);
+}
+
 /** Whether an app runs one of our two programs, whatever it is called; the module is a manager, too. */
 export function isOf(app: Pm2Process, program: 'runner' | 'manager'): boolean {
   if (program === 'manager' && isModule(app)) return true;

@@ -229,6 +229,17 @@ describe('pm2-envoy redeploy', { concurrency: 3 }, () => {
       assert.equal((await statusOf(pm2)).phase, 'idle');
     });
 
+    it('with two instances says how to have one, and not that a reload is under way', async () => {
+      await pm2.pm2('scale', 'envoy', '2');
+      await patiently('both', () => pm2.generations().filter(({ ready }) => ready).length === 2);
+      const { code, stderr } = await pm2.cli('redeploy');
+      assert.equal(code, 1, stderr);
+      assert.match(stderr, /pm2 runs 2 instances of envoy, .*`pm2 scale envoy 1`, then redeploy/);
+      await pm2.pm2('scale', 'envoy', '1');
+      const after = await pm2.cli('redeploy');
+      assert.equal(after.code, 0, after.stderr);
+    });
+
     it('starts an app that is stopped', async () => {
       await pm2.pm2('stop', 'envoy');
       const { code, stdout, stderr } = await pm2.cli('redeploy');

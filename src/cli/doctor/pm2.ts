@@ -5,7 +5,7 @@ import { messageOf } from '../../errors.js';
 import { appConfig } from '../../pm2/app-config.js';
 import { LISTEN_TIMEOUT_MS } from '../../pm2/apps.js';
 import type { Pm2Process } from '../../pm2/daemon.js';
-import { type FoundApp, isModule, runDirOf } from '../../pm2/find-app.js';
+import { type FoundApp, instancesOf, isModule, runDirOf } from '../../pm2/find-app.js';
 import { openModuleState } from '../../pm2/module/state.js';
 import { scriptFault } from '../../pm2/script-fault.js';
 import { type Finding, ok, problem } from './finding.js';
@@ -35,13 +35,6 @@ export function daemonPidOf(home: string): number {
   } catch {
     return 0;
   }
-}
-
-/** Without the ones that a reload replaces. */
-function instancesOf(app: Pm2Process, all: readonly Pm2Process[]): Pm2Process[] {
-  const isInstance = (one: Pm2Process): boolean =>
-    one.name === app.name && typeof one.pmId === 'number' && runDirOf(one) === runDirOf(app);
-  return all.filter(isInstance);
 }
 
 /** An Envoy that does not start is another finding, with the reason. */

@@ -25,7 +25,7 @@ import { silentLog } from '../../log.js';
 import { createDrainHost } from '../../plugins/drain-host.js';
 import { appConfig } from '../../pm2/app-config.js';
 import type { Pm2Process } from '../../pm2/daemon.js';
-import { type FoundApp, findApp } from '../../pm2/find-app.js';
+import { type FoundApp, findApp, instancesOf } from '../../pm2/find-app.js';
 import { scriptFault } from '../../pm2/script-fault.js';
 import { outlookOf } from '../../steering/prepare.js';
 import { unsteeredWarning } from '../../steering/steering.js';
@@ -80,8 +80,19 @@ export async function findIdleApp(loaded: LoadedConfig): Promise<FoundApp> {
     );
   }
   const app = await findApp(loaded);
+  refuseInstances(app);
   refuseSecondReload(app);
   return app;
+}
+
+/** Each has an Envoy of its own, and one of them goes on beside the other's next one. */
+function refuseInstances({ process: app, all }: FoundApp): void {
+  const running = instancesOf(app, all).filter(({ pid }) => pid !== 0);
+  if (running.length < 2) return;
+  throw new Pm2EnvoyError(
+    'redeploy-failed',
+    `pm2 runs ${running.length} instances of ${app.name}, and Envoy can have one: \`pm2 scale ${app.name} 1\`, then redeploy`,
+  );
 }
 
 /**
