@@ -15,6 +15,7 @@ export function hostNames(runDir: string, adminAddress: string | undefined): str
     const { dev, ino } = statSync(runDir);
     return [...names, `run-dir ${dev}:${ino}`];
   } catch {
-    return names;
+    // It can't be made, or no one has done so yet: by its path.
+    return [...names, `run-dir ${encodeURIComponent(runDir)}`];
   }
 }

@@ -146,7 +146,7 @@ function createCall(config: Config, runDir: string) {
 function ownHost({ adminAddress, runDir: configured }: Config, runDir: string): string | undefined {
   if (adminAddress) return hostNames(runDir, formatAdminAddress(adminAddress))[0];
   if (configured === undefined && openGenerations(runDir).live().length === 0) return undefined;
-  return hostNames(runDir, undefined)[0] ?? 'none';
+  return hostNames(runDir, undefined)[0];
 }
 
 /** A manager that serves on all addresses is called on loopback: only there it trusts us. */

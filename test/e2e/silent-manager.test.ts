@@ -121,6 +121,20 @@ describe('pm2-envoy, where the manager of another project has the port', () => {
   });
 });
 
+describe('pm2-envoy, where the run directory can’t be made', () => {
+  it('does not take its own manager for that of another project', async () => {
+    const [port = 0] = await freePorts(1);
+    const settings = { 'serve-port': port, 'run-dir': `/tmp/${'long'.repeat(30)}` };
+    await withHost(settings, async (host) => {
+      await host.startManager();
+      const { stdout, stderr } = await host.cli(['doctor']);
+      assert.match(stdout, /PROBLEM run-dir .*its path is longer/);
+      assert.match(stdout, /ok +manager +answers at/);
+      assert.doesNotMatch(stdout + stderr, /another project/);
+    });
+  });
+});
+
 /** A host whose manager, and only it, is blocked from an event on, for longer than the test takes. */
 async function withBlocked(
   event: string,
