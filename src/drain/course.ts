@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.js';
-import type { Envoys, EnvoyTarget, Sample } from './envoys.js';
+import type { Envoys, EnvoyTarget, OpenCount } from './envoys.js';
 import type { HostNow } from './host-now.js';
 import { createPacing, type Pacing } from './pacing.js';
 import type { DrainLedger, DrainRecord } from './record.js';
@@ -21,7 +21,7 @@ export interface Course {
   /** Whether the outcome is known, or another process leads. */
   isOver(): boolean;
   /** Counts what is open. */
-  look(): Promise<Sample>;
+  look(): Promise<OpenCount>;
   /** Sleeps in parts, so that an Envoy that dies is noticed. */
   rest(ms: number): Promise<void>;
   /** The Envoys that came meanwhile, each once. */

@@ -27,7 +27,7 @@ export interface EnvoyTarget {
 }
 
 /** What the Envoys had open when they were asked. */
-export type Sample =
+export type OpenCount =
   | {
       kind: 'known';
       open: number;
@@ -68,7 +68,7 @@ export interface Envoys {
   /** Leaves alone a foreign Envoy that its owner has restarted meanwhile: its listeners must stay open. */
   forgetReplaced(): Promise<void>;
   /** Counts what is open now. */
-  sample(): Promise<Sample>;
+  sample(): Promise<OpenCount>;
   /** Connections that are open on listeners with `traffic_direction: INBOUND`; undefined: it can't be told. */
   openInbound(): Promise<number | undefined>;
   /** Files that they have open, all together; undefined: it can't be seen. */
@@ -303,7 +303,7 @@ function openFilesOf(members: readonly Member[]): number | undefined {
 }
 
 /** Of those that are gone nothing is left. */
-function sumOf(counts: readonly (Count | undefined)[]): Sample {
+function sumOf(counts: readonly (Count | undefined)[]): OpenCount {
   const sum = { kind: 'known' as const, open: 0, busy: 0, socketless: 0, tookMs: 0 };
   for (const found of counts) {
     if (!found) continue;

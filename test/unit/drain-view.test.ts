@@ -4,7 +4,7 @@ import { stripVTControlCharacters } from 'node:util';
 import { widthOf } from '../../src/cli/terminal/fit.js';
 import type { Terminal } from '../../src/cli/terminal/terminal.js';
 import { see } from '../../src/cli/view/drain-history.js';
-import { drainView, type Look, watchView } from '../../src/cli/view/drain-view.js';
+import { drainView, type Scene, watchView } from '../../src/cli/view/drain-view.js';
 import type { Status } from '../../src/status/status.js';
 import { draining, ended, openOn, recorded, statusWith } from './statuses.js';
 
@@ -13,9 +13,9 @@ function terminal(part: Partial<Terminal> = {}): Terminal {
 }
 
 /** What is known after these looks. */
-function lookOf(...statuses: readonly Status[]): Look {
+function sceneOf(...statuses: readonly Status[]): Scene {
   const status = statuses.at(-1) ?? statusWith();
-  const seen = recorded(statuses).reduce<Look['seen']>(see, undefined);
+  const seen = recorded(statuses).reduce<Scene['seen']>(see, undefined);
   return { status, seen };
 }
 
@@ -54,27 +54,27 @@ const LONG = {
 const NOTE =
   'the manager at http://127.0.0.1:8090 can’t be reached (ECONNREFUSED): asked Envoy directly';
 
-const LOOKS: Readonly<Record<string, Look>> = {
-  'an Envoy that serves': lookOf(statusWith()),
-  'no Envoy': lookOf(statusWith({ envoy: null, generations: [], connections: null })),
-  'a drain in its delay': lookOf(draining('delay', 4_000, { newConnectionsPerSecond: 12.5 })),
-  'a drain that waits': lookOf(...BEFORE, WAITING),
-  'a drain that was joined late': lookOf(WAITING),
-  'a drain with long names': lookOf(...BEFORE, draining('wait', 72_000, LONG)),
-  'a long-lived Envoy with long names': lookOf(statusWith(LONG)),
-  'names with control characters': lookOf(
+const SCENES: Readonly<Record<string, Scene>> = {
+  'an Envoy that serves': sceneOf(statusWith()),
+  'no Envoy': sceneOf(statusWith({ envoy: null, generations: [], connections: null })),
+  'a drain in its delay': sceneOf(draining('delay', 4_000, { newConnectionsPerSecond: 12.5 })),
+  'a drain that waits': sceneOf(...BEFORE, WAITING),
+  'a drain that was joined late': sceneOf(WAITING),
+  'a drain with long names': sceneOf(...BEFORE, draining('wait', 72_000, LONG)),
+  'a long-lived Envoy with long names': sceneOf(statusWith(LONG)),
+  'names with control characters': sceneOf(
     draining('wait', 9_000, { connections: openOn({ 'a\u001b[2J\nb': 1, 日本語の名前: 2 }) }),
   ),
-  'a drain that has ended': lookOf(...BEFORE, ended('drained')),
-  'a drain that timed out': lookOf(...BEFORE, ended('timeout', { connectionsLeft: 4 })),
-  'a drain that was over': lookOf(ended('drained')),
-  'an earlier manager': lookOf(
+  'a drain that has ended': sceneOf(...BEFORE, ended('drained')),
+  'a drain that timed out': sceneOf(...BEFORE, ended('timeout', { connectionsLeft: 4 })),
+  'a drain that was over': sceneOf(ended('drained')),
+  'an earlier manager': sceneOf(
     draining('wait', 9_000, { generations: [], oldestPeers: null, activeRequests: null }),
   ),
 };
 
 describe('drainView and watchView', () => {
-  for (const [what, look] of Object.entries(LOOKS)) {
+  for (const [what, scene] of Object.entries(SCENES)) {
     it(`fit ${what} into any terminal`, () => {
       for (const width of [1, 2, 10, 20, 39, 40, 80, 200]) {
         for (const height of [1, 2, 5, 10, 24, 100]) {
@@ -82,8 +82,8 @@ describe('drainView and watchView', () => {
             for (const unicode of [false, true]) {
               const size = terminal({ width, height, color, unicode });
               for (const lines of [
-                drainView(look, size),
-                watchView(look, size, [{ text: NOTE }]),
+                drainView(scene, size),
+                watchView(scene, size, [{ text: NOTE }]),
               ]) {
                 checkFits(lines, size);
               }
@@ -108,7 +108,7 @@ function checkFits(lines: readonly string[], { width, height, color, unicode }: 
 
 describe('drainView', () => {
   it('shows a drain at 80 columns', () => {
-    assert.deepEqual(drainView(lookOf(...BEFORE, WAITING), terminal()), [
+    assert.deepEqual(drainView(sceneOf(...BEFORE, WAITING), terminal()), [
       `Draining generation 1 (Envoy 1.40.0) since ${clock('20:34:41')}, for 1m12s`,
       '  ✓ fail-health  <1s',
       '  ✓ delay        10s',
@@ -128,7 +128,7 @@ describe('drainView', () => {
 
   it('names what is drained', () => {
     const first = (generations: Status['generations']): string | undefined =>
-      drainView(lookOf({ ...WAITING, generations }), terminal())[0];
+      drainView(sceneOf({ ...WAITING, generations }), terminal())[0];
     const [one = assert.fail()] = statusWith().generations;
     assert.match(first([one, { ...one, number: 2 }]) ?? '', /^Draining generations 1, 2 \(Envoy/);
     assert.match(first([]) ?? '', /^Draining Envoy 1\.40\.0 since /);
@@ -136,7 +136,7 @@ describe('drainView', () => {
 
   it('shows the same at 20 columns, in ASCII', () => {
     assert.deepEqual(
-      drainView(lookOf(...BEFORE, WAITING), terminal({ width: 20, unicode: false })),
+      drainView(sceneOf(...BEFORE, WAITING), terminal({ width: 20, unicode: false })),
       [
         'Draining: 1m12s',
         '+ fail-health  <1s',
@@ -158,7 +158,7 @@ describe('drainView', () => {
   });
 
   it('says the most important in 10 rows', () => {
-    const lines = drainView(lookOf(...BEFORE, WAITING), terminal({ height: 10 }));
+    const lines = drainView(sceneOf(...BEFORE, WAITING), terminal({ height: 10 }));
     assert.deepEqual(
       lines.map((line) => line.trim().split(/ +/)[0]),
       [
@@ -180,13 +180,13 @@ describe('drainView', () => {
     const close = { listenersCloseAt: '2026-11-22T20:34:51.000Z' };
     const at = (elapsedMs: number, width = 80): string | undefined => {
       const looks = [draining('delay', 100, close), draining('delay', elapsedMs, close)];
-      return drainView(lookOf(...looks), terminal({ width }))[2];
+      return drainView(sceneOf(...looks), terminal({ width }))[2];
     };
     const long = '  ▸ delay        3s, listeners close in 7s; until then: `pm2-envoy resume`';
     assert.equal(at(3_100), long);
     assert.equal(at(3_100, 50), '  ▸ delay        3s, listeners close in 7s');
     assert.equal(at(3_100, 40), '  ▸ delay 3s, listeners close in 7s');
-    const unknown = drainView(lookOf(draining('delay', 30_100)), terminal())[2];
+    const unknown = drainView(sceneOf(draining('delay', 30_100)), terminal())[2];
     assert.equal(unknown?.trimEnd(), '  ▸ delay');
   });
 
@@ -200,7 +200,7 @@ describe('drainView', () => {
         { phase: 'wait', at: '2026-11-22T20:34:51.100Z' },
       ],
     } as const;
-    const lines = drainView(lookOf({ ...WAITING, ...part, steps: [...part.steps] }), terminal());
+    const lines = drainView(sceneOf({ ...WAITING, ...part, steps: [...part.steps] }), terminal());
     assert.deepEqual(lines.slice(1, 6), [
       'by           an HTTP request from 10.0.0.7',
       '  ✓ fail-health  2s',
@@ -208,7 +208,7 @@ describe('drainView', () => {
       '  ✓ close        <1s',
       '  ▸ wait         1m2s',
     ]);
-    const narrow = drainView(lookOf({ ...WAITING, ...part, steps: [] }), terminal({ width: 40 }));
+    const narrow = drainView(sceneOf({ ...WAITING, ...part, steps: [] }), terminal({ width: 40 }));
     assert.equal(narrow[1], 'by           http 10.0.0.7');
   });
 
@@ -223,15 +223,15 @@ describe('drainView', () => {
         holding,
       }),
     );
-    const bar = (look: Look): string | undefined =>
-      drainView(look, terminal()).find((line) => /█/.test(line));
+    const bar = (scene: Scene): string | undefined =>
+      drainView(scene, terminal()).find((line) => /█/.test(line));
     assert.equal(
-      bar(lookOf(...looks))?.replace(/[█░]+/, '#'),
+      bar(sceneOf(...looks))?.replace(/[█░]+/, '#'),
       '  #  1 request left; 6 idle connections do not hold it',
     );
     const over = ended('drained', { ...requests, connectionsLeft: 7, holding: 0 });
     assert.match(
-      bar(lookOf(...looks, over)) ?? '',
+      bar(sceneOf(...looks, over)) ?? '',
       /█+ {2}0 requests left; 7 idle connections left$/,
     );
   });
@@ -239,15 +239,15 @@ describe('drainView', () => {
   it('says that nothing ends, once that has lasted', () => {
     const wait = (elapsedMs: number) =>
       draining('wait', elapsedMs, { connections: openOn({ a: 4 }) });
-    const lines = drainView(lookOf(wait(10_000), wait(52_000)), terminal());
+    const lines = drainView(sceneOf(wait(10_000), wait(52_000)), terminal());
     assert.ok(lines.includes('pace         none has ended for 42s'), lines.join('\n'));
-    const early = drainView(lookOf(wait(10_000), wait(12_000)), terminal());
+    const early = drainView(sceneOf(wait(10_000), wait(12_000)), terminal());
     assert.doesNotMatch(early.join('\n'), /^pace/m);
   });
 
   it('warns when the pace is too slow for the deadline', () => {
     const slow = { ...WAITING, paceLeftMs: 600_000 };
-    const text = drainView(lookOf(...BEFORE, slow), terminal()).join('\n');
+    const text = drainView(sceneOf(...BEFORE, slow), terminal()).join('\n');
     assert.match(text, /^pace {9}done in about 10m, as connections end now: after the deadline$/m);
   });
 
@@ -257,23 +257,23 @@ describe('drainView', () => {
       oldestPeers: null,
       oldestPeersNote: 'only Linux shows them (/proc)',
     };
-    const text = drainView(lookOf(...BEFORE, status), terminal()).join('\n');
+    const text = drainView(sceneOf(...BEFORE, status), terminal()).join('\n');
     assert.equal(text.match(/peers unknown: only Linux shows them/g)?.length, 1);
   });
 
   it('says how a drain ended, and what held it if it did not end well', () => {
-    const [first, ...rest] = drainView(LOOKS['a drain that timed out'] ?? lookOf(), terminal());
+    const [first, ...rest] = drainView(SCENES['a drain that timed out'] ?? sceneOf(), terminal());
     assert.equal(first, 'Drain of generation 1 (Envoy 1.40.0): timeout after 1m12s');
     assert.equal(rest[3], '  ✗ wait         1m2s');
     assert.match(rest.join('\n'), /6 of 10 connections gone, 4 left\nconnections {2}4 open/);
-    const drained = drainView(LOOKS['a drain that has ended'] ?? lookOf(), terminal()).join('\n');
+    const drained = drainView(SCENES['a drain that has ended'] ?? sceneOf(), terminal()).join('\n');
     assert.doesNotMatch(drained, /^connections/m);
   });
 
   it('colours only where the terminal does', () => {
-    const look = lookOf(...BEFORE, WAITING);
-    const plain = drainView(look, terminal());
-    const coloured = drainView(look, terminal({ color: true }));
+    const scene = sceneOf(...BEFORE, WAITING);
+    const plain = drainView(scene, terminal());
+    const coloured = drainView(scene, terminal({ color: true }));
     assert.notDeepEqual(coloured, plain);
     assert.deepEqual(coloured.map(stripVTControlCharacters), plain);
   });
@@ -282,7 +282,7 @@ describe('drainView', () => {
 describe('watchView', () => {
   it('shows an Envoy that serves', () => {
     const rate = statusWith({ newConnectionsPerSecond: 12.5 });
-    assert.deepEqual(watchView(lookOf(rate), terminal(), [{ text: 'seen at 20:34:41' }]), [
+    assert.deepEqual(watchView(sceneOf(rate), terminal(), [{ text: 'seen at 20:34:41' }]), [
       'phase        idle',
       'envoy        1.40.0 LIVE, generation 1, pid 12502, up 3m22s, 2 workers',
       'connections  4 open (4 tcp), 3 active requests',
@@ -293,7 +293,7 @@ describe('watchView', () => {
   });
 
   it('says how a drain ended that no one watched', () => {
-    const [first] = watchView(lookOf(ended('drained')), terminal({ width: 100 }), []);
+    const [first] = watchView(sceneOf(ended('drained')), terminal({ width: 100 }), []);
     assert.equal(
       first,
       'phase        drained after 1m12s, 0 connections left then (drain of 2026-11-22T20:34:41.000Z)',
@@ -303,7 +303,7 @@ describe('watchView', () => {
   it('calls those idle that a drain which waits for requests has left', () => {
     const settings = { ...statusWith().settings, drainUntil: 'requests' as const };
     const [first] = watchView(
-      lookOf(ended('drained', { settings, connectionsLeft: 1 })),
+      sceneOf(ended('drained', { settings, connectionsLeft: 1 })),
       terminal({ width: 120 }),
       [],
     );
@@ -314,10 +314,10 @@ describe('watchView', () => {
     const [serving = assert.fail()] = statusWith().generations;
     const deadline = '2026-11-22T20:39:41.000Z';
     const older = { ...serving, state: 'handing-over' as const, deadline };
-    const look = lookOf(statusWith({ generations: [older, { ...serving, number: 2 }] }));
-    const wide = watchView(look, terminal({ width: 120 }), []).join('\n');
+    const scene = sceneOf(statusWith({ generations: [older, { ...serving, number: 2 }] }));
+    const wide = watchView(scene, terminal({ width: 120 }), []).join('\n');
     assert.match(wide, /^ {7}1 {2}handing-over, 1\.40\.0, pid 12502, 4 connections open, until /m);
-    const narrow = watchView(look, terminal({ width: 40 }), []);
+    const narrow = watchView(scene, terminal({ width: 40 }), []);
     assert.ok(narrow.includes('       1  handing-over, 4 open'), narrow.join('\n'));
   });
 });

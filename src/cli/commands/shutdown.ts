@@ -15,7 +15,7 @@ import { userName } from '../../host/user.js';
 import { createManagerClient, type ManagerClient } from '../../status/manager-client.js';
 import { createStatusReader, type Status } from '../../status/status.js';
 import type { CliContext } from '../terminal/context.js';
-import { createDrainProgress, type DrainProgress } from '../view/progress.js';
+import { createDrainFollower, type DrainFollower } from '../view/progress.js';
 import { counted } from '../view/words.js';
 import { type DirectDrain, directSettings, openDirectDrain } from './direct.js';
 import { refuseForeign } from './refuse-foreign.js';
@@ -61,7 +61,7 @@ interface Drained {
 }
 
 async function drainSomehow(cli: CliContext, config: Config): Promise<Drained> {
-  const progress = createDrainProgress(cli);
+  const progress = createDrainFollower(cli);
   const manager = createManagerClient(config, findRunDir(config.runDir));
   try {
     return await drainByManager(cli, manager, progress);
@@ -82,7 +82,7 @@ async function drainSomehow(cli: CliContext, config: Config): Promise<Drained> {
 async function drainByManager(
   cli: CliContext,
   manager: ManagerClient,
-  progress: DrainProgress,
+  progress: DrainFollower,
 ): Promise<Drained> {
   const forget = cli.io.onInterrupt(() => describeInterrupted(progress.latest()?.phase));
   sayWhatIsNotUsed(cli, manager);
@@ -113,7 +113,7 @@ function sayWhatIsNotUsed(cli: CliContext, { url, status }: ManagerClient): void
 
 async function drainDirectly(
   cli: CliContext,
-  parts: { config: Config; direct: DirectDrain; progress: DrainProgress },
+  parts: { config: Config; direct: DirectDrain; progress: DrainFollower },
 ): Promise<Drained> {
   const { config, direct, progress } = parts;
   const { hostDrain, host, runDir, log } = direct;
@@ -140,7 +140,7 @@ async function drainDirectly(
 /** Why Envoy could not be drained is known only at the end. */
 async function withSeen(
   result: DrainResult,
-  look: { progress: DrainProgress; read: () => Promise<Status> },
+  look: { progress: DrainFollower; read: () => Promise<Status> },
 ): Promise<Drained> {
   const seen = look.progress.latest();
   if (result.outcome !== 'admin-unreachable') return { result, seen };

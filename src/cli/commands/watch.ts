@@ -18,7 +18,7 @@ interface Watched {
 }
 
 /** Shows what was seen; one for each kind of output. */
-interface Display {
+interface WatchDisplay {
   show(watched: Watched): void;
   /** What was shown last stays. */
   close(): void;
@@ -64,7 +64,7 @@ async function look(read: () => Promise<Found>): Promise<Watched> {
   }
 }
 
-async function chooseDisplay(cli: CliContext): Promise<Display> {
+async function chooseDisplay(cli: CliContext): Promise<WatchDisplay> {
   const close = (): void => undefined;
   if (cli.json) return { show: showJson(cli), close };
   if (!cli.io.terminal('stdout').live) return { show: showLines(cli), close };
@@ -74,7 +74,7 @@ async function chooseDisplay(cli: CliContext): Promise<Display> {
 
 const DOWN = ['the manager is down: asked Envoy directly', 'manager down: asked Envoy itself'];
 
-function showScreen(screen: Screen): Display['show'] {
+function showScreen(screen: Screen): WatchDisplay['show'] {
   let seen: DrainSeen | undefined;
   return ({ found, note }) => {
     const at = new Date().toTimeString().slice(0, 8);
@@ -97,7 +97,7 @@ function showScreen(screen: Screen): Display['show'] {
   };
 }
 
-function showLines({ io }: CliContext): Display['show'] {
+function showLines({ io }: CliContext): WatchDisplay['show'] {
   let last = '';
   let saidPeers = false;
   return ({ found, note }) => {
@@ -112,7 +112,7 @@ function showLines({ io }: CliContext): Display['show'] {
 }
 
 /** Times and rates change at every look; they are in the document, but don't make one. */
-function showJson({ io }: CliContext): Display['show'] {
+function showJson({ io }: CliContext): WatchDisplay['show'] {
   let last = '';
   let lastNote: string | undefined;
   return ({ found, note }) => {

@@ -16,27 +16,27 @@ import {
 import { clockTime, closingIn, counted, holdersText, left, roughly } from './words.js';
 
 /** What a display is made of. */
-export interface Look {
+export interface Scene {
   status: Status;
   /** The drain that `status` is of, as it was seen so far. */
   seen: DrainSeen | undefined;
 }
 
 /** A drain under way or just over: phases, how much is gone, and what holds it. No line is too long or too much. */
-export function drainView(look: Look, terminal: Terminal): string[] {
+export function drainView(scene: Scene, terminal: Terminal): string[] {
   return fitHeight(terminal, (size) => [
-    ...drainRows(look, terminal, size),
-    ...(isDrained(look.status) ? [] : holderRows(look.status, size)),
-    ...errorRows(look.status),
+    ...drainRows(scene, terminal, size),
+    ...(isDrained(scene.status) ? [] : holderRows(scene.status, size)),
+    ...errorRows(scene.status),
   ]);
 }
 
 /** The same, or what Envoy does outside of a drain; `footer` stands below it. */
-export function watchView(look: Look, terminal: Terminal, footer: readonly Row[]): string[] {
-  const { status } = look;
+export function watchView(scene: Scene, terminal: Terminal, footer: readonly Row[]): string[] {
+  const { status } = scene;
   return fitHeight(terminal, (size) => [
-    ...(look.seen ? drainRows(look, terminal, size) : [phaseRow(status)]),
-    ...(look.seen ? [] : deadlineRows(status, clockTime)),
+    ...(scene.seen ? drainRows(scene, terminal, size) : [phaseRow(status)]),
+    ...(scene.seen ? [] : deadlineRows(status, clockTime)),
     ...envoyRows(status),
     ...holderRows(status, size),
     ...errorRows(status),
@@ -64,8 +64,8 @@ function fitHeight(terminal: Terminal, rowsOf: (size: Size) => Row[]): string[] 
   return views.find((lines) => lines.length <= room) ?? views.at(-1)?.slice(0, room) ?? [];
 }
 
-function drainRows(look: Look, terminal: Terminal, { isCompact }: Size): Row[] {
-  const { status, seen } = look;
+function drainRows(scene: Scene, terminal: Terminal, { isCompact }: Size): Row[] {
+  const { status, seen } = scene;
   if (!seen) return [];
   const phases = phasesOf(seen, status.outcome);
   return [
@@ -73,8 +73,8 @@ function drainRows(look: Look, terminal: Terminal, { isCompact }: Size): Row[] {
     ...originRows(status),
     ...(isCompact
       ? compactRow(phases, terminal)
-      : phases.map((phase) => phaseLine(phase, look, terminal))),
-    ...barRow(look, terminal),
+      : phases.map((phase) => phaseLine(phase, scene, terminal))),
+    ...barRow(scene, terminal),
     ...deadlineRows(status, clockTime),
     ...standstillRow(status, seen),
   ];
@@ -133,11 +133,11 @@ function markOf({ state }: PhaseSeen, { unicode }: Terminal): string {
   return MARKS[state][unicode ? 0 : 1];
 }
 
-function phaseLine(seen: PhaseSeen, look: Look, terminal: Terminal): Row {
+function phaseLine(seen: PhaseSeen, scene: Scene, terminal: Terminal): Row {
   const { phase, state, tookMs } = seen;
   const took = tookMs === undefined ? '' : roughly(tookMs);
   const aligned = phase.padEnd(13);
-  const close = state === 'now' && phase === 'delay' ? closingIn(look.status) : undefined;
+  const close = state === 'now' && phase === 'delay' ? closingIn(scene.status) : undefined;
   return {
     kind: 'mark',
     label: markOf(seen, terminal),
@@ -173,8 +173,9 @@ const LONGEST_BAR = 40;
 const SHORTEST_BAR = 8;
 
 /** How much of what was waited for is gone. */
-function barRow(look: Look, terminal: Terminal): Row[] {
-  const bar = look.status.settings.drainUntil === 'requests' ? busyBar(look) : openBar(look.status);
+function barRow(scene: Scene, terminal: Terminal): Row[] {
+  const bar =
+    scene.status.settings.drainUntil === 'requests' ? busyBar(scene) : openBar(scene.status);
   if (!bar || bar.all === 0) return [];
   const { all, gone, texts } = bar;
   const indent = terminal.width < 40 ? '' : '  ';
@@ -208,7 +209,7 @@ function openBar(status: Status): Bar | undefined {
 }
 
 /** Idle connections don't hold such a drain, so they are not its progress either. */
-function busyBar({ status, seen }: Look): Bar | undefined {
+function busyBar({ status, seen }: Scene): Bar | undefined {
   const { outcome, connectionsLeft, holding } = status;
   const most = seen?.mostHolding ?? null;
   if (most === null || holding === null) return undefined;

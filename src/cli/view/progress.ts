@@ -11,7 +11,7 @@ import { drainView } from './drain-view.js';
 import { createDrainLines, type PlainLine, plainText, stamped } from './plain-view.js';
 
 /** Shows where a drain is while it runs. */
-export interface DrainProgress {
+export interface DrainFollower {
   /** Shows it until `drain` settles, with what `read` says of it; again for the same drain, if need be. */
   follow(
     drain: Promise<DrainResult>,
@@ -24,7 +24,7 @@ export interface DrainProgress {
 }
 
 /** How a progress is shown; one for each kind of output. */
-interface Display {
+interface DrainDisplay {
   status(status: Status): void;
   problem(message: string): void;
   ended(result: DrainResult): void;
@@ -36,7 +36,7 @@ const LOOK_MS = 500;
 const FIRST_LOOK_MS = 100;
 
 /** Creates it: drawn on a terminal, in plain lines elsewhere; always on stderr. */
-export function createDrainProgress({ io }: CliContext): DrainProgress {
+export function createDrainFollower({ io }: CliContext): DrainFollower {
   const { live } = io.terminal('stderr');
   const display = live ? drawn(() => io.screen('stderr')) : printed(io.note);
   let latest: Status | undefined;
@@ -73,7 +73,7 @@ export function createDrainProgress({ io }: CliContext): DrainProgress {
   };
 }
 
-function drawn(open: () => Promise<Screen>): Display {
+function drawn(open: () => Promise<Screen>): DrainDisplay {
   let screen: Screen | undefined;
   let isAsked = false;
   let isClosed = false;
@@ -121,7 +121,7 @@ function drawn(open: () => Promise<Screen>): Display {
   };
 }
 
-function printed(say: (text: string) => void): Display {
+function printed(say: (text: string) => void): DrainDisplay {
   const lines = createDrainLines();
   const print = (line: PlainLine): void => say(stamped(line, new Date()));
   return {

@@ -1,4 +1,4 @@
-import { buttonOf, type Command, describeAnswer, questionOf, SILENCE } from './buttons.js';
+import { buttonOf, describeAnswer, type PageCommand, questionOf, SILENCE } from './buttons.js';
 import { type Html, html } from './html.js';
 import { patch } from './patch.js';
 import type { PageState } from './state.js';
@@ -19,13 +19,13 @@ export function startActions(): Actions {
     const nowMs = state?.nowMs ?? 0;
     write('answer', html`${moment(nowMs, nowMs)} ${withCode(text)}`);
   };
-  const run = async (command: Command): Promise<void> => {
+  const run = async (command: PageCommand): Promise<void> => {
     say('Requested. For a drain, the answer comes when it has ended.');
     say(await send(command));
   };
   const onClick = (id: string, action: () => void): void =>
     byId(id, HTMLElement).addEventListener('click', action);
-  const onPress = (command: Command, action: (state: PageState) => void): void =>
+  const onPress = (command: PageCommand, action: (state: PageState) => void): void =>
     onClick(command, () => {
       if (!state) return;
       const { isOff, why } = buttonOf(command, state);
@@ -61,7 +61,7 @@ function showStates(state: PageState): void {
 }
 
 /** Resolves when the manager has answered: for a shutdown, at the end of the drain. */
-async function send(command: Command): Promise<string> {
+async function send(command: PageCommand): Promise<string> {
   try {
     const method = command === 'shutdown' ? 'POST' : 'DELETE';
     const reply = await fetch('/shutdown', { method });

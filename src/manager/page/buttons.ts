@@ -9,12 +9,12 @@ export interface ButtonState {
 }
 
 /** What a button calls. */
-export type Command = 'shutdown' | 'resume';
+export type PageCommand = 'shutdown' | 'resume';
 
 type Seen = Pick<PageState, 'status' | 'link'>;
 
 /** What a button may do now. */
-export function buttonOf(command: Command, state: Seen): ButtonState {
+export function buttonOf(command: PageCommand, state: Seen): ButtonState {
   if (state.link.kind === 'snapshot') return off('connecting to the manager');
   if (state.link.kind !== 'live') return off('there is no connection to the manager');
   return command === 'shutdown' ? shutdownOf(state) : resumeOf(state);

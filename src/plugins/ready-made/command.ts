@@ -22,7 +22,7 @@ export class CommandPlugin implements Plugin {
     this.hooks = readHooks(options, {
       main: 'run',
       create: ({ hook, read }) => {
-        const command = read('run', parseCommand);
+        const command = read('run', parseProgram);
         return (context) => runCommand({ hook, ...command }, context);
       },
     });
@@ -31,14 +31,14 @@ export class CommandPlugin implements Plugin {
 
 export { CommandPlugin as plugin };
 
-interface Command {
+interface Program {
   /** As it is called in messages. */
   shown: string;
   file: string;
   args: readonly string[];
 }
 
-function parseCommand(value: unknown): Command {
+function parseProgram(value: unknown): Program {
   const words = typeof value === 'string' ? [value] : value;
   if (!Array.isArray(words) || !words.every((word) => typeof word === 'string')) {
     throw new Error('must be a string for the shell, or a list of program and arguments');
@@ -53,7 +53,7 @@ function parseCommand(value: unknown): Command {
 
 /** Rejects when it fails; its output goes to the log. */
 async function runCommand(
-  { hook, shown, file, args }: Command & { hook: string },
+  { hook, shown, file, args }: Program & { hook: string },
   context: HookContext,
 ): Promise<void> {
   const { log, signal } = context;
