@@ -84,7 +84,8 @@ export async function sourcesOfApp(name: string): Promise<ConfigSources> {
  * What the app has that a command of a plain shell means: one that names no run directory, and no other manager, where
  * the default run directory has neither an Envoy nor a manager. At the default port another project's manager may serve.
  *
- * @returns undefined: the settings of the shell count; also where its pm2 has no such app, or several
+ * @returns undefined: the settings of the shell count; also where its pm2 has no such app
+ * @throws Pm2EnvoyError `config-invalid`: its pm2 has several, and the shell does not say which
  */
 export async function sourcesOfOwnApp(shell: LoadedConfig): Promise<ConfigSources | undefined> {
   const { config, settings } = shell;
@@ -92,18 +93,42 @@ export async function sourcesOfOwnApp(shell: LoadedConfig): Promise<ConfigSource
   const runDir = findRunDir(undefined);
   if (readEndpoint(runDir) || openGenerations(runDir).live().length > 0) return undefined;
   const apps = await ownApps(pm2Home()).catch(() => []);
-  const runners = apps.filter((app) => isOf(app, 'runner'));
-  const [app] = runners;
-  if (!app || new Set(runners.map(runDirOf)).size > 1) return undefined;
-  try {
-    const its = appConfig(app).settings;
-    const isAnother = (['serve-port', 'serve-address'] as const).some(
-      (key) => settings[key].source !== 'default' && settings[key].value !== its[key].value,
-    );
-    return isAnother ? undefined : appSources(app);
-  } catch {
-    return undefined;
-  }
+  const app = chooseRunner(
+    apps.filter((one) => isOf(one, 'runner')),
+    settings,
+  );
+  return app && appSources(app);
+}
+
+/**
+ * The runner that a shell without a run directory means: the only one, or the one whose manager it would ask. One that
+ * serves elsewhere than the shell says is not meant.
+ *
+ * @throws Pm2EnvoyError `config-invalid` where there are several
+ */
+export function chooseRunner(
+  runners: readonly Pm2Process[],
+  shell: LoadedConfig['settings'],
+): Pm2Process | undefined {
+  const serves = (app: Pm2Process, isMeant: (key: 'serve-port' | 'serve-address') => boolean) => {
+    try {
+      const its = appConfig(app).settings;
+      return (['serve-port', 'serve-address'] as const).every(
+        (key) => !isMeant(key) || shell[key].value === its[key].value,
+      );
+    } catch {
+      return false;
+    }
+  };
+  const possible = runners.filter((app) => serves(app, (key) => shell[key].source !== 'default'));
+  if (new Set(possible.map(runDirOf)).size < 2) return possible[0];
+  const asked = possible.filter((app) => serves(app, () => true));
+  if (new Set(asked.map(runDirOf)).size === 1) return asked[0];
+  const names = possible.map(({ name }) => `--app ${name}`).join(', ');
+  throw new Pm2EnvoyError(
+    'config-invalid',
+    `this pm2 runs several Envoys, and none is named: say which one (${names}), or set run-dir`,
+  );
 }
 
 async function ownApps(home: string): Promise<Pm2Process[]> {
