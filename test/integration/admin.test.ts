@@ -163,6 +163,26 @@ describe('what the admin client tells of its calls', () => {
       admin.close();
     }));
 
+  it('does not take the time in which this process is busy itself for Envoy’s', () =>
+    withEnvoy({}, async ({ adminUrl }) => {
+      const admin = createAdminClient({ kind: 'tcp', url: adminUrl });
+      const busyMs = 1_000;
+      const ask = async (): Promise<number> =>
+        (await admin.stats({ type: 'Gauges', filter: DETAIL_FILTER })).tookMs;
+      const askWhileBusy = async (): Promise<number> => {
+        const asked = ask();
+        setImmediate(() => {
+          const untilMs = performance.now() + busyMs;
+          while (performance.now() < untilMs);
+        });
+        return asked;
+      };
+      assert.ok((await askWhileBusy()) < busyMs);
+      const quietMs = await ask();
+      assert.ok((await askWhileBusy()) <= quietMs);
+      admin.close();
+    }));
+
   it('is the error code of one that fails, an answer that no Envoy gives included', async () => {
     let status = 500;
     const server = createHttpServer((_request, response) => {
