@@ -161,12 +161,17 @@ describe('front.yaml', () => {
       await eventually('port 80 to answer', () => answers(host, 80));
       const [{ body = '' } = {}] = host.ask([{ port: 80 }]);
       const load = { ...LIGHT, sessions: 0, slowPerSecond: 0, bodies: [body] };
+      const untilKnown = async (name: string): Promise<void> => {
+        await eventually(`${name} to be ready`, () => isReady(container(name)));
+        // Until the proxy has heard it.
+        await letPass(2_500);
+      };
+      // The one that answered may be alone as yet.
+      for (const name of ['edge-1', 'edge-2']) await untilKnown(name);
       const traffic = await startTraffic({ http: 80, tcp: 80 }, load, host.within);
       for (const name of ['edge-1', 'edge-2']) {
         await run('up', '--detach', '--no-deps', '--force-recreate', name);
-        await eventually(`${name} to be ready again`, () => isReady(container(name)));
-        // Until the proxy has heard it.
-        await letPass(2_500);
+        await untilKnown(name);
       }
       await assertNothingLost(t, traffic);
     }));
