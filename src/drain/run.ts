@@ -138,7 +138,7 @@ export function createDrainRun(
 }
 
 /** A drain without its steps: a hook of a user's plugin must not close a listener. */
-export function progressOf(drain: DrainRun): DrainRun {
+export function readOnlyProgress(drain: DrainRun): DrainRun {
   return Object.freeze({
     command: drain.command,
     get phase() {

@@ -1,8 +1,10 @@
-import type { AdminClient } from '../admin/client.js';
+import { type AdminClient, createAdminClient } from '../admin/client.js';
 import { type Clock, systemClock } from '../clock.js';
+import type { Generation } from '../host/generations.js';
 import { listeningSockets } from '../host/sockets.js';
 import { createCadence } from './cadence.js';
 import type { EnvoyTarget } from './envoys.js';
+import { targetOf } from './locate.js';
 
 /** What Envoy itself shows of its listeners: no record may say otherwise. */
 export interface Witness {
@@ -57,6 +59,22 @@ export async function hasClosed(target: EnvoyTarget, signal?: AbortSignal): Prom
     .filter(({ kind }) => kind === 'ip')
     .map(({ text }) => text);
   return areClosed(addresses, bound);
+}
+
+/**
+ * Whether a generation has closed its listeners, no matter which process told it to; one that does not answer counts
+ * as serving. Never rejects.
+ *
+ * @param limits of each call to Envoy, and of all of it
+ */
+export async function hasGenerationClosed(
+  generation: Generation,
+  limits: { callMs?: number; signal?: AbortSignal },
+): Promise<boolean> {
+  const admin = createAdminClient({ kind: 'unix', path: generation.adminSocket }, limits.callMs);
+  const isClosed = await hasClosed(targetOf(generation, admin), limits.signal).catch(() => false);
+  admin.close();
+  return isClosed;
 }
 
 /**

@@ -1,4 +1,4 @@
-import { progressOf } from '../drain/run.js';
+import { readOnlyProgress } from '../drain/run.js';
 import { messageOf } from '../errors.js';
 import type { Log } from '../log.js';
 import type { HookContext, HostCall } from './api/types.js';
@@ -70,7 +70,7 @@ async function runHook(hook: RegisteredHook, at: HookCall, log: Log): Promise<vo
     event: at.event,
     invocation: at.call.invocation ?? { args: [], options: {} },
     // Only what pm2-envoy does itself gets the steps.
-    drain: at.call.drain && (hook.builtIn ? at.call.drain : progressOf(at.call.drain)),
+    drain: at.call.drain && (hook.builtIn ? at.call.drain : readOnlyProgress(at.call.drain)),
     log,
     signal: abort.signal,
   };

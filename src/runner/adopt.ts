@@ -1,6 +1,5 @@
-import { createAdminClient } from '../admin/client.js';
-import { openHandoverLedger, targetOf } from '../drain/locate.js';
-import { hasClosed } from '../drain/witness.js';
+import { openHandoverLedger } from '../drain/locate.js';
+import { hasGenerationClosed } from '../drain/witness.js';
 import { forwardOutput } from '../envoy/output.js';
 import { watchEnvoy } from '../envoy/process.js';
 import { isPm2EnvoyError, messageOf, Pm2EnvoyError } from '../errors.js';
@@ -38,7 +37,9 @@ export async function adoptGeneration(
   const adopted = takeOver(found, { ...context, more: { failedReload } });
   const { generation } = adopted;
   const drain = context.hold.drainOf(generation);
-  const isDrained = drain?.result !== undefined || (await hasClosedListeners(generation));
+  const isDrained =
+    drain?.result !== undefined ||
+    (await hasGenerationClosed(generation, { callMs: ASK_LIMIT_MS }));
   const next = 'fix what is wrong, and `pm2-envoy redeploy` brings the host back';
   log.error(
     drain && !drain.result
@@ -82,15 +83,6 @@ function takeOver(
   // A runner that has lost pm2 is signaled by no one else.
   if (found.orphaned && isAlive(found.runner)) signalProcess(found.runner, 'SIGTERM');
   return { generation, envoy: watchEnvoy(generation.envoy) };
-}
-
-/** Envoy itself reports it, no matter which process closed them; one that does not answer counts as serving. */
-async function hasClosedListeners(generation: Generation): Promise<boolean> {
-  const { adminSocket } = generation;
-  const admin = createAdminClient({ kind: 'unix', path: adminSocket }, ASK_LIMIT_MS);
-  const isClosed = await hasClosed(targetOf(generation, admin)).catch(() => false);
-  admin.close();
-  return isClosed;
 }
 
 /** Forwards the output of a generation whose runner has ended, or is about to. */

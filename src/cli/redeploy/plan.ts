@@ -1,12 +1,11 @@
 import { isUtf8 } from 'node:buffer';
 import { existsSync, readFileSync, statSync } from 'node:fs';
-import { createAdminClient } from '../../admin/client.js';
 import type { Config } from '../../config/config.js';
 import type { LoadedConfig } from '../../config/load.js';
 import { isKey, variableOf } from '../../config/schema.js';
 import { describeHeld } from '../../drain/host-now.js';
-import { drainThatHolds, targetOf } from '../../drain/locate.js';
-import { hasClosed } from '../../drain/witness.js';
+import { drainThatHolds } from '../../drain/locate.js';
+import { hasGenerationClosed } from '../../drain/witness.js';
 import { drainTimeSeconds } from '../../envoy/arguments.js';
 import { notAnEnvoy, versionOf } from '../../envoy/bootstrap.js';
 import { type HandoverPlan, notRedeployable, planHandover } from '../../envoy/handover.js';
@@ -164,8 +163,15 @@ export async function planRedeploy(
   const warnings = from ? await warningsOf(config.envoyConfig, binary) : [];
   const outOfService = from && (await whyOutOfService(from, runDir));
   return {
-    ...{ app: { ...app, runDir }, config, from, outOfService, version },
-    ...{ changes, handover, warnings, env },
+    app: { ...app, runDir },
+    config,
+    from,
+    outOfService,
+    version,
+    changes,
+    handover,
+    warnings,
+    env,
   };
 }
 
@@ -176,16 +182,9 @@ async function whyOutOfService(
 ): Promise<string | undefined> {
   const drain = drainThatHolds(runDir);
   if (drain) return describeHeld(drain);
-  return (await isClosed(generation)) ? 'out of service: its listeners are closed' : undefined;
-}
-
-/** One that does not answer counts as serving. */
-async function isClosed(generation: Generation): Promise<boolean> {
-  const admin = createAdminClient({ kind: 'unix', path: generation.adminSocket });
   const signal = AbortSignal.timeout(ANSWER_LIMIT_MS);
-  const closed = await hasClosed(targetOf(generation, admin), signal).catch(() => false);
-  admin.close();
-  return closed;
+  const isClosed = await hasGenerationClosed(generation, { signal });
+  return isClosed ? 'out of service: its listeners are closed' : undefined;
 }
 
 function noRoom(runDir: string, fault: string): Pm2EnvoyError {

@@ -2,10 +2,10 @@ import { createAdminClient } from '../../admin/client.js';
 import { type Clock, systemClock } from '../../clock.js';
 import { killTimeoutMs } from '../../config/grace-period.js';
 import { createCounters, type EnvoyCounter } from '../../drain/count.js';
-import { appliesTo, isAbout } from '../../drain/host-now.js';
+import { appliesTo, describeHeld, isAbout } from '../../drain/host-now.js';
 import { openHandoverLedger, openHostLedger, targetOf } from '../../drain/locate.js';
 import type { DrainRecord } from '../../drain/record.js';
-import { type DrainResult, describeEnded, describeOrigin } from '../../drain/state.js';
+import { type DrainResult, describeEnded } from '../../drain/state.js';
 import { freePort, portInUse } from '../../envoy/port-in-use.js';
 import { messageOf } from '../../errors.js';
 import { readFailedStart } from '../../host/failed-start.js';
@@ -235,8 +235,7 @@ function whyFailed(seen: {
 function describeDrain(drain: DrainRecord | undefined): string {
   if (drain?.result) return `the host is ${describeEnded(drain.result, drain.startedBy)}`;
   if (!drain) return 'there is no Envoy any more; `pm2-envoy redeploy` starts one';
-  const by = drain.startedBy ? `, by ${describeOrigin(drain.startedBy)}` : '';
-  return `the host is being drained since ${drain.startedAt}${by}; \`pm2-envoy status\` shows how far that is, \`pm2-envoy redeploy\` brings the host back afterwards`;
+  return `the host is ${describeHeld(drain)}; \`pm2-envoy status\` shows how far that is, \`pm2-envoy redeploy\` brings the host back afterwards`;
 }
 
 /** pm2 takes over variables before it starts anything, and can't be made to forget them again. */
